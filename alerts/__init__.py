@@ -1,0 +1,1 @@
+"""KPI windows become alerts, and alerts become notifications."""

@@ -1,0 +1,1 @@
+"""Inspection results become KPI windows."""

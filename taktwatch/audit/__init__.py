@@ -1,0 +1,1 @@
+"""Replay: the recorded frames inspected again, and what agrees or differs."""

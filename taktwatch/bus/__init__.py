@@ -1,0 +1,155 @@
+"""The bus: durable, partitioned, replayable topics. One protocol, two backends (`sqlite`, `kafka`).
+
+What every backend promises, and `tests/contracts` checks on both:
+- `publish` returns when the records are durable; records of one key keep their order.
+- A consumer group shares partitions among its members; a record is delivered at least once: again after a crash,
+  never skipped. `commit` saves the next offset to read.
+- An offset that retention removed raises `OffsetLost`; nothing jumps.
+- Anyone can read a range by offset or by time, or fetch one record, without a group.
+"""
+
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Protocol
+
+import msgspec
+
+from taktwatch.records import Place
+
+__all__ = [
+    "MAX_RECORD_BYTES",
+    "Bus",
+    "Consumer",
+    "Message",
+    "Outgoing",
+    "Partition",
+    "Rebalance",
+    "Span",
+    "TopicSpec",
+]
+
+MAX_RECORD_BYTES = 16 * 2**20
+"""The largest record, headers included, that both backends are set up to take."""
+
+Partition = tuple[str, int]
+"""A topic and the number of one of its partitions."""
+
+
+@dataclass(frozen=True)
+class TopicSpec:
+    """A topic as it should be. `retention` None keeps records for ever; `compacted` keeps the last record of each key."""
+
+    name: str
+    partitions: int
+    retention: timedelta | None = None
+    compacted: bool = False
+
+
+class Outgoing(msgspec.Struct, frozen=True):
+    """A record on its way out; records of one key go to one partition, in order."""
+
+    topic: str
+    key: bytes
+    value: bytes
+    headers: Mapping[str, bytes] = {}
+
+
+class Message(msgspec.Struct, frozen=True):
+    """A record as it lies in the log; `timestamp` (UTC) is when the bus took it."""
+
+    topic: str
+    partition: int
+    offset: int
+    timestamp: datetime
+    key: bytes
+    value: bytes
+    headers: Mapping[str, bytes]
+
+    @property
+    def place(self) -> Place:
+        """Where this record can be fetched again."""
+        return Place(topic=self.topic, partition=self.partition, offset=self.offset)
+
+
+class Span(msgspec.Struct, frozen=True):
+    """What a partition holds: the first offset still kept, and the offset the next record will get."""
+
+    first: int
+    next: int
+
+
+@dataclass(frozen=True)
+class Rebalance:
+    """What a consumer calls when its partitions change.
+
+    `assigned` may return positions to start from (a restored checkpoint); partitions it leaves out go on from the
+    committed offset, or from the beginning where nothing was committed. `revoked` is called before they are given away.
+    """
+
+    assigned: Callable[[frozenset[Partition]], Awaitable[Mapping[Partition, int]]]
+    revoked: Callable[[frozenset[Partition]], Awaitable[None]]
+
+
+class Consumer(AbstractAsyncContextManager["Consumer"], Protocol):
+    """One member of a consumer group; enter it to join, leave it to hand its partitions on at once."""
+
+    async def poll(self, max_records: int, timeout: timedelta) -> list[Message]:
+        """Return up to `max_records` next messages in log order per partition; empty after `timeout`.
+
+        Raises `OffsetLost` where retention removed what was to be read next, `BackendUnavailable` where the bus is gone.
+        """
+
+    async def commit(self, positions: Mapping[Partition, int]) -> None:
+        """Save the next offset to read of each partition; of partitions no longer held, nothing is saved."""
+
+    async def pause(self, partitions: frozenset[Partition]) -> None:
+        """Stop fetching these partitions until `resume`; membership goes on."""
+
+    async def resume(self, partitions: frozenset[Partition]) -> None:
+        """Fetch these partitions again."""
+
+    @property
+    def assigned(self) -> frozenset[Partition]:
+        """The partitions this member holds now."""
+
+
+class Bus(Protocol):
+    """Durable topics. Every method raises `BackendUnavailable` when the backend does not answer."""
+
+    async def ensure(self, specs: Sequence[TopicSpec]) -> None:
+        """Create the topics that are missing; an existing topic keeps its partitions."""
+
+    async def publish(self, records: Sequence[Outgoing]) -> list[Place]:
+        """Append records, durable on return, and say where each lies. Raises `RecordTooLarge` naming the topic and size."""
+
+    def consumer(self, group: str, topics: Sequence[str], *, member: str, rebalance: Rebalance | None = None) -> Consumer:
+        """Return a member of `group`; `member` is its stable name (static membership)."""
+
+    def read(
+        self, topic: str, *, start: datetime | Mapping[int, int] | None = None, end: datetime | Mapping[int, int] | None = None,
+    ) -> AsyncIterator[list[Message]]:
+        """Yield batches of what the topic holds now, without a group, each partition in order.
+
+        `start`: from this log time, or from these offsets by partition; None from the first record kept.
+        `end`: before this log time, or before these offsets; None up to the end as it was when the call was made.
+        """
+
+    def follow(self, topic: str, *, start: Mapping[int, int] | None = None) -> AsyncIterator[list[Message]]:
+        """Yield batches for ever, without a group; `start` None begins at the present end. Empty batches mark idle seconds."""
+
+    async def fetch(self, place: Place) -> Message:
+        """Return one record. Raises `RecordNotFound`."""
+
+    async def last(self, topic: str, key: bytes) -> Message | None:
+        """Return the newest record of a key (of a compacted topic), or None."""
+
+    async def spans(self, topic: str) -> dict[int, Span]:
+        """Return what each partition of the topic holds. Raises `RecordNotFound` for an unknown topic."""
+
+    async def committed(self, group: str, topic: str) -> dict[int, int]:
+        """Return the group's next offset to read by partition; partitions never committed are absent."""
+
+    async def close(self) -> None:
+        """Release connections and files; what was published stays."""

@@ -1,0 +1,342 @@
+"""line.toml and TAKTWATCH_* environment variables become one validated object.
+
+Precedence: defaults < line.toml < environment. `TAKTWATCH_BUS` sets `bus`; two underscores go a table deeper
+(`TAKTWATCH_CONSOLE__PORT` sets `console.port`). Secrets are read from the environment only, never from line.toml.
+"""
+
+import hashlib
+import json
+import os
+import tomllib
+from collections.abc import Mapping
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from taktwatch.errors import ConfigError, UnknownProduct
+from taktwatch.records import Severity
+
+__all__ = [
+    "AlertRule",
+    "AlertsConfig",
+    "ClassConfig",
+    "ConsoleConfig",
+    "DetectorConfig",
+    "FolderSource",
+    "IngestConfig",
+    "KafkaConfig",
+    "KpiConfig",
+    "LineConfig",
+    "ProductConfig",
+    "SectionConfig",
+    "SimulatorSource",
+    "SourceConfig",
+    "StationConfig",
+    "VideoSource",
+    "WebhookChannel",
+    "load_config",
+    "parse_config",
+]
+
+PREFIX = "TAKTWATCH_"
+RESERVED = frozenset({"TAKTWATCH_REQUIRE", "TAKTWATCH_API_KEY", "TAKTWATCH_CONFIG"})
+"""Environment variables that are ours but no settings of line.toml."""
+
+
+class Settings(BaseModel):
+    """Base of every table: a setting that nothing reads is an error."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class SimulatorSource(Settings):
+    """A simulated conveyor; `boards` None runs until stopped."""
+
+    kind: Literal["simulator"]
+    seed: int = 7
+    layout_seed: int = 11
+    boards: int | None = Field(default=None, ge=1)
+    defect_probability: float = Field(default=0.12, ge=0, le=1)
+    height_px: int = Field(default=640, ge=64, le=4096)
+    width_px: int = Field(default=640, ge=64, le=4096)
+
+
+class FolderSource(Settings):
+    """Pictures of a folder in name order, once or watched for new ones.
+
+    A picture `ID_test.*` finds its golden template `ID_temp.*` beside it; templates are not inspected themselves.
+    """
+
+    kind: Literal["folder"]
+    path: Path
+    watch: bool = False
+    boards: int | None = Field(default=None, ge=1)
+
+
+class VideoSource(Settings):
+    """A video file, a V4L2 device number, or a stream address, read by OpenCV. `live` sources are stamped by the clock."""
+
+    kind: Literal["video"]
+    target: str
+    live: bool = False
+    every_nth: int = Field(default=1, ge=1)
+    boards: int | None = Field(default=None, ge=1)
+
+
+SourceConfig = Annotated[SimulatorSource | FolderSource | VideoSource, Field(discriminator="kind")]
+
+
+class StationConfig(Settings):
+    """One camera over the belt. `boards_per_minute` paces it; 0 means as fast as the line takes them (stamps keep the takt)."""
+
+    name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$", max_length=64)
+    product: str
+    source: SourceConfig
+    boards_per_minute: float = Field(default=30.0, gt=0, le=6000)
+    paced: bool = True
+    start: datetime | None = None
+    lot: str | None = None
+
+
+class ClassConfig(Settings):
+    """Thresholds of one defect class: lower scores and smaller areas are not reported."""
+
+    score: float = Field(default=0.5, gt=0, lt=1)
+    min_area_px: int = Field(default=4, ge=1)
+
+
+class SectionConfig(Settings):
+    """Limits of a layer section, shares 0 to 1."""
+
+    max_corroded_area_share: float = Field(default=0.02, ge=0, le=1)
+    max_depth_share: float = Field(default=0.3, ge=0, le=1)
+    allow_surface: bool = False
+
+
+class ProductConfig(Settings):
+    """What is inspected and how it is judged."""
+
+    view: Literal["board", "section"] = "board"
+    model: str
+    um_per_px: float = Field(gt=0)
+    box_margin_um: float = Field(default=0.0, ge=0)
+    opportunities: int = Field(default=1, ge=1)
+    template: Path | None = None
+    classes: dict[str, ClassConfig] = Field(default_factory=dict)
+    review_below: float = Field(default=0.0, ge=0, lt=1, description="a defect scored below this sends the board to review")
+    min_registration: float = Field(default=0.0, ge=-1, le=1, description="a worse template correlation means review")
+    section: SectionConfig = Field(default_factory=SectionConfig)
+
+
+class IngestConfig(Settings):
+    """Limits at the door, and the spool."""
+
+    max_picture_bytes: int = Field(default=12 * 2**20, ge=1024, le=15 * 2**20)
+    max_picture_px: int = Field(default=64_000_000, ge=4096)
+    max_side_px: int = Field(default=20_000, ge=64)
+    spool_max_bytes: int = Field(default=2 * 2**30, ge=2**20)
+    max_clock_skew_s: float = Field(default=60.0, gt=0)
+    mark_interval_s: float = Field(default=1.0, gt=0)
+
+
+class DetectorConfig(Settings):
+    """The engine and how pictures are gathered for it."""
+
+    models_dir: Path = Path("models")
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    max_batch: int = Field(default=4, ge=1, le=64)
+    threads: int = Field(default=0, ge=0, description="0: as many as there are cores")
+
+
+class KpiConfig(Settings):
+    """Windows and corrections."""
+
+    horizon_minutes: int = Field(default=60, ge=1, description="how long after its end a window still takes late frames")
+    max_hold_s: float = Field(default=120.0, gt=0, description="a frame without outcome for so long counts as missing")
+    silent_after_s: float = Field(default=10.0, gt=0, description="no word from ingest for so long: the station is lost")
+    checkpoint_interval_s: float = Field(default=1.0, gt=0)
+
+
+class AlertRule(Settings):
+    """When to tell somebody. `metric` is a name in `kpi_engine.kpis`; windows with n below `min_n` decide nothing."""
+
+    name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$")
+    kind: Literal["threshold", "no_data"] = "threshold"
+    metric: Literal["defect_rate", "review_rate", "dpmo", "dead_rate", "corroded_share", "missing", "latency_p95_s"] = "defect_rate"
+    above: float = 0.0
+    recover_below: float | None = Field(default=None, description="hysteresis: firing ends only below this; default `above`")
+    for_windows: int = Field(default=1, ge=1, description="pending until so many windows in a row are above")
+    keep_windows: int = Field(default=1, ge=1, description="recovering until so many windows in a row are below")
+    min_n: int = Field(default=20, ge=0)
+    silent_windows: int = Field(default=2, ge=1, description="no_data: windows in a row without any picture")
+    severity: Severity = Severity.WARNING
+    station: str | None = None
+
+    @model_validator(mode="after")
+    def hysteresis_is_below(self) -> "AlertRule":
+        """Refuse a recovery threshold above the firing one."""
+        if self.recover_below is not None and self.recover_below > self.above:
+            raise ValueError(f"recover_below ({self.recover_below}) must not exceed above ({self.above})")
+        return self
+
+
+class WebhookChannel(Settings):
+    """JSON by HTTP POST, with the idempotency key in a header. The address may carry ${ENVIRONMENT} variables."""
+
+    kind: Literal["webhook"]
+    name: str
+    url: str
+
+
+class AppriseChannel(Settings):
+    """A mail, chat or other service, written as an apprise address; secrets as ${ENVIRONMENT} variables."""
+
+    kind: Literal["apprise"]
+    name: str
+    url: str
+
+
+class AlertsConfig(Settings):
+    """Rules and whom to tell."""
+
+    rules: tuple[AlertRule, ...] = ()
+    channels: tuple[Annotated[WebhookChannel | AppriseChannel, Field(discriminator="kind")], ...] = ()
+
+
+class ConsoleConfig(Settings):
+    """The web page and its API. Any host but loopback wants TAKTWATCH_API_KEY in the environment."""
+
+    host: str = "127.0.0.1"
+    port: int = Field(default=8321, ge=0, le=65535)
+
+
+class KafkaConfig(Settings):
+    """Connection settings beside the address; the password comes from TAKTWATCH_KAFKA_PASSWORD."""
+
+    security: Literal["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"] = "PLAINTEXT"
+    sasl_mechanism: Literal["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"] = "SCRAM-SHA-512"
+    username: str | None = None
+    ca_file: Path | None = None
+    cert_file: Path | None = None
+    key_file: Path | None = None
+    replication: int = Field(default=1, ge=1)
+
+
+class LineConfig(Settings):
+    """Everything a line is told."""
+
+    line: str = Field(default="line-1", pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$", max_length=64)
+    data_dir: Path = Path("var")
+    bus: str = Field(default="sqlite:///{data_dir}/bus", pattern=r"^(sqlite:///|kafka://)")
+    kpis: str = Field(default="sqlite:///{data_dir}/kpis.sqlite", pattern=r"^(sqlite:///|influxdbs?://)")
+    metrics_port: int | None = Field(default=None, ge=0, le=65535)
+    retention_days: float | None = Field(default=30.0, gt=0)
+    stations: tuple[StationConfig, ...] = ()
+    products: dict[str, ProductConfig] = Field(default_factory=dict)
+    ingest: IngestConfig = Field(default_factory=IngestConfig)
+    detector: DetectorConfig = Field(default_factory=DetectorConfig)
+    kpi: KpiConfig = Field(default_factory=KpiConfig)
+    alerts: AlertsConfig = Field(default_factory=AlertsConfig)
+    console: ConsoleConfig = Field(default_factory=ConsoleConfig)
+    kafka: KafkaConfig = Field(default_factory=KafkaConfig)
+
+    @model_validator(mode="after")
+    def names_fit_together(self) -> "LineConfig":
+        """Refuse a station twice, and a station whose product is not described."""
+        names = [station.name for station in self.stations]
+        if twice := sorted({name for name in names if names.count(name) > 1}):
+            raise ValueError(f"station {twice[0]!r} is described twice")
+        for station in self.stations:
+            if station.product not in self.products:
+                raise ValueError(f"station {station.name!r} wants product {station.product!r}, which no [products] table describes")
+        return self
+
+    @property
+    def bus_url(self) -> str:
+        """The bus address with `{data_dir}` filled in."""
+        return self.bus.replace("{data_dir}", str(self.data_dir))
+
+    @property
+    def kpis_url(self) -> str:
+        """The store address with `{data_dir}` filled in."""
+        return self.kpis.replace("{data_dir}", str(self.data_dir))
+
+    @property
+    def retention(self) -> timedelta | None:
+        """How long records are kept."""
+        return None if self.retention_days is None else timedelta(days=self.retention_days)
+
+    def product(self, name: str) -> ProductConfig:
+        """Return a product. Raises `UnknownProduct`."""
+        try:
+            return self.products[name]
+        except KeyError:
+            known = ", ".join(sorted(self.products)) or "none"
+            raise UnknownProduct(f"unknown product {name!r}; line.toml describes: {known}") from None
+
+    def product_sha256(self, name: str) -> str:
+        """Hash of the settings a product is judged by, for the record of every result."""
+        return hashlib.sha256(self.product(name).model_dump_json().encode()).hexdigest()
+
+
+def load_config(path: Path | None, environ: Mapping[str, str] = os.environ, **overrides: Any) -> LineConfig:
+    """Read line.toml (none: the defaults), lay environment and overrides over it, and validate.
+
+    Relative paths in the file are relative to it. Raises `ConfigError` in one line that names file and setting.
+    """
+    if path is None:
+        return parse_config({}, "the defaults", environ, **overrides)
+    try:
+        tables = tomllib.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise ConfigError(f"cannot read {path}: {error.strerror}; give another with --config") from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path} is not valid TOML: {error}") from error
+    return rooted(parse_config(tables, str(path), environ, **overrides), path.resolve().parent)
+
+
+def parse_config(tables: Mapping[str, Any], source: str, environ: Mapping[str, str], **overrides: Any) -> LineConfig:
+    """Validate tables as read from TOML. Raises `ConfigError` naming `source` and the setting."""
+    merged = json.loads(json.dumps(tables, default=str))
+    for name, text in environ.items():
+        if name.startswith(PREFIX) and name not in RESERVED and not name.startswith("TAKTWATCH_KAFKA_PASSWORD"):
+            put(merged, name.removeprefix(PREFIX).lower().split("__"), text, name)
+    for name, value in overrides.items():
+        if value is not None:
+            merged[name] = value
+    try:
+        return LineConfig.model_validate(merged)
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(str(part) for part in first["loc"]) or "the file"
+        raise ConfigError(f"{source}: {where}: {first['msg']} (got {str(first['input'])[:80]!r})") from error
+
+
+def put(tables: dict[str, Any], keys: list[str], text: str, name: str) -> None:
+    """Set one value by its path of keys."""
+    *parents, last = keys
+    for key in parents:
+        tables = tables.setdefault(key, {})
+        if not isinstance(tables, dict):
+            raise ConfigError(f"environment variable {name} goes into {key!r}, which is no table")
+    tables[last] = text
+
+
+def rooted(config: LineConfig, root: Path) -> LineConfig:
+    """Make the file's relative paths absolute."""
+    products = {
+        name: product.model_copy(update={"template": root / product.template}) if product.template else product
+        for name, product in config.products.items()
+    }
+    stations = tuple(
+        station.model_copy(update={"source": station.source.model_copy(update={"path": root / station.source.path})})
+        if isinstance(station.source, FolderSource)
+        else station
+        for station in config.stations
+    )
+    detector = config.detector.model_copy(update={"models_dir": root / config.detector.models_dir})
+    return config.model_copy(
+        update={"data_dir": root / config.data_dir, "products": products, "stations": stations, "detector": detector}
+    )

@@ -1,0 +1,380 @@
+"""What travels between the rooms: frozen records without I/O. All times are UTC with microseconds.
+
+Ids are deterministic: the same input gives the same id, so a repeat is recognised anywhere.
+"""
+
+import hashlib
+from datetime import datetime
+from enum import StrEnum
+from typing import ClassVar
+
+import msgspec
+
+__all__ = [
+    "AlertState",
+    "AlertTransition",
+    "Asset",
+    "Checkpoint",
+    "DeadLetter",
+    "Detection",
+    "Frame",
+    "InspectionResult",
+    "KpiWindow",
+    "LayerProfile",
+    "MarkState",
+    "ModelRef",
+    "Notification",
+    "Outcome",
+    "Place",
+    "Record",
+    "Registration",
+    "Rle",
+    "Severity",
+    "StationMark",
+    "Verdict",
+    "WindowState",
+    "frame_id",
+]
+
+
+class Verdict(StrEnum):
+    """What the judge says of an inspected frame. `review` means: a person must look."""
+
+    PASS = "pass"  # noqa: S105 - a verdict, not a password
+    FAIL = "fail"
+    REVIEW = "review"
+
+
+class Outcome(StrEnum):
+    """The one terminal outcome of an accepted frame."""
+
+    INSPECTED = "inspected"
+    SKIPPED = "skipped"
+    DEAD = "dead"
+
+
+class MarkState(StrEnum):
+    """What ingest says of a station: sending, ended on purpose, or vanished."""
+
+    OPEN = "open"
+    CLOSED = "closed"
+    LOST = "lost"
+
+
+class WindowState(StrEnum):
+    """Open: still filling. Closed: complete by the watermark. Final: left the horizon, never changes again."""
+
+    OPEN = "open"
+    CLOSED = "closed"
+    FINAL = "final"
+
+
+class AlertState(StrEnum):
+    """The alert lifecycle; `no_data` stands beside it and never resolves an alert."""
+
+    NORMAL = "normal"
+    PENDING = "pending"
+    FIRING = "firing"
+    RECOVERING = "recovering"
+    RESOLVED = "resolved"
+    NO_DATA = "no_data"
+
+
+class Severity(StrEnum):
+    """How loudly an alert speaks."""
+
+    INFO = "info"
+    WARNING = "warning"
+    CRITICAL = "critical"
+
+
+def frame_id(line: str, station: str, session: str, seq: int) -> str:
+    """Name a frame by where it came from: 32 hexadecimal digits.
+
+    >>> frame_id("line-1", "top", "s1", 0) == frame_id("line-1", "top", "s1", 0)
+    True
+    """
+    identity = "\x1f".join((line, station, session, str(seq)))
+    return hashlib.blake2b(identity.encode(), digest_size=16).hexdigest()
+
+
+class Record(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """Base of what goes on a topic. `payload` names the field that travels raw as the value of the message."""
+
+    payload: ClassVar[str | None] = None
+
+
+class Part(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """Base of what lives inside a record."""
+
+
+class Place(Part):
+    """Where a record lies in the log."""
+
+    topic: str
+    partition: int
+    offset: int
+
+
+class Frame(Record):
+    """A picture as captured, never re-encoded, and where it came from.
+
+    `seq` is dense per session (0, 1, 2 ...); `visit` is the trigger number of the board at this station.
+    `stamped` frames carry a time made by pacing (simulator, folder, video), not read off a clock.
+    """
+
+    payload: ClassVar[str | None] = "image"
+
+    frame_id: str
+    line: str
+    station: str
+    product: str
+    view: str
+    session: str
+    seq: int
+    visit: int
+    taken_at: datetime
+    received_at: datetime
+    um_per_px: float
+    sha256: str
+    image: bytes
+    media_type: str
+    lot: str | None = None
+    serial: str | None = None
+    template_sha256: str | None = None
+    stamped: bool = False
+    clock_skewed: bool = False
+
+    @property
+    def event_at(self) -> datetime:
+        """The time that decides the window: `received_at` where the camera's clock was judged wrong."""
+        return self.received_at if self.clock_skewed else self.taken_at
+
+
+class Rle(Part):
+    """A mask in COCO's compressed run-length encoding, column-major, in frame coordinates; size is (height, width)."""
+
+    size: tuple[int, int]
+    counts: str
+
+
+class Detection(Part):
+    """One thing found. `box_px` is (x0, y0, x1, y1) with exclusive ends; areas come from the mask, never from the box."""
+
+    label: str = msgspec.field(name="class")
+    score: float
+    box_px: tuple[float, float, float, float]
+    mask: Rle
+    area_px: int
+    area_um2: int
+
+
+class LayerProfile(Part):
+    """Corrosion relative to the original envelope of one copper layer (copper and corrosion, notches bridged).
+
+    Shares are derived from the pixel counts; depths are in um. `surface` says that a site breaks through to the envelope.
+    """
+
+    layer: str
+    layer_px: int
+    corroded_px: int
+    length_px: int
+    corroded_length_px: int
+    thickness_um: float
+    deepest_um: float
+    residual_um: float
+    sites: int
+    surface: bool
+
+    @property
+    def corroded_area_share(self) -> float:
+        """Corroded share of the layer's area, 0 to 1."""
+        return self.corroded_px / self.layer_px if self.layer_px else 0.0
+
+    @property
+    def corroded_length_share(self) -> float:
+        """Share of the layer's length with corrosion at it, 0 to 1."""
+        return self.corroded_length_px / self.length_px if self.length_px else 0.0
+
+
+class Registration(Part):
+    """How the template was laid onto the frame: a 2x3 affine map (template px to frame px, row by row) and its quality.
+
+    `quality` is the correlation of the warped template with the frame, -1 to 1.
+    """
+
+    matrix: tuple[float, float, float, float, float, float]
+    quality: float
+
+
+class ModelRef(Part):
+    """Model = weights + settings + licence; named in every result by hash."""
+
+    name: str
+    model_id: str
+    weights_sha256: str
+    engine: str
+    precision: str
+    device: str
+
+
+class InspectionResult(Record, tag="inspection_result"):
+    """The one terminal outcome of an accepted frame; `dead` and `skipped` frames have no verdict."""
+
+    frame_id: str
+    line: str
+    station: str
+    product: str
+    view: str
+    session: str
+    seq: int
+    visit: int
+    event_at: datetime
+    taken_at: datetime
+    received_at: datetime
+    inspected_at: datetime
+    outcome: Outcome
+    sha256: str
+    um_per_px: float
+    lot: str | None = None
+    serial: str | None = None
+    place: Place | None = None
+    verdict: Verdict | None = None
+    reasons: tuple[str, ...] = ()
+    detections: tuple[Detection, ...] = ()
+    layers: tuple[LayerProfile, ...] = ()
+    opportunities: int = 0
+    model: ModelRef | None = None
+    config_sha256: str = ""
+    template_sha256: str | None = None
+    registration: Registration | None = None
+    timings_us: dict[str, int] = {}
+
+
+class StationMark(Record, tag="station_mark"):
+    """What ingest says of a station about once a second: up to `time`, nothing after `last_seq` was accepted.
+
+    `last_seq` is -1 before the first frame. `author` is "ingest", or "watchdog" where ingest itself fell silent.
+    """
+
+    line: str
+    station: str
+    session: str
+    product: str
+    last_seq: int
+    time: datetime
+    state: MarkState
+    author: str = "ingest"
+
+
+class KpiWindow(Record, tag="kpi_window"):
+    """Sums of one station and product over one event-time window; rates are computed from these by `kpi_engine.kpis`.
+
+    `revision` is the offset (in the results topic) of the last record that changed the window: readers keep the highest.
+    All sums are integers: um2, us and counts. `latency_buckets` is a fixed base-2 histogram of capture-to-verdict time:
+    key k counts latencies in [2^(k/4), 2^((k+1)/4)) us.
+    """
+
+    window: str
+    start: datetime
+    end: datetime
+    line: str
+    station: str
+    product: str
+    revision: int
+    state: WindowState
+    accepted: int = 0
+    inspected: int = 0
+    passed: int = 0
+    failed: int = 0
+    review: int = 0
+    skipped: int = 0
+    dead: int = 0
+    missing: int = 0
+    late_or_repeat: int = 0
+    first_pass: int = 0
+    first_pass_passed: int = 0
+    opportunities: int = 0
+    defects: dict[str, int] = {}
+    layer_um2: int = 0
+    corroded_um2: int = 0
+    deepest_um: int = 0
+    surface_corrosion: int = 0
+    latency_sum_us: int = 0
+    latency_buckets: dict[int, int] = {}
+    marks: int = 0
+    station_state: MarkState = MarkState.OPEN
+
+
+class AlertTransition(Record, tag="alert_transition"):
+    """One step of one alert's life. `alert_id` is the same from pending to resolved; `labels` name whom it is about."""
+
+    alert_id: str
+    rule: str
+    severity: Severity
+    labels: dict[str, str]
+    previous: AlertState
+    state: AlertState
+    at: datetime
+    value: float | None
+    n: int
+    summary: str
+    window_start: datetime
+    revision: int
+
+
+class Notification(Record, tag="notification"):
+    """One attempt to tell somebody of a transition; `key` makes it recognisable when it is repeated."""
+
+    key: str
+    alert_id: str
+    channel: str
+    attempted_at: datetime
+    delivered: bool
+    error: str = ""
+
+
+class DeadLetter(Record):
+    """Bytes as received that could not be used, why, and where they came from.
+
+    Where `body_bytes` exceeds `len(body)`, only the head was kept (the whole would not fit on the bus).
+    """
+
+    payload: ClassVar[str | None] = "body"
+
+    error: str
+    source: str
+    received_at: datetime
+    body: bytes
+    body_bytes: int
+    sha256: str
+    line: str = ""
+    station: str = ""
+    frame_id: str = ""
+    place: Place | None = None
+
+
+class Checkpoint(Record):
+    """Open state and the position it belongs to, in one record: both are saved, or neither is.
+
+    `position` is the next offset to read of `topic`/`partition`.
+    """
+
+    payload: ClassVar[str | None] = "state"
+
+    group: str
+    topic: str
+    partition: int
+    position: int
+    state: bytes
+
+
+class Asset(Record):
+    """Something results name by hash and need again: a golden template, kept by its SHA-256."""
+
+    payload: ClassVar[str | None] = "body"
+
+    sha256: str
+    kind: str
+    media_type: str
+    body: bytes

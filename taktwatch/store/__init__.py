@@ -1,0 +1,45 @@
+"""KPI windows written and queried: one protocol, two backends (`sqlite`, `influx`), equal answers.
+
+Everything that shows a number reads it here.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Protocol
+
+from taktwatch.records import KpiWindow
+
+__all__ = ["KpiQuery", "KpiStore"]
+
+
+@dataclass(frozen=True)
+class KpiQuery:
+    """Which windows: of one kind, starting in [since, until); None in a field means all."""
+
+    window: str
+    since: datetime
+    until: datetime
+    line: str | None = None
+    station: str | None = None
+    product: str | None = None
+
+
+class KpiStore(Protocol):
+    """Where KPI windows rest. Every method raises `BackendUnavailable` when the backend does not answer."""
+
+    async def prepare(self) -> None:
+        """Create what is missing (tables, bucket); safe to repeat."""
+
+    async def write(self, windows: Sequence[KpiWindow]) -> None:
+        """Write windows, durable on return; writing the same again changes nothing.
+
+        Of one window the newest written wins on InfluxDB, the highest (revision, state) on SQLite; callers write in log
+        order of the kpis topic, so the two agree. Raises `BadRecord` naming the window that the backend refuses.
+        """
+
+    async def read(self, query: KpiQuery) -> list[KpiWindow]:
+        """Return windows ordered by start, line, station, product."""
+
+    async def close(self) -> None:
+        """Release connections and files."""

@@ -1,0 +1,84 @@
+"""The topics of a line and what each is set up for. A replay uses the same names under a prefix of its own."""
+
+from dataclasses import dataclass
+from datetime import timedelta
+
+from taktwatch.bus import Bus, TopicSpec
+
+__all__ = ["LIVE_PREFIX", "Topics", "lag", "replay_topics"]
+
+LIVE_PREFIX = "taktwatch"
+
+
+@dataclass(frozen=True)
+class Topics:
+    """Topic names under one prefix.
+
+    >>> Topics().frames
+    'taktwatch.frames'
+    """
+
+    prefix: str = LIVE_PREFIX
+
+    @property
+    def frames(self) -> str:
+        """Encoded pictures, keyed by frame id, spread over many partitions."""
+        return f"{self.prefix}.frames"
+
+    @property
+    def results(self) -> str:
+        """Inspection results and station marks, keyed by line."""
+        return f"{self.prefix}.results"
+
+    @property
+    def kpis(self) -> str:
+        """KPI windows with revisions; one partition."""
+        return f"{self.prefix}.kpis"
+
+    @property
+    def alerts(self) -> str:
+        """Alert transitions and notifications; one partition."""
+        return f"{self.prefix}.alerts"
+
+    @property
+    def dead(self) -> str:
+        """Bytes as received that could not be used."""
+        return f"{self.prefix}.dead"
+
+    @property
+    def checkpoints(self) -> str:
+        """State with its position, keyed by group and partition; compacted."""
+        return f"{self.prefix}.checkpoints"
+
+    @property
+    def assets(self) -> str:
+        """Golden templates by hash; compacted, kept for ever; one partition, so that a reader meets them in order."""
+        return f"{self.prefix}.assets"
+
+    def specs(self, retention: timedelta | None) -> list[TopicSpec]:
+        """Return how each topic is set up; `retention` bounds frames, results, KPIs and dead letters (None: for ever)."""
+        return [
+            TopicSpec(self.frames, 8, retention),
+            TopicSpec(self.results, 4, retention),
+            TopicSpec(self.kpis, 1, retention),
+            TopicSpec(self.alerts, 1, None),
+            TopicSpec(self.dead, 1, retention),
+            TopicSpec(self.checkpoints, 1, None, compacted=True),
+            TopicSpec(self.assets, 1, None, compacted=True),
+        ]
+
+
+def replay_topics(replay_id: str) -> Topics:
+    """Return the topics of a replay run; they are created with `retention=None`, since their records carry old times.
+
+    >>> replay_topics("r1").results
+    'taktwatch.replay.r1.results'
+    """
+    return Topics(f"{LIVE_PREFIX}.replay.{replay_id}")
+
+
+async def lag(bus: Bus, group: str, topic: str) -> int:
+    """Return how many records of the topic the group has not committed yet."""
+    committed = await bus.committed(group, topic)
+    spans = await bus.spans(topic)
+    return sum(span.next - committed.get(partition, span.first) for partition, span in spans.items())
