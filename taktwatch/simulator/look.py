@@ -1,0 +1,114 @@
+"""How a product looks to its camera: colours, finish, and how much pictures of it vary."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+
+__all__ = ["BoardLook", "Camera", "Rgb", "product_look"]
+
+type Camera = Literal["colour", "grey", "binary"]
+type Rgb = tuple[int, int, int]
+
+SOLDER_MASKS: tuple[Rgb, ...] = (
+    (18, 84, 48),  # greens, by far the most common
+    (12, 98, 62),
+    (30, 92, 38),
+    (8, 66, 44),
+    (16, 52, 116),  # blues
+    (10, 70, 140),
+    (140, 22, 26),  # reds
+    (112, 12, 30),
+    (26, 27, 30),  # blacks
+    (34, 32, 38),
+    (78, 34, 104),  # purple
+    (206, 208, 202),  # white
+)
+MASK_WEIGHTS = np.array([6, 5, 4, 4, 3, 3, 2, 2, 2, 1.5, 1, 1])
+ENIG: Rgb = (226, 188, 98)
+TIN: Rgb = (204, 206, 204)
+BARE_COPPER: Rgb = (214, 138, 92)
+LAMINATE: Rgb = (150, 142, 92)
+
+
+@dataclass(frozen=True, slots=True)
+class BoardLook:
+    """What the camera makes of a board.
+
+    camera: `colour`; `grey` (one luminance in all three channels); `binary` (copper black on white, thresholded).
+    solder_mask, metal, silk, laminate: RGB 0..255; solder_mask None is a bare panel before the mask (no silk either).
+    trace_contrast: how much lighter the mask is over copper, 0..1 of the way to `trace_tint`.
+    max_shift_px, max_rotation_deg: each board's pose is uniform within +- these.
+    etch_px: how far copper edges wander, about +- this; roughness: fine raggedness of edges, 0..1.
+    blur_px: Gaussian sigma of the lens; noise_sd: sensor noise in grey levels 0..255.
+    gradient: relative brightness change over the picture and into its corners, 0..1.
+    specks: mean number of harmless dust specks (1 to 2 px) per 640 x 640 picture.
+    """
+
+    camera: Camera = "colour"
+    solder_mask: Rgb | None = (18, 84, 48)
+    metal: Rgb = ENIG
+    silk: Rgb = (232, 232, 224)
+    laminate: Rgb = LAMINATE
+    trace_contrast: float = 0.32
+    trace_tint: Rgb = (196, 206, 120)
+    max_shift_px: float = 6.0
+    max_rotation_deg: float = 0.5
+    etch_px: float = 0.7
+    roughness: float = 0.25
+    blur_px: float = 0.7
+    noise_sd: float = 3.0
+    gradient: float = 0.15
+    specks: float = 6.0
+
+
+def product_look(layout_seed: int, camera: Camera = "colour") -> BoardLook:
+    """Give the look of one product under a camera style; the same seed gives the same look.
+
+    A `binary` product is registered before it is thresholded: its boards lie within 1.5 px of the template.
+
+    >>> product_look(7) == product_look(7)
+    True
+    """
+    rng = np.random.default_rng([0x100C, layout_seed])
+    mask: Rgb | None = SOLDER_MASKS[rng.choice(len(SOLDER_MASKS), p=MASK_WEIGHTS / MASK_WEIGHTS.sum())]
+    metal = ENIG if rng.random() < 0.55 else TIN
+    bare = rng.random() < (0.4 if camera == "grey" else 0.06)
+    contrast = float(rng.uniform(0.22, 0.42))
+    silk = (236, 236, 230)
+    if bare:
+        mask, metal = None, BARE_COPPER
+    elif mask is not None and sum(mask) > 400:
+        silk, contrast = (40, 40, 44), 0.45
+    base = BoardLook(
+        camera=camera,
+        solder_mask=mask,
+        metal=metal,
+        silk=silk,
+        trace_contrast=contrast,
+        trace_tint=(150, 140, 108) if mask is not None and sum(mask) > 400 else _tint(mask),
+        etch_px=float(rng.uniform(0.3, 0.9)),
+        roughness=float(rng.uniform(0.1, 0.4)),
+        blur_px=float(rng.uniform(0.45, 1.0)),
+        noise_sd=float(rng.uniform(1.5, 5.0)),
+        gradient=float(rng.uniform(0.05, 0.25)),
+        specks=float(rng.uniform(0, 14)),
+    )
+    if camera != "binary":
+        return base
+    return BoardLook(
+        camera=camera,
+        max_shift_px=1.5,
+        max_rotation_deg=0.08,
+        etch_px=base.etch_px,
+        roughness=float(rng.uniform(0.3, 1.0)),
+        specks=float(rng.uniform(0, 6)),
+    )
+
+
+def _tint(mask: Rgb | None) -> Rgb:
+    """Tell what colour a solder mask tends to where copper shines through it."""
+    if mask is None or max(mask) - min(mask) < 20:
+        return (150, 138, 112)
+    bright = tuple(min(255, int(60 + 1.35 * value)) for value in mask)
+    return (min(255, bright[0] + 45), min(255, bright[1] + 30), bright[2])
