@@ -1,14 +1,14 @@
 """How a product looks to its camera: colours, finish, and how much pictures of it vary."""
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, TypeAlias
 
 import numpy as np
 
 __all__ = ["BoardLook", "Camera", "Rgb", "product_look"]
 
-type Camera = Literal["colour", "grey", "binary"]
-type Rgb = tuple[int, int, int]
+Camera: TypeAlias = Literal["colour", "grey", "binary"]
+Rgb: TypeAlias = tuple[int, int, int]
 
 SOLDER_MASKS: tuple[Rgb, ...] = (
     (18, 84, 48),  # greens, by far the most common

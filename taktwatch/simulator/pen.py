@@ -1,6 +1,7 @@
 """Draws conductors onto a board and keeps them apart: every shape belongs to a net, other nets keep their distance."""
 
 from dataclasses import dataclass, field
+from typing import TypeAlias
 
 import cv2
 import numpy as np
@@ -8,7 +9,7 @@ import numpy.typing as npt
 
 __all__ = ["Pen", "Shape", "octagon", "offset_path", "pad_outline", "unit"]
 
-type Points = npt.NDArray[np.float64]
+Points: TypeAlias = npt.NDArray[np.float64]
 
 SHIFT = 4  # OpenCV's fixed point: 1/16 px
 

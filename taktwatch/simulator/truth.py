@@ -1,14 +1,15 @@
 """What a simulated picture is, and what is true about it: frozen records, masks in picture coordinates."""
 
 from dataclasses import dataclass
+from typing import TypeAlias
 
 import numpy as np
 import numpy.typing as npt
 
 __all__ = ["BOARD_DEFECTS", "SECTION_CLASSES", "BoolMask", "LayerTruth", "Picture", "SimulatedPicture", "Truth"]
 
-type BoolMask = npt.NDArray[np.bool_]
-type Picture = npt.NDArray[np.uint8]
+BoolMask: TypeAlias = npt.NDArray[np.bool_]
+Picture: TypeAlias = npt.NDArray[np.uint8]
 
 BOARD_DEFECTS: tuple[str, ...] = ("open", "short", "mousebite", "spur", "spurious_copper", "pin_hole")
 SECTION_CLASSES: tuple[str, ...] = ("copper_layer", "corrosion")

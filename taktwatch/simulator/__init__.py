@@ -1,0 +1,20 @@
+"""Draws pictures with known truth: boards from above with their golden template, and layer sections edge-on.
+
+Nothing here is read or measured from a real board; a seed makes any picture again, bit by bit.
+"""
+
+from taktwatch.simulator.board import board, golden
+from taktwatch.simulator.look import BoardLook, product_look
+from taktwatch.simulator.truth import BOARD_DEFECTS, SECTION_CLASSES, LayerTruth, SimulatedPicture, Truth
+
+__all__ = [
+    "BOARD_DEFECTS",
+    "SECTION_CLASSES",
+    "BoardLook",
+    "LayerTruth",
+    "SimulatedPicture",
+    "Truth",
+    "board",
+    "golden",
+    "product_look",
+]
