@@ -23,7 +23,7 @@ async def publish_asset(bus: Bus, topics: Topics, asset: Asset) -> None:
 
 
 async def fetch_asset(bus: Bus, topics: Topics, sha256: str) -> Asset:
-    """Return the asset of that hash. Raises `RecordNotFound`, and `BadRecord` where its bytes do not hash to its name."""
+    """Return the asset of that hash. Raises `RecordNotFound`; `BadRecord` where its bytes hash to another name."""
     message = await bus.last(topics.assets, sha256.encode())
     if message is None:
         raise RecordNotFound(f"no template {sha256[:12]} in {topics.assets}; was it published before the frame?")

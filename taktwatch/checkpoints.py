@@ -33,5 +33,7 @@ async def load_checkpoint(bus: Bus, topics: Topics, group: str, partition: Parti
         return None
     checkpoint = decode(message.value, message.headers)
     if not isinstance(checkpoint, Checkpoint):
-        raise BadRecord(f"{topics.checkpoints} holds a {type(checkpoint).__name__} at {message.place}, not a checkpoint")
+        raise BadRecord(
+            f"{topics.checkpoints} holds a {type(checkpoint).__name__} at {message.place}, not a checkpoint"
+        )
     return checkpoint

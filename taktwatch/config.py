@@ -76,7 +76,7 @@ class FolderSource(Settings):
 
 
 class VideoSource(Settings):
-    """A video file, a V4L2 device number, or a stream address, read by OpenCV. `live` sources are stamped by the clock."""
+    """A video file, a device number, or a stream address, read by OpenCV. `live` sources are stamped by the clock."""
 
     kind: Literal["video"]
     target: str
@@ -89,7 +89,7 @@ SourceConfig = Annotated[SimulatorSource | FolderSource | VideoSource, Field(dis
 
 
 class StationConfig(Settings):
-    """One camera over the belt. `boards_per_minute` paces it; 0 means as fast as the line takes them (stamps keep the takt)."""
+    """One camera over the belt. `boards_per_minute` is its takt; not `paced`, it sends as fast as the line takes them."""
 
     name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$", max_length=64)
     product: str
@@ -125,7 +125,9 @@ class ProductConfig(Settings):
     opportunities: int = Field(default=1, ge=1)
     template: Path | None = None
     classes: dict[str, ClassConfig] = Field(default_factory=dict)
-    review_below: float = Field(default=0.0, ge=0, lt=1, description="a defect scored below this sends the board to review")
+    review_below: float = Field(
+        default=0.0, ge=0, lt=1, description="a defect scored below this sends the board to review"
+    )
     min_registration: float = Field(default=0.0, ge=-1, le=1, description="a worse template correlation means review")
     section: SectionConfig = Field(default_factory=SectionConfig)
 
@@ -153,9 +155,13 @@ class DetectorConfig(Settings):
 class KpiConfig(Settings):
     """Windows and corrections."""
 
-    horizon_minutes: int = Field(default=60, ge=1, description="how long after its end a window still takes late frames")
+    horizon_minutes: int = Field(
+        default=60, ge=1, description="how long after its end a window still takes late frames"
+    )
     max_hold_s: float = Field(default=120.0, gt=0, description="a frame without outcome for so long counts as missing")
-    silent_after_s: float = Field(default=10.0, gt=0, description="no word from ingest for so long: the station is lost")
+    silent_after_s: float = Field(
+        default=10.0, gt=0, description="no word from ingest for so long: the station is lost"
+    )
     checkpoint_interval_s: float = Field(default=1.0, gt=0)
 
 
@@ -164,9 +170,13 @@ class AlertRule(Settings):
 
     name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$")
     kind: Literal["threshold", "no_data"] = "threshold"
-    metric: Literal["defect_rate", "review_rate", "dpmo", "dead_rate", "corroded_share", "missing", "latency_p95_s"] = "defect_rate"
+    metric: Literal["defect_rate", "review_rate", "dpmo", "dead_rate", "corroded_share", "missing", "latency_p95_s"] = (
+        "defect_rate"
+    )
     above: float = 0.0
-    recover_below: float | None = Field(default=None, description="hysteresis: firing ends only below this; default `above`")
+    recover_below: float | None = Field(
+        default=None, description="hysteresis: firing ends only below this; default `above`"
+    )
     for_windows: int = Field(default=1, ge=1, description="pending until so many windows in a row are above")
     keep_windows: int = Field(default=1, ge=1, description="recovering until so many windows in a row are below")
     min_n: int = Field(default=20, ge=0)
@@ -231,6 +241,7 @@ class LineConfig(Settings):
     data_dir: Path = Path("var")
     bus: str = Field(default="sqlite:///{data_dir}/bus", pattern=r"^(sqlite:///|kafka://)")
     kpis: str = Field(default="sqlite:///{data_dir}/kpis.sqlite", pattern=r"^(sqlite:///|influxdbs?://)")
+    prefix: str = Field(default="taktwatch", pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$", max_length=100)
     metrics_port: int | None = Field(default=None, ge=0, le=65535)
     retention_days: float | None = Field(default=30.0, gt=0)
     stations: tuple[StationConfig, ...] = ()
@@ -250,7 +261,9 @@ class LineConfig(Settings):
             raise ValueError(f"station {twice[0]!r} is described twice")
         for station in self.stations:
             if station.product not in self.products:
-                raise ValueError(f"station {station.name!r} wants product {station.product!r}, which no [products] table describes")
+                raise ValueError(
+                    f"station {station.name!r} wants product {station.product!r}, which no [products] table describes"
+                )
         return self
 
     @property

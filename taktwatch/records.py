@@ -108,7 +108,7 @@ class Part(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """Base of what lives inside a record."""
 
 
-class Place(Part):
+class Place(Part, frozen=True, kw_only=True):
     """Where a record lies in the log."""
 
     topic: str
@@ -116,7 +116,7 @@ class Place(Part):
     offset: int
 
 
-class Frame(Record):
+class Frame(Record, frozen=True, kw_only=True):
     """A picture as captured, never re-encoded, and where it came from.
 
     `seq` is dense per session (0, 1, 2 ...); `visit` is the trigger number of the board at this station.
@@ -151,15 +151,15 @@ class Frame(Record):
         return self.received_at if self.clock_skewed else self.taken_at
 
 
-class Rle(Part):
+class Rle(Part, frozen=True, kw_only=True):
     """A mask in COCO's compressed run-length encoding, column-major, in frame coordinates; size is (height, width)."""
 
     size: tuple[int, int]
     counts: str
 
 
-class Detection(Part):
-    """One thing found. `box_px` is (x0, y0, x1, y1) with exclusive ends; areas come from the mask, never from the box."""
+class Detection(Part, frozen=True, kw_only=True):
+    """One thing found. `box_px` is (x0, y0, x1, y1), ends exclusive; areas come from the mask, never from the box."""
 
     label: str = msgspec.field(name="class")
     score: float
@@ -169,10 +169,10 @@ class Detection(Part):
     area_um2: int
 
 
-class LayerProfile(Part):
+class LayerProfile(Part, frozen=True, kw_only=True):
     """Corrosion relative to the original envelope of one copper layer (copper and corrosion, notches bridged).
 
-    Shares are derived from the pixel counts; depths are in um. `surface` says that a site breaks through to the envelope.
+    Shares are derived from the pixel counts; depths are in um. `surface`: a site breaks through to the envelope.
     """
 
     layer: str
@@ -197,7 +197,7 @@ class LayerProfile(Part):
         return self.corroded_length_px / self.length_px if self.length_px else 0.0
 
 
-class Registration(Part):
+class Registration(Part, frozen=True, kw_only=True):
     """How the template was laid onto the frame: a 2x3 affine map (template px to frame px, row by row) and its quality.
 
     `quality` is the correlation of the warped template with the frame, -1 to 1.
@@ -207,7 +207,7 @@ class Registration(Part):
     quality: float
 
 
-class ModelRef(Part):
+class ModelRef(Part, frozen=True, kw_only=True):
     """Model = weights + settings + licence; named in every result by hash."""
 
     name: str
@@ -218,7 +218,7 @@ class ModelRef(Part):
     device: str
 
 
-class InspectionResult(Record, tag="inspection_result"):
+class InspectionResult(Record, frozen=True, kw_only=True, tag="inspection_result"):
     """The one terminal outcome of an accepted frame; `dead` and `skipped` frames have no verdict."""
 
     frame_id: str
@@ -251,7 +251,7 @@ class InspectionResult(Record, tag="inspection_result"):
     timings_us: dict[str, int] = {}
 
 
-class StationMark(Record, tag="station_mark"):
+class StationMark(Record, frozen=True, kw_only=True, tag="station_mark"):
     """What ingest says of a station about once a second: up to `time`, nothing after `last_seq` was accepted.
 
     `last_seq` is -1 before the first frame. `author` is "ingest", or "watchdog" where ingest itself fell silent.
@@ -267,10 +267,10 @@ class StationMark(Record, tag="station_mark"):
     author: str = "ingest"
 
 
-class KpiWindow(Record, tag="kpi_window"):
+class KpiWindow(Record, frozen=True, kw_only=True, tag="kpi_window"):
     """Sums of one station and product over one event-time window; rates are computed from these by `kpi_engine.kpis`.
 
-    `revision` is the offset (in the results topic) of the last record that changed the window: readers keep the highest.
+    `revision` is the offset (in the results topic) of the last record that changed the window; readers keep the highest.
     All sums are integers: um2, us and counts. `latency_buckets` is a fixed base-2 histogram of capture-to-verdict time:
     key k counts latencies in [2^(k/4), 2^((k+1)/4)) us.
     """
@@ -306,7 +306,7 @@ class KpiWindow(Record, tag="kpi_window"):
     station_state: MarkState = MarkState.OPEN
 
 
-class AlertTransition(Record, tag="alert_transition"):
+class AlertTransition(Record, frozen=True, kw_only=True, tag="alert_transition"):
     """One step of one alert's life. `alert_id` is the same from pending to resolved; `labels` name whom it is about."""
 
     alert_id: str
@@ -323,7 +323,7 @@ class AlertTransition(Record, tag="alert_transition"):
     revision: int
 
 
-class Notification(Record, tag="notification"):
+class Notification(Record, frozen=True, kw_only=True, tag="notification"):
     """One attempt to tell somebody of a transition; `key` makes it recognisable when it is repeated."""
 
     key: str
@@ -334,7 +334,7 @@ class Notification(Record, tag="notification"):
     error: str = ""
 
 
-class DeadLetter(Record):
+class DeadLetter(Record, frozen=True, kw_only=True):
     """Bytes as received that could not be used, why, and where they came from.
 
     Where `body_bytes` exceeds `len(body)`, only the head was kept (the whole would not fit on the bus).
@@ -354,7 +354,7 @@ class DeadLetter(Record):
     place: Place | None = None
 
 
-class Checkpoint(Record):
+class Checkpoint(Record, frozen=True, kw_only=True):
     """Open state and the position it belongs to, in one record: both are saved, or neither is.
 
     `position` is the next offset to read of `topic`/`partition`.
@@ -369,7 +369,7 @@ class Checkpoint(Record):
     state: bytes
 
 
-class Asset(Record):
+class Asset(Record, frozen=True, kw_only=True):
     """Something results name by hash and need again: a golden template, kept by its SHA-256."""
 
     payload: ClassVar[str | None] = "body"

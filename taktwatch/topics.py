@@ -56,7 +56,7 @@ class Topics:
         return f"{self.prefix}.assets"
 
     def specs(self, retention: timedelta | None) -> list[TopicSpec]:
-        """Return how each topic is set up; `retention` bounds frames, results, KPIs and dead letters (None: for ever)."""
+        """Return how each topic is set up; `retention` bounds frames, results, KPIs and dead letters."""
         return [
             TopicSpec(self.frames, 8, retention),
             TopicSpec(self.results, 4, retention),

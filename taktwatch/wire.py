@@ -1,7 +1,7 @@
 """Records to bytes and headers, and back, with a schema version.
 
-Small records are JSON in the value. Records with a payload (pictures, dead letters, checkpoints, assets) carry it raw as
-the value, exactly as it was, and the rest as JSON in one header. Outsiders find CloudEvents 1.0 attributes (Kafka
+Small records are JSON in the value. Records with a payload (pictures, dead letters, checkpoints, assets) carry it raw
+as the value, exactly as it was, and the rest as JSON in one header. Outsiders find CloudEvents 1.0 attributes (Kafka
 protocol binding, binary mode) beside it.
 """
 
@@ -121,5 +121,5 @@ def check_schema(schema: bytes | None) -> None:
     major = schema.split(b".", 1)[0]
     if major != SCHEMA.split(".", 1)[0].encode():
         raise UnknownSchema(
-            f"a record of schema {schema.decode(errors='replace')}, this taktwatch reads {SCHEMA}; upgrade taktwatch to read it"
+            f"a record of schema {schema.decode(errors='replace')}; this taktwatch reads {SCHEMA}: upgrade it to read on"
         )

@@ -39,7 +39,7 @@ Partition = tuple[str, int]
 
 @dataclass(frozen=True)
 class TopicSpec:
-    """A topic as it should be. `retention` None keeps records for ever; `compacted` keeps the last record of each key."""
+    """A topic as it should be. `retention` None keeps records for ever; `compacted` keeps the last of each key."""
 
     name: str
     partitions: int
@@ -95,10 +95,10 @@ class Rebalance:
 class Consumer(AbstractAsyncContextManager["Consumer"], Protocol):
     """One member of a consumer group; enter it to join, leave it to hand its partitions on at once."""
 
-    async def poll(self, max_records: int, timeout: timedelta) -> list[Message]:
+    async def poll(self, max_records: int, timeout: timedelta) -> list[Message]:  # noqa: ASYNC109 - a poll, no limit
         """Return up to `max_records` next messages in log order per partition; empty after `timeout`.
 
-        Raises `OffsetLost` where retention removed what was to be read next, `BackendUnavailable` where the bus is gone.
+        Raises `OffsetLost` where retention removed what was next, `BackendUnavailable` where the bus is gone.
         """
 
     async def commit(self, positions: Mapping[Partition, int]) -> None:
@@ -122,13 +122,19 @@ class Bus(Protocol):
         """Create the topics that are missing; an existing topic keeps its partitions."""
 
     async def publish(self, records: Sequence[Outgoing]) -> list[Place]:
-        """Append records, durable on return, and say where each lies. Raises `RecordTooLarge` naming the topic and size."""
+        """Append records, durable on return, and say where each lies. Raises `RecordTooLarge` naming topic and size."""
 
-    def consumer(self, group: str, topics: Sequence[str], *, member: str, rebalance: Rebalance | None = None) -> Consumer:
+    def consumer(
+        self, group: str, topics: Sequence[str], *, member: str, rebalance: Rebalance | None = None
+    ) -> Consumer:
         """Return a member of `group`; `member` is its stable name (static membership)."""
 
     def read(
-        self, topic: str, *, start: datetime | Mapping[int, int] | None = None, end: datetime | Mapping[int, int] | None = None,
+        self,
+        topic: str,
+        *,
+        start: datetime | Mapping[int, int] | None = None,
+        end: datetime | Mapping[int, int] | None = None,
     ) -> AsyncIterator[list[Message]]:
         """Yield batches of what the topic holds now, without a group, each partition in order.
 
@@ -137,7 +143,7 @@ class Bus(Protocol):
         """
 
     def follow(self, topic: str, *, start: Mapping[int, int] | None = None) -> AsyncIterator[list[Message]]:
-        """Yield batches for ever, without a group; `start` None begins at the present end. Empty batches mark idle seconds."""
+        """Yield batches for ever, without a group; `start` None begins at the present end. Empty batches mark idleness."""
 
     async def fetch(self, place: Place) -> Message:
         """Return one record. Raises `RecordNotFound`."""

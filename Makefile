@@ -1,0 +1,48 @@
+# Two commands: `make demo` and `make test`. Everything else is set up by them.
+PYTHON ?= python3
+VENV ?= .venv
+BIN = $(VENV)/bin
+LOCKED = $(VENV)/.locked-$(firstword $(shell cksum requirements.lock | tr ' ' '-'))
+DEMO ?=
+PYTEST ?=
+
+.PHONY: demo test setup lint bench lock clean
+
+demo: setup
+	$(BIN)/python -m taktwatch demo $(DEMO)
+
+test: setup lint
+	$(BIN)/python -m pytest --cov --cov-report=term:skip-covered $(PYTEST)
+
+lint: setup
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports --no-cache
+	$(BIN)/deptry . --config pyproject.toml
+	$(BIN)/codespell
+
+bench: setup
+	$(BIN)/python benchmarks/bus.py
+
+setup: $(LOCKED)
+	@$(BIN)/python -c "import sys, importlib.metadata as m; d = m.distribution('taktwatch'); \
+	  sys.exit('$(CURDIR)' not in (d.read_text('direct_url.json') or ''))" 2>/dev/null \
+	  || $(BIN)/pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
+
+# The locked set includes PyTorch with CUDA: about 3 GB, once.
+$(LOCKED): requirements.lock
+	@$(PYTHON) -c "import sys; sys.exit(sys.version_info < (3, 11))" || { echo "taktwatch needs Python 3.11 or newer; set PYTHON=..."; exit 1; }
+	@echo "Setting up $(VENV) from requirements.lock (PyTorch included: about 3 GB, once)"
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install --quiet --disable-pip-version-check --require-hashes --requirement requirements.lock
+	@rm -f $(VENV)/.locked-*
+	@touch $@
+
+# Needs uv; run after changing dependencies in pyproject.toml.
+lock:
+	uv pip compile pyproject.toml --extra all --group dev --universal --python-version 3.11 --generate-hashes \
+	  --no-emit-index-url --no-annotate --no-header --output-file requirements.lock
+
+clean:
+	rm -rf build *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .coverage
