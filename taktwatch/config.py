@@ -89,7 +89,7 @@ SourceConfig = Annotated[SimulatorSource | FolderSource | VideoSource, Field(dis
 
 
 class StationConfig(Settings):
-    """One camera over the belt. `boards_per_minute` is its takt; not `paced`, it sends as fast as the line takes them."""
+    """One camera over the belt. `boards_per_minute` is its takt; not `paced`, it sends as fast as it can."""
 
     name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$", max_length=64)
     product: str

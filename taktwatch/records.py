@@ -270,7 +270,7 @@ class StationMark(Record, frozen=True, kw_only=True, tag="station_mark"):
 class KpiWindow(Record, frozen=True, kw_only=True, tag="kpi_window"):
     """Sums of one station and product over one event-time window; rates are computed from these by `kpi_engine.kpis`.
 
-    `revision` is the offset (in the results topic) of the last record that changed the window; readers keep the highest.
+    `revision` is the offset (in results) of the last record that changed the window; readers keep the highest.
     All sums are integers: um2, us and counts. `latency_buckets` is a fixed base-2 histogram of capture-to-verdict time:
     key k counts latencies in [2^(k/4), 2^((k+1)/4)) us.
     """

@@ -121,5 +121,5 @@ def check_schema(schema: bytes | None) -> None:
     major = schema.split(b".", 1)[0]
     if major != SCHEMA.split(".", 1)[0].encode():
         raise UnknownSchema(
-            f"a record of schema {schema.decode(errors='replace')}; this taktwatch reads {SCHEMA}: upgrade it to read on"
+            f"a record of schema {schema.decode(errors='replace')}; this taktwatch reads {SCHEMA}: upgrade it"
         )

@@ -143,7 +143,7 @@ class Bus(Protocol):
         """
 
     def follow(self, topic: str, *, start: Mapping[int, int] | None = None) -> AsyncIterator[list[Message]]:
-        """Yield batches for ever, without a group; `start` None begins at the present end. Empty batches mark idleness."""
+        """Yield batches for ever, without a group; `start` None begins at the end. Empty batches mark idleness."""
 
     async def fetch(self, place: Place) -> Message:
         """Return one record. Raises `RecordNotFound`."""
