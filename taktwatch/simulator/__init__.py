@@ -5,6 +5,7 @@ Nothing here is read or measured from a real board; a seed makes any picture aga
 
 from taktwatch.simulator.board import board, golden
 from taktwatch.simulator.look import BoardLook, product_look
+from taktwatch.simulator.section import section
 from taktwatch.simulator.truth import BOARD_DEFECTS, SECTION_CLASSES, LayerTruth, SimulatedPicture, Truth
 
 __all__ = [
@@ -17,4 +18,5 @@ __all__ = [
     "board",
     "golden",
     "product_look",
+    "section",
 ]

@@ -7,12 +7,12 @@ import numpy as np
 import numpy.typing as npt
 
 from taktwatch.simulator.artwork import BLEED_PX, Artwork, draw_artwork
+from taktwatch.simulator.noise import Field, smooth_noise
 from taktwatch.simulator.look import BARE_COPPER, BoardLook, Rgb
 from taktwatch.simulator.truth import BoolMask, Picture
 
 __all__ = ["Pose", "draw_pose", "golden_picture", "photograph", "to_picture"]
 
-Field = npt.NDArray[np.float32]
 Pose = npt.NDArray[np.float64]
 
 EDGE_SIGMA_PX = 1.1
@@ -72,19 +72,12 @@ def _etched(copper: BoolMask, look: BoardLook, rng: np.random.Generator) -> Fiel
     """Let copper's edges wander as etching does; share of copper per pixel, float32 0..1."""
     height, width = copper.shape
     cover = cv2.GaussianBlur(copper.astype(np.float32), (0, 0), EDGE_SIGMA_PX)
-    wander = _smooth_noise((height, width), 28, rng) * (0.4 * look.etch_px * EDGE_SLOPE)
-    ragged = _smooth_noise((height, width), 3, rng) * (0.35 * look.roughness * EDGE_SLOPE)
+    wander = smooth_noise((height, width), 28, rng) * (0.4 * look.etch_px * EDGE_SLOPE)
+    ragged = smooth_noise((height, width), 3, rng) * (0.35 * look.roughness * EDGE_SLOPE)
     bias = rng.uniform(-0.5, 0.5) * look.etch_px * EDGE_SLOPE
     cover += wander
     cover += ragged
     return np.clip((cover + np.float32(bias - 0.5)) * np.float32(2.0) + np.float32(0.5), 0, 1)
-
-
-def _smooth_noise(shape: tuple[int, int], scale_px: int, rng: np.random.Generator) -> Field:
-    """Noise of about unit variance that changes over `scale_px`; float32 (H, W), within +-2.5."""
-    small = (shape[0] // scale_px + 3, shape[1] // scale_px + 3)
-    noise = np.clip(rng.standard_normal(small, dtype=np.float32) * np.float32(1.3), -2.5, 2.5)
-    return np.asarray(cv2.resize(noise, (shape[1], shape[0]), interpolation=cv2.INTER_LINEAR), np.float32)
 
 
 @lru_cache(maxsize=8)
@@ -94,8 +87,8 @@ def _finishes(layout_seed: int, size: tuple[int, int], look: BoardLook) -> tuple
     rng = np.random.default_rng([0xF1, layout_seed])
     shape = art.copper.shape
     weave = _weave(shape, rng)
-    grain = _smooth_noise(shape, 2, rng)
-    cloud = _smooth_noise(shape, 60, rng)
+    grain = smooth_noise(shape, 2, rng)
+    cloud = smooth_noise(shape, 60, rng)
     laminate = _painted(look.laminate, 9 * weave + 3 * cloud)
     if look.solder_mask is None:
         plated = _painted(look.metal, 7 * grain + 4 * cloud)
@@ -135,7 +128,7 @@ def _weave(shape: tuple[int, int], rng: np.random.Generator) -> Field:
     x = np.arange(shape[1], dtype=np.float32)[None, :]
     pitch = rng.uniform(9, 16)
     warp, weft = np.sin(2 * np.pi * x / pitch), np.sin(2 * np.pi * y / (pitch * rng.uniform(0.8, 1.25)))
-    return np.asarray((warp * weft + 0.5 * _smooth_noise(shape, 5, rng)).astype(np.float32) * np.float32(0.8))
+    return np.asarray((warp * weft + 0.5 * smooth_noise(shape, 5, rng)).astype(np.float32) * np.float32(0.8))
 
 
 def _painted(colour: Rgb, change: Field) -> Picture:
