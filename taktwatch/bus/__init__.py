@@ -138,7 +138,7 @@ class Bus(Protocol):
     ) -> AsyncIterator[list[Message]]:
         """Yield batches of what the topic holds now, without a group, each partition in order.
 
-        `start`: from this log time, or from these offsets by partition; None from the first record kept.
+        `start`: from this log time, or from these offsets (only the partitions named); None from the first record kept.
         `end`: before this log time, or before these offsets; None up to the end as it was when the call was made.
         """
 
