@@ -166,7 +166,7 @@ class KpiConfig(Settings):
 
 
 class AlertRule(Settings):
-    """When to tell somebody. `metric` is a name in `kpi_engine.kpis`; windows with n below `min_n` decide nothing."""
+    """When to tell somebody. `metric` is a name in `taktwatch.kpis`; windows with n below `min_n` decide nothing."""
 
     name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$")
     kind: Literal["threshold", "no_data"] = "threshold"

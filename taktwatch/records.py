@@ -268,7 +268,7 @@ class StationMark(Record, frozen=True, kw_only=True, tag="station_mark"):
 
 
 class KpiWindow(Record, frozen=True, kw_only=True, tag="kpi_window"):
-    """Sums of one station and product over one event-time window; rates are computed from these by `kpi_engine.kpis`.
+    """Sums of one station and product over one event-time window; rates are computed from these by `taktwatch.kpis`.
 
     `revision` is the offset (in results) of the last record that changed the window; readers keep the highest.
     All sums are integers: um2, us and counts. `latency_buckets` is a fixed base-2 histogram of capture-to-verdict time:

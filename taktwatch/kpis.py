@@ -1,0 +1,371 @@
+"""Every figure that is shown or alarmed on, each one small function of a `KpiWindow`'s integer sums.
+
+Console, API, Grafana, alerts and replay call these (or read what the store derived by them), so that one number is the
+same everywhere. A figure is a `Rate`: its value, how many things it rests on, and for true proportions a 95 % interval.
+With nothing to rest on there is no value: None, never 0. `docs/kpis.md` has the formulas in one table.
+"""
+
+from collections import Counter
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from math import sqrt
+
+from taktwatch.records import KpiWindow, WindowState
+
+__all__ = [
+    "METRICS",
+    "Rate",
+    "corroded_share",
+    "dead_rate",
+    "defect_rate",
+    "defects_total",
+    "dpmo",
+    "dpu",
+    "first_pass_yield",
+    "latency_quantile_s",
+    "mean_latency_s",
+    "merge",
+    "metric",
+    "missing",
+    "pareto",
+    "proportion",
+    "ratio",
+    "review_rate",
+    "takt_s",
+    "throughput_per_hour",
+    "wilson",
+]
+
+Z_95 = 1.959963984540054
+"""The two-sided 95 % quantile of the normal distribution."""
+
+ANY = "*"
+"""Stands in a merged window where the parts differ in line, station or product."""
+
+EXAMPLE = KpiWindow(
+    window="1m",
+    start=datetime(2026, 3, 3, 12, 0, tzinfo=UTC),
+    end=datetime(2026, 3, 3, 12, 1, tzinfo=UTC),
+    line="line-1",
+    station="top",
+    product="demo-board",
+    revision=41,
+    state=WindowState.CLOSED,
+    accepted=22,
+    inspected=20,
+    passed=16,
+    failed=3,
+    review=1,
+    dead=1,
+    missing=1,
+    first_pass=20,
+    first_pass_passed=16,
+    opportunities=5000,
+    defects={"open": 4, "short": 1},
+    layer_um2=2_000_000,
+    corroded_um2=50_000,
+    latency_sum_us=2_400_000,
+    latency_buckets={66: 10, 68: 10},
+)
+"""A minute of one station, used by the examples below."""
+
+
+@dataclass(frozen=True)
+class Rate:
+    """A figure with what it rests on.
+
+    `value` is None where `n` is 0. `low` and `high` bound the true proportion with 95 % confidence (Wilson); they are
+    None for figures that are no proportion of n independent things.
+    """
+
+    value: float | None
+    n: int
+    low: float | None = None
+    high: float | None = None
+
+
+def wilson(successes: int, n: int) -> tuple[float, float]:
+    """Wilson score interval of a proportion at 95 %, within 0 to 1; `n` at least 1.
+
+    >>> low, high = wilson(3, 20)
+    >>> round(low, 4), round(high, 4)
+    (0.0524, 0.3604)
+    >>> wilson(0, 10)[0], wilson(10, 10)[1]
+    (0.0, 1.0)
+    """
+    share = successes / n
+    squared = Z_95 * Z_95
+    centre = share + squared / (2 * n)
+    spread = Z_95 * sqrt(share * (1 - share) / n + squared / (4 * n * n))
+    scale = 1 + squared / n
+    low = 0.0 if successes == 0 else max(0.0, (centre - spread) / scale)
+    high = 1.0 if successes == n else min(1.0, (centre + spread) / scale)
+    return low, high
+
+
+def proportion(part: int, n: int) -> Rate:
+    """Return `part / n`, 0 to 1, with its Wilson interval.
+
+    >>> proportion(0, 0)
+    Rate(value=None, n=0, low=None, high=None)
+    """
+    if n == 0:
+        return Rate(None, 0)
+    return Rate(part / n, n, *wilson(part, n))
+
+
+def ratio(amount: float, base: float, n: int) -> Rate:
+    """Return `amount / base` resting on `n` things: no proportion of n, so without interval.
+
+    >>> ratio(3, 2, 10)
+    Rate(value=1.5, n=10, low=None, high=None)
+    """
+    return Rate(None, n) if base == 0 else Rate(amount / base, n)
+
+
+def defect_rate(window: KpiWindow) -> Rate:
+    """Share of inspected boards that failed, 0 to 1: failed / inspected. n: inspected.
+
+    >>> defect_rate(EXAMPLE).value
+    0.15
+    """
+    return proportion(window.failed, window.inspected)
+
+
+def review_rate(window: KpiWindow) -> Rate:
+    """Share of inspected boards that a person must look at, 0 to 1: review / inspected. n: inspected.
+
+    >>> review_rate(EXAMPLE).value
+    0.05
+    """
+    return proportion(window.review, window.inspected)
+
+
+def first_pass_yield(window: KpiWindow) -> Rate:
+    """Share of boards that passed on their first visit, 0 to 1: first_pass_passed / first_pass. n: first visits.
+
+    >>> first_pass_yield(EXAMPLE).value
+    0.8
+    """
+    return proportion(window.first_pass_passed, window.first_pass)
+
+
+def dead_rate(window: KpiWindow) -> Rate:
+    """Share of finished frames that could not be used, 0 to 1: dead / (inspected + skipped + dead). n: finished frames.
+
+    >>> round(dead_rate(EXAMPLE).value, 4)
+    0.0476
+    """
+    return proportion(window.dead, window.inspected + window.skipped + window.dead)
+
+
+def defects_total(window: KpiWindow) -> int:
+    """Defects of all classes found in inspected boards.
+
+    >>> defects_total(EXAMPLE)
+    5
+    """
+    return sum(window.defects.values())
+
+
+def dpu(window: KpiWindow) -> Rate:
+    """Defects per unit: defects / inspected. n: inspected.
+
+    >>> dpu(EXAMPLE).value
+    0.25
+    """
+    return ratio(defects_total(window), window.inspected, window.inspected)
+
+
+def dpmo(window: KpiWindow) -> Rate:
+    """Defects per million opportunities: 1e6 * defects / opportunities. n: inspected boards.
+
+    >>> dpmo(EXAMPLE).value
+    1000.0
+    """
+    return ratio(1e6 * defects_total(window), window.opportunities, window.inspected)
+
+
+def corroded_share(window: KpiWindow) -> Rate:
+    """Corroded share of the copper layers' area, 0 to 1: corroded_um2 / layer_um2. n: inspected boards.
+
+    >>> corroded_share(EXAMPLE).value
+    0.025
+    """
+    return ratio(window.corroded_um2, window.layer_um2, window.inspected)
+
+
+def missing(window: KpiWindow) -> Rate:
+    """Accepted frames that have no outcome after `max_hold_s`, a count. n: accepted frames.
+
+    >>> missing(EXAMPLE)
+    Rate(value=1.0, n=22, low=None, high=None)
+    """
+    return Rate(float(window.missing), window.accepted)
+
+
+def throughput_per_hour(window: KpiWindow) -> Rate:
+    """Boards inspected per hour over the window's length: inspected / (end - start). n: inspected.
+
+    >>> throughput_per_hour(EXAMPLE).value
+    1200.0
+    """
+    return ratio(window.inspected, (window.end - window.start) / timedelta(hours=1), window.inspected)
+
+
+def takt_s(window: KpiWindow) -> Rate:
+    """Mean seconds from board to board over the window's length: (end - start) / inspected. n: inspected.
+
+    >>> takt_s(EXAMPLE).value
+    3.0
+    """
+    return ratio((window.end - window.start).total_seconds(), window.inspected, window.inspected)
+
+
+def mean_latency_s(window: KpiWindow) -> Rate:
+    """Mean seconds from capture to verdict: latency_sum_us / inspected. n: inspected.
+
+    >>> mean_latency_s(EXAMPLE).value
+    0.12
+    """
+    return ratio(window.latency_sum_us / 1e6, window.inspected, window.inspected)
+
+
+def latency_quantile_s(window: KpiWindow, q: float) -> Rate:
+    """Quantile `q` (0 to 1) of the seconds from capture to verdict, from the base-2 histogram. n: latencies counted.
+
+    Placed geometrically inside its bucket, so it is off by less than a bucket's width: 19 %.
+
+    >>> rate = latency_quantile_s(EXAMPLE, 0.5)
+    >>> round(rate.value, 4), rate.n
+    (0.1102, 20)
+    """
+    n = sum(window.latency_buckets.values())
+    if n == 0:
+        return Rate(None, 0)
+    rank = q * n
+    below = 0
+    key = 0
+    for key in sorted(window.latency_buckets):
+        count = window.latency_buckets[key]
+        if below + count >= rank:
+            inside = (rank - below) / count
+            return Rate(2.0 ** ((key + inside) / 4) / 1e6, n)
+        below += count
+    return Rate(2.0 ** ((key + 1) / 4) / 1e6, n)
+
+
+def latency_p95_s(window: KpiWindow) -> Rate:
+    """95 % quantile of the seconds from capture to verdict. n: latencies counted.
+
+    >>> round(latency_p95_s(EXAMPLE).value, 4)
+    0.1532
+    """
+    return latency_quantile_s(window, 0.95)
+
+
+METRICS: dict[str, Callable[[KpiWindow], Rate]] = {
+    "corroded_share": corroded_share,
+    "dead_rate": dead_rate,
+    "defect_rate": defect_rate,
+    "dpmo": dpmo,
+    "dpu": dpu,
+    "first_pass_yield": first_pass_yield,
+    "latency_p50_s": lambda window: latency_quantile_s(window, 0.50),
+    "latency_p95_s": latency_p95_s,
+    "latency_p99_s": lambda window: latency_quantile_s(window, 0.99),
+    "mean_latency_s": mean_latency_s,
+    "missing": missing,
+    "review_rate": review_rate,
+    "takt_s": takt_s,
+    "throughput_per_hour": throughput_per_hour,
+}
+"""Figures by name: those alert rules may name, and those the store writes beside the sums."""
+
+
+def metric(window: KpiWindow, name: str) -> Rate:
+    """Return a figure by its name in `METRICS`. Raises `KeyError` for a name that is none.
+
+    >>> metric(EXAMPLE, "defect_rate").n
+    20
+    """
+    return METRICS[name](window)
+
+
+def pareto(window: KpiWindow) -> list[tuple[str, int]]:
+    """Return defect classes with their counts, the most frequent first, equal counts by name.
+
+    >>> pareto(EXAMPLE)
+    [('open', 4), ('short', 1)]
+    """
+    return sorted(window.defects.items(), key=lambda item: (-item[1], item[0]))
+
+
+def merge(windows: Iterable[KpiWindow], window: str = "sum") -> KpiWindow | None:
+    """Sum windows into one that reaches from the first start to the last end; None where there are none.
+
+    Line, station and product are kept where all parts agree and "*" elsewhere; the station's state is that of the
+    latest part; the sum is as unfinished as its most unfinished part. Rates of the sum are rates over all boards, not
+    means of rates. Give each window once: newest revision only.
+
+    >>> both = merge([EXAMPLE, EXAMPLE])
+    >>> both.inspected, defect_rate(both).value, both.defects
+    (40, 0.15, {'open': 8, 'short': 2})
+    """
+    parts = sorted(windows, key=lambda part: part.start)
+    if not parts:
+        return None
+    defects: Counter[str] = Counter()
+    buckets: Counter[int] = Counter()
+    for part in parts:
+        defects.update(part.defects)
+        buckets.update(part.latency_buckets)
+    states = {part.state for part in parts}
+    return KpiWindow(
+        window=window,
+        start=parts[0].start,
+        end=max(part.end for part in parts),
+        line=common(part.line for part in parts),
+        station=common(part.station for part in parts),
+        product=common(part.product for part in parts),
+        revision=max(part.revision for part in parts),
+        state=next(state for state in WindowState if state in states),
+        defects=dict(defects),
+        latency_buckets=dict(buckets),
+        deepest_um=max(part.deepest_um for part in parts),
+        station_state=parts[-1].station_state,
+        **{name: sum(getattr(part, name) for part in parts) for name in SUMMED},
+    )
+
+
+SUMMED = (
+    "accepted",
+    "inspected",
+    "passed",
+    "failed",
+    "review",
+    "skipped",
+    "dead",
+    "missing",
+    "late_or_repeat",
+    "first_pass",
+    "first_pass_passed",
+    "opportunities",
+    "layer_um2",
+    "corroded_um2",
+    "surface_corrosion",
+    "latency_sum_us",
+    "marks",
+)
+"""The fields of a window that add up."""
+
+
+def common(names: Iterable[str]) -> str:
+    """Return the one name all agree on, or "*".
+
+    >>> common(["top", "top"]), common(["top", "section"])
+    ('top', '*')
+    """
+    first, *others = set(names)
+    return ANY if others else first
