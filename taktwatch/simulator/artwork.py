@@ -1,21 +1,24 @@
 """The artwork of a product: which copper, openings, holes and print its boards have. A seed makes it again."""
 
+# ruff: noqa: PLR2004 - chances and proportions read best where something is drawn from them
+
 from dataclasses import dataclass
 from functools import lru_cache
 
 import cv2
 import numpy as np
-import numpy.typing as npt
 
 from taktwatch.simulator.pen import Pen, Shape, octagon
-from taktwatch.simulator.recipes import RECIPES, Region, Rules, draw_style, wander
+from taktwatch.simulator.planes import pour
+from taktwatch.simulator.recipes import RECIPES
+from taktwatch.simulator.routing import Region, Rules, draw_rules, wander
 from taktwatch.simulator.truth import BoolMask
 
 __all__ = ["BLEED_PX", "Artwork", "draw_artwork"]
 
 BLEED_PX = 16  # drawn beyond the picture on every side, so that a shifted board shows board
 MAX_TILT_DEG = 8.0
-RECIPE_WEIGHTS = np.array([5.0, 2.5, 2.5, 1.2, 2.5, 1.2, 2.0, 0.9, 1.5])
+RECIPE_WEIGHTS = np.array([5.0, 2.5, 2.5, 1.2, 2.5, 1.2, 1.6, 2.0, 0.9, 1.5])
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -39,7 +42,7 @@ def draw_artwork(layout_seed: int, size: tuple[int, int]) -> Artwork:
     (96, 128)
     """
     rng = np.random.default_rng([0xA27, layout_seed])
-    rules = draw_style(rng)
+    rules = draw_rules(rng)
     tilt = float(rng.uniform(-MAX_TILT_DEG, MAX_TILT_DEG)) if rng.random() < 0.15 else 0.0
     spare = int(np.sin(np.radians(abs(tilt))) * max(size) / 2) + 1 if tilt else 0
     bleed = BLEED_PX + spare
@@ -52,7 +55,7 @@ def draw_artwork(layout_seed: int, size: tuple[int, int]) -> Artwork:
             continue
         RECIPES[rng.choice(len(RECIPES), p=weights / weights.sum())](pen, rules, region, rng)
     _fill_with_traces(pen, rules, rng)
-    copper = np.maximum(pen.copper, _pour(pen, rules, rng))
+    copper = np.maximum(pen.copper, pour(pen, rules, rng))
     sheets = [copper, pen.opening, pen.drill, pen.silk]
     if tilt:
         turn = cv2.getRotationMatrix2D((width / 2, height / 2), tilt, 1.0)
@@ -94,41 +97,7 @@ def _fill_with_traces(pen: Pen, rules: Rules, rng: np.random.Generator) -> None:
     for _ in range(tries):
         start = np.array([rng.uniform(0, width), rng.uniform(0, height)])
         if pen.fits(Shape(octagon(float(start[0]), float(start[1]), 8, 8)), 0):
-            wander(pen, rules, rng, start, int(rng.integers(0, 8)), pen.new_net(), rules.trace)
-
-
-def _pour(pen: Pen, rules: Rules, rng: np.random.Generator) -> npt.NDArray[np.uint8]:
-    """Pour copper around the conductors, keeping clear of them: none, a part, all of the sheet, or hatched."""
-    height, width = pen.shape
-    pour = np.zeros(pen.shape, np.uint8)
-    kind = rng.random()
-    if kind < 0.5:
-        return pour
-    if kind < 0.72:
-        pour[:] = 255
-    else:
-        x, y = rng.uniform(0, width), rng.uniform(0, height)
-        shape = octagon(x, y, rng.uniform(0.3, 0.8) * width, rng.uniform(0.3, 0.8) * height, int(rng.integers(4, 9)))
-        cv2.fillPoly(pour, [shape.astype(np.int32).reshape(-1, 1, 2)], 255)
-    if rng.random() < 0.3:
-        pour &= _hatch(pen.shape, rng)
-    clear = int(rules.gap * rng.uniform(0.9, 1.6))
-    disc = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (2 * clear + 1, 2 * clear + 1))
-    occupied = cv2.dilate(np.maximum(pen.copper, pen.drill), disc)
-    pour[occupied > 127] = 0
-    return pour
-
-
-def _hatch(shape: tuple[int, int], rng: np.random.Generator) -> npt.NDArray[np.uint8]:
-    """Crossing lines, straight or diagonal."""
-    hatch = np.zeros(shape, np.uint8)
-    line = int(rng.integers(6, 14))
-    pitch = line * 2 + int(rng.integers(4, 24))
-    y, x = np.mgrid[: shape[0], : shape[1]]
-    if rng.random() < 0.6:
-        x, y = (x + y) * 5 // 7, (x - y) * 5 // 7
-    hatch[((x % pitch) < line) | ((y % pitch) < line)] = 255
-    return hatch
+            wander(pen, rules, rng, start, int(rng.integers(0, 8)), net=pen.new_net(), width=rules.trace)
 
 
 def _without_slivers(copper: BoolMask) -> BoolMask:

@@ -45,7 +45,7 @@ def board(
     travel = look.max_shift_px + radians(look.max_rotation_deg) * hypot(*size) / 2
     art = draw_artwork(layout_seed, size)
     copper, placed = place_defects(art, defects, BLEED_PX + EDGE_MARGIN_PX + ceil(travel), rng)
-    picture = photograph(layout_seed, size, copper, look, pose, rng)
+    picture = photograph(layout_seed, size, copper=copper, look=look, pose=pose, rng=rng)
     carried = (Truth(defect.label, to_picture(defect.mask, pose, size)) for defect in placed)
     truths = tuple(truth for truth in carried if np.count_nonzero(truth.mask) >= LEAST_TRUTH_PX)
     return SimulatedPicture(picture, golden_picture(layout_seed, size, look).copy(), truths)

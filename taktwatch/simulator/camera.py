@@ -1,34 +1,35 @@
 """Turns artwork into pictures: colours, etching tolerance, illumination, lens, sensor, and the three camera styles."""
 
 from functools import lru_cache
+from typing import TypeAlias
 
 import cv2
 import numpy as np
 import numpy.typing as npt
 
 from taktwatch.simulator.artwork import BLEED_PX, Artwork, draw_artwork
+from taktwatch.simulator.look import BoardLook, Rgb
 from taktwatch.simulator.noise import Field, smooth_noise
-from taktwatch.simulator.look import BARE_COPPER, BoardLook, Rgb
 from taktwatch.simulator.truth import BoolMask, Picture
 
 __all__ = ["Pose", "draw_pose", "golden_picture", "photograph", "to_picture"]
 
-Pose = npt.NDArray[np.float64]
+Pose: TypeAlias = npt.NDArray[np.float64]
 
 EDGE_SIGMA_PX = 1.1
 EDGE_SLOPE = 1 / (EDGE_SIGMA_PX * np.sqrt(2 * np.pi))  # of a blurred edge where it is one half, per px
-RELIEF = 26.0
+RELIEF = 26.0  # grey levels that a full step of copper adds to, or takes from, the light at its edge
+HALF = 127  # of uint8
+LEAST_SIGMA_PX = 0.3  # a narrower blur changes nothing
 
 
 @lru_cache(maxsize=8)
 def golden_picture(layout_seed: int, size: tuple[int, int], look: BoardLook) -> Picture:
     """Show the artwork itself: centred, evenly lit, without noise; uint8 RGB (H, W, 3), read-only."""
     art = draw_artwork(layout_seed, size)
-    cover = cv2.GaussianBlur(art.copper.astype(np.float32), (0, 0), 0.7)
-    if look.camera == "binary":
-        picture = _binary(cover)
-    else:
-        picture = _mono(_shade(layout_seed, art, look, cover), look)
+    cover = _blurred(art.copper, 0.7)
+    binary = look.camera == "binary"
+    picture = _binary(cover) if binary else _mono(_shade(layout_seed, art, look, cover), look)
     picture = np.ascontiguousarray(picture[BLEED_PX:-BLEED_PX, BLEED_PX:-BLEED_PX])
     picture.setflags(write=False)
     return picture
@@ -47,12 +48,13 @@ def draw_pose(size: tuple[int, int], look: BoardLook, rng: np.random.Generator) 
 def to_picture(mask: BoolMask, pose: Pose, size: tuple[int, int]) -> BoolMask:
     """Carry a mask from the artwork into the picture (H, W)."""
     carried = cv2.warpAffine(mask.astype(np.uint8) * 255, pose, (size[1], size[0]))
-    return np.asarray(carried > 127)
+    return np.asarray(carried > HALF)
 
 
 def photograph(
     layout_seed: int,
     size: tuple[int, int],
+    *,
     copper: BoolMask,
     look: BoardLook,
     pose: Pose,
@@ -71,13 +73,13 @@ def photograph(
 def _etched(copper: BoolMask, look: BoardLook, rng: np.random.Generator) -> Field:
     """Let copper's edges wander as etching does; share of copper per pixel, float32 0..1."""
     height, width = copper.shape
-    cover = cv2.GaussianBlur(copper.astype(np.float32), (0, 0), EDGE_SIGMA_PX)
+    cover = _blurred(copper, EDGE_SIGMA_PX)
     wander = smooth_noise((height, width), 28, rng) * (0.4 * look.etch_px * EDGE_SLOPE)
     ragged = smooth_noise((height, width), 3, rng) * (0.35 * look.roughness * EDGE_SLOPE)
     bias = rng.uniform(-0.5, 0.5) * look.etch_px * EDGE_SLOPE
     cover += wander
     cover += ragged
-    return np.clip((cover + np.float32(bias - 0.5)) * np.float32(2.0) + np.float32(0.5), 0, 1)
+    return np.asarray(np.clip((cover + np.float32(bias - 0.5)) * np.float32(2.0) + np.float32(0.5), 0, 1))
 
 
 @lru_cache(maxsize=8)
@@ -99,24 +101,25 @@ def _finishes(layout_seed: int, size: tuple[int, int], look: BoardLook) -> tuple
             for dark, light in zip(look.solder_mask, look.trace_tint, strict=True)
         )
         under_mask = _painted((tint[0], tint[1], tint[2]), 2.5 * grain + 3 * cloud)
-        opening = cv2.GaussianBlur(art.opening.astype(np.float32), (0, 0), 0.8)
+        opening = _blurred(art.opening, 0.8)
         bare = _mixed(_painted(look.solder_mask, 2.5 * weave + 2 * cloud + 1.5 * grain), laminate, opening)
         plated = _mixed(under_mask, _painted(look.metal, 7 * grain + 5 * cloud), opening)
-        silk = cv2.GaussianBlur(art.silk.astype(np.float32), (0, 0), 0.8) * 0.93
+        silk = _blurred(art.silk, 0.8) * np.float32(0.93)
         ink = _painted(look.silk, 3 * grain)
         bare, plated = _mixed(bare, ink, silk), _mixed(plated, ink, silk)
-    hole = cv2.GaussianBlur(art.drill.astype(np.float32), (0, 0), 0.9)
+    hole = _blurred(art.drill, 0.9)
     depth = _painted((20, 19, 18), 2 * grain)
     return _mixed(bare, depth, hole), _mixed(plated, depth, hole)
 
 
 def _shade(layout_seed: int, art: Artwork, look: BoardLook, cover: Field) -> Picture:
     """Colour a board by how much copper each pixel has; edges of copper catch or lose light as steps do."""
-    bare, plated = _finishes(layout_seed, (art.copper.shape[0] - 2 * BLEED_PX, art.copper.shape[1] - 2 * BLEED_PX), look)
+    height, width = art.copper.shape
+    bare, plated = _finishes(layout_seed, (height - 2 * BLEED_PX, width - 2 * BLEED_PX), look)
     picture = _mixed(bare, plated, cover)
-    height = cv2.GaussianBlur(cover, (0, 0), 1.2)
-    slope = np.zeros_like(height)
-    slope[1:-1, 1:-1] = (height[2:, 2:] - height[:-2, :-2]) * np.float32(RELIEF)
+    soft = cv2.GaussianBlur(cover, (0, 0), 1.2)
+    slope = np.zeros_like(soft)
+    slope[1:-1, 1:-1] = (soft[2:, 2:] - soft[:-2, :-2]) * np.float32(RELIEF)
     light = np.clip(slope, 0, None).astype(np.uint8)
     dark = np.clip(-slope, 0, None).astype(np.uint8)
     return _u8(cv2.subtract(cv2.add(picture, cv2.merge([light] * 3)), cv2.merge([dark] * 3)))
@@ -154,7 +157,7 @@ def _warped(sheet: npt.NDArray[np.uint8] | Field, pose: Pose, size: tuple[int, i
 def _lens(picture: npt.NDArray[np.uint8], look: BoardLook, rng: np.random.Generator) -> npt.NDArray[np.uint8]:
     """Blur as the lens does, each board in slightly different focus."""
     sigma = look.blur_px * rng.uniform(0.75, 1.3)
-    return _u8(cv2.GaussianBlur(picture, (0, 0), sigma)) if sigma > 0.3 else picture
+    return _u8(cv2.GaussianBlur(picture, (0, 0), sigma)) if sigma > LEAST_SIGMA_PX else picture
 
 
 def _sensed(picture: Picture, look: BoardLook, rng: np.random.Generator) -> Picture:
@@ -193,7 +196,7 @@ def _speckled(picture: Picture, look: BoardLook, rng: np.random.Generator) -> Pi
 
 def _binary(cover: Field | npt.NDArray[np.uint8]) -> Picture:
     """Threshold: copper black on white, in all three planes."""
-    middle = 127 if cover.dtype == np.uint8 else 0.5
+    middle = HALF if cover.dtype == np.uint8 else 0.5
     plane = np.where(cover > middle, 0, 255).astype(np.uint8)
     return _u8(cv2.merge([plane] * 3))
 
@@ -204,6 +207,11 @@ def _mono(picture: Picture, look: BoardLook) -> Picture:
         return picture
     plane = cv2.cvtColor(picture, cv2.COLOR_RGB2GRAY)
     return _u8(cv2.merge([plane] * 3))
+
+
+def _blurred(mask: BoolMask, sigma_px: float) -> Field:
+    """Soften a mask; float32 0..1."""
+    return np.asarray(cv2.GaussianBlur(mask.astype(np.float32), (0, 0), sigma_px), np.float32)
 
 
 def _u8(picture: object) -> npt.NDArray[np.uint8]:

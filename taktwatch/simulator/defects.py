@@ -4,8 +4,11 @@ A defect is a patch of copper added or removed. A place is drawn at random, the 
 its class is checked on the conductors around it (`open`: on the whole conductor); what breaks the rule is thrown away.
 """
 
+# ruff: noqa: PLR2004 - a rule reads best with its number in it
+
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import TypeAlias
 
 import cv2
 import numpy as np
@@ -19,7 +22,7 @@ from taktwatch.simulator.truth import BOARD_DEFECTS, BoolMask
 __all__ = ["Defect", "place_defects"]
 
 TRIES = 40
-WINDOW_PX = 40  # half a side of the square that a defect is drawn and judged in
+WINDOW_PX = 48  # half a side of the square that a defect is drawn and judged in
 GAP_PX = 3  # what must stay free around a defect that touches nothing, and whole around one that cuts nothing
 APART_PX = 16  # between two defects
 LEAST_AREA_PX = 12
@@ -37,13 +40,16 @@ class Defect:
 
 @dataclass(frozen=True, eq=False, slots=True)
 class Site:
-    """A square window of the board around a drawn place: all masks are bool (2 WINDOW_PX + 1, same)."""
+    """A square window around a drawn place: masks are bool (2 WINDOW_PX + 1, same), less what lies off the board.
+
+    `nets` is int32 of the whole board's shape: its conductors numbered from 1, 0 is free.
+    """
 
     copper: BoolMask
     blocked: BoolMask
     rows: slice
     cols: slice
-    board: BoolMask
+    nets: npt.NDArray[np.int32]
 
 
 def place_defects(
@@ -55,7 +61,7 @@ def place_defects(
     """
     unknown = set(labels) - set(BOARD_DEFECTS)
     if unknown:
-        message = f"unknown board defect {sorted(unknown)[0]!r}; there are {', '.join(BOARD_DEFECTS)}"
+        message = f"unknown board defect {min(unknown)!r}; there are {', '.join(BOARD_DEFECTS)}"
         raise ValueError(message)
     copper = art.copper.copy()
     blocked = cv2.dilate((art.drill | art.silk).astype(np.uint8), np.ones((5, 5), np.uint8)) > 0
@@ -71,22 +77,23 @@ def place_defects(
         whole = np.zeros(copper.shape, np.bool_)
         whole[site.rows, site.cols] = mask
         copper = copper & ~whole if label in {"open", "mousebite", "pin_hole"} else copper | whole
-        blocked |= _grown(whole, APART_PX)
+        rows, cols = np.flatnonzero(whole.any(axis=1)), np.flatnonzero(whole.any(axis=0))
+        top, left = max(int(rows[0]) - APART_PX, 0), max(int(cols[0]) - APART_PX, 0)
+        blocked[top : int(rows[-1]) + APART_PX + 1, left : int(cols[-1]) + APART_PX + 1] = True
         placed.append(Defect(label, whole))
     return copper, tuple(placed)
 
 
-def _place(
-    label: str, copper: BoolMask, blocked: BoolMask, rng: np.random.Generator
-) -> tuple[Site, BoolMask] | None:
+def _place(label: str, copper: BoolMask, blocked: BoolMask, rng: np.random.Generator) -> tuple[Site, BoolMask] | None:
     """Try places until the class's rule holds."""
     wanted, draw = RULES[label]
     candidates = np.flatnonzero(wanted(copper) & ~blocked)
     if not candidates.size:
         return None
+    nets = _components(copper)[1]
     for index in rng.choice(candidates, TRIES):
         y, x = divmod(int(index), copper.shape[1])
-        site = _site(copper, blocked, y, x)
+        site = _site(copper, blocked, nets, y, x)
         centre = np.array([x - site.cols.start, y - site.rows.start], np.float64)
         patch = draw(site, centre, rng)
         if patch is None or np.count_nonzero(patch) < LEAST_AREA_PX or (patch & site.blocked).any():
@@ -96,27 +103,27 @@ def _place(
     return None
 
 
-def _site(copper: BoolMask, blocked: BoolMask, y: int, x: int) -> Site:
+def _site(copper: BoolMask, blocked: BoolMask, nets: npt.NDArray[np.int32], y: int, x: int) -> Site:
     """Cut the window around a place out of the board."""
     rows = slice(max(y - WINDOW_PX, 0), min(y + WINDOW_PX + 1, copper.shape[0]))
     cols = slice(max(x - WINDOW_PX, 0), min(x + WINDOW_PX + 1, copper.shape[1]))
-    return Site(copper[rows, cols], blocked[rows, cols], rows, cols, copper)
+    return Site(copper[rows, cols], blocked[rows, cols], rows, cols, nets)
 
 
 def _open(site: Site, centre: Points, rng: np.random.Generator) -> BoolMask | None:
     """Cut a conductor in two, clean across or ragged; both pieces must be worth the name."""
-    chord = _chord(site.copper, centre, longest_px=46)
+    chord = _chord(site.copper, centre, longest_px=72)
     if chord is None:
         return None
     cut = _wobble(chord, 3.0, rng)
     patch = stroke(site.copper.shape, cut, int(rng.choice([rng.integers(3, 6), rng.integers(5, 15)])))
     patch &= _own_conductor(site.copper, centre)
-    whole = np.zeros(site.board.shape, np.bool_)
-    whole[site.rows, site.cols] = patch
-    _, labels = _components(site.board)
+    if (patch & site.blocked).any():
+        return None
     y, x = int(centre[1]) + site.rows.start, int(centre[0]) + site.cols.start
-    rest = (labels == labels[y, x]) & ~whole
-    # A conductor is in pieces also where they meet at corners only: count those that hold together by edges.
+    rest = site.nets == site.nets[y, x]
+    rest[site.rows, site.cols] &= ~patch
+    # Grown first: pieces that etching could join again are no pieces.
     count, _, stats, _ = cv2.connectedComponentsWithStats(_grown(rest, 1).astype(np.uint8), connectivity=8)
     areas = stats[1:count, cv2.CC_STAT_AREA]
     return patch if np.count_nonzero(areas >= LEAST_PIECE_PX) >= 2 and areas.min() >= LEAST_PIECE_PX else None
@@ -132,9 +139,9 @@ def _short(site: Site, centre: Points, rng: np.random.Generator) -> BoolMask | N
     if not touching.any():
         return None
     bridge = _largest(bridge)
-    _, labels = _components(site.board)
-    met = set(np.unique(labels[site.rows, site.cols][_grown(bridge, 1)]).tolist()) - {0}
-    near = set(np.unique(labels[site.rows, site.cols][_grown(bridge, GAP_PX)]).tolist()) - {0}
+    nets = site.nets[site.rows, site.cols]
+    met = set(np.unique(nets[_grown(bridge, 1)]).tolist()) - {0}
+    near = set(np.unique(nets[_grown(bridge, GAP_PX)]).tolist()) - {0}
     return bridge if len(met) == 2 and near == met else None
 
 
@@ -261,14 +268,15 @@ def _narrow(inside: BoolMask, widest_px: int) -> BoolMask:
 
 def _deep(inside: BoolMask, by_px: int) -> BoolMask:
     """Give what lies deeper than `by_px` inside."""
-    return ~_grown(~inside, by_px)
+    return np.asarray(cv2.distanceTransform(inside.astype(np.uint8), cv2.DIST_L2, 3) > by_px)
 
 
-type_of_rule = tuple[
-    Callable[[BoolMask], BoolMask], Callable[[Site, Points, np.random.Generator], BoolMask | None]
+Rule: TypeAlias = tuple[
+    Callable[[BoolMask], BoolMask],  # where on the copper to try
+    Callable[[Site, Points, np.random.Generator], BoolMask | None],  # the patch at one place, if it may stand
 ]
-RULES: dict[str, type_of_rule] = {
-    "open": (lambda copper: _narrow(copper, 44), _open),
+RULES: dict[str, Rule] = {
+    "open": (lambda copper: _narrow(copper, 66), _open),
     "short": (lambda copper: _narrow(~copper, 32), _short),
     "mousebite": (_copper_edge, _mousebite),
     "spur": (_free_edge, _spur),

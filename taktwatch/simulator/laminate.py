@@ -35,7 +35,7 @@ def draw_laminate(rng: np.random.Generator, size: tuple[int, int]) -> Picture:
         share = np.maximum(share, end_on * (0.15 + 0.8 * dots))
     share = np.clip(share, 0, 1)[..., None]
     cloud = (4 * smooth_noise(size, 40, rng) + 3 * smooth_noise(size, 2, rng))[..., None]
-    return np.clip(resin + (glass - resin) * share + cloud, 0, 255).astype(np.uint8)
+    return np.asarray(np.clip(resin + (glass - resin) * share + cloud, 0, 255), np.uint8)
 
 
 def _streaks(size: tuple[int, int], rng: np.random.Generator) -> Field:

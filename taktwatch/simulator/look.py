@@ -25,10 +25,17 @@ SOLDER_MASKS: tuple[Rgb, ...] = (
     (206, 208, 202),  # white
 )
 MASK_WEIGHTS = np.array([6, 5, 4, 4, 3, 3, 2, 2, 2, 1.5, 1, 1])
+ENIG_SHARE = 0.55
+WHITE = 400  # a mask whose R + G + B is more than this is white
+COLOURLESS = 20  # a mask whose largest and least of R, G, B differ by less is grey
 ENIG: Rgb = (226, 188, 98)
 TIN: Rgb = (204, 206, 204)
-BARE_COPPER: Rgb = (214, 138, 92)
 LAMINATE: Rgb = (150, 142, 92)
+BARE_PANELS: tuple[tuple[Rgb, Rgb], ...] = (  # copper, laminate
+    ((222, 146, 98), (92, 84, 50)),
+    ((206, 132, 88), (58, 66, 40)),
+    ((52, 44, 38), (206, 198, 150)),
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,21 +79,24 @@ def product_look(layout_seed: int, camera: Camera = "colour") -> BoardLook:
     """
     rng = np.random.default_rng([0x100C, layout_seed])
     mask: Rgb | None = SOLDER_MASKS[rng.choice(len(SOLDER_MASKS), p=MASK_WEIGHTS / MASK_WEIGHTS.sum())]
-    metal = ENIG if rng.random() < 0.55 else TIN
+    metal = ENIG if rng.random() < ENIG_SHARE else TIN
     bare = rng.random() < (0.4 if camera == "grey" else 0.06)
     contrast = float(rng.uniform(0.22, 0.42))
     silk = (236, 236, 230)
+    laminate = LAMINATE
     if bare:
-        mask, metal = None, BARE_COPPER
-    elif mask is not None and sum(mask) > 400:
+        # Lit from above copper is bright on dark laminate; lit from below it is dark on bright laminate.
+        mask, (metal, laminate) = None, BARE_PANELS[int(rng.choice(len(BARE_PANELS), p=(0.4, 0.3, 0.3)))]
+    elif mask is not None and sum(mask) > WHITE:
         silk, contrast = (40, 40, 44), 0.45
     base = BoardLook(
         camera=camera,
         solder_mask=mask,
         metal=metal,
         silk=silk,
+        laminate=laminate,
         trace_contrast=contrast,
-        trace_tint=(150, 140, 108) if mask is not None and sum(mask) > 400 else _tint(mask),
+        trace_tint=(150, 140, 108) if mask is not None and sum(mask) > WHITE else _tint(mask),
         etch_px=float(rng.uniform(0.3, 0.9)),
         roughness=float(rng.uniform(0.1, 0.4)),
         blur_px=float(rng.uniform(0.45, 1.0)),
@@ -108,7 +118,7 @@ def product_look(layout_seed: int, camera: Camera = "colour") -> BoardLook:
 
 def _tint(mask: Rgb | None) -> Rgb:
     """Tell what colour a solder mask tends to where copper shines through it."""
-    if mask is None or max(mask) - min(mask) < 20:
+    if mask is None or max(mask) - min(mask) < COLOURLESS:
         return (150, 138, 112)
     bright = tuple(min(255, int(60 + 1.35 * value)) for value in mask)
     return (min(255, bright[0] + 45), min(255, bright[1] + 30), bright[2])

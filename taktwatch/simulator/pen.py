@@ -7,7 +7,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-__all__ = ["Pen", "Shape", "octagon", "offset_path", "pad_outline", "unit"]
+__all__ = ["Pen", "Points", "Shape", "octagon", "offset_path", "pad_outline", "rounded", "unit"]
 
 Points: TypeAlias = npt.NDArray[np.float64]
 
@@ -24,7 +24,7 @@ class Shape:
 
 @dataclass(eq=False)
 class Pen:
-    """A sheet under way. All sheets are uint8 (H, W), 255 where drawn, anti-aliased; `nets` is int32 (H, W), 0 is free."""
+    """A board under way: sheets are uint8 (H, W), 255 where drawn, anti-aliased; `nets` is int32 (H, W), 0 is free."""
 
     shape: tuple[int, int]
     gap_px: int
@@ -64,6 +64,13 @@ class Pen:
             np.maximum(self.copper[rows, cols], drawn, out=self.copper[rows, cols])
             self.nets[rows, cols][drawn > 0] = net
         return True
+
+    def cut(self, shape: Shape) -> None:
+        """Take copper away along the shape; what was one conductor may be several then."""
+        patch = self._patch(shape, 0)
+        if patch is not None:
+            rows, cols, drawn = patch
+            np.minimum(self.copper[rows, cols], 255 - drawn, out=self.copper[rows, cols])
 
     def expose(self, shape: Shape, grow_px: int) -> None:
         """Open the solder mask over the shape and `grow_px` around it."""
@@ -123,7 +130,24 @@ def offset_path(path: Points, distance_px: float) -> Points:
     normals = np.stack([-along[:, 1], along[:, 0]], axis=1)
     before, after = np.vstack([normals[:1], normals]), np.vstack([normals, normals[-1:]])
     share = 1.0 + np.sum(before * after, axis=1, keepdims=True)
-    return path + distance_px * (before + after) / np.maximum(share, 0.3)
+    return np.asarray(path + distance_px * (before + after) / np.maximum(share, 0.3))
+
+
+def rounded(path: Points, radius_px: float) -> Points:
+    """Round the bends of a path (N, 2), as far as its straights allow.
+
+    >>> len(rounded(np.array([[0.0, 0.0], [10.0, 0.0], [10.0, 10.0]]), 3.0))
+    8
+    """
+    shares = np.linspace(0, 1, 6)[:, None]
+    points = [path[:1]]
+    for before, bend, after in zip(path[:-2], path[1:-1], path[2:], strict=True):
+        arms = []
+        for other in (before, after):
+            length = float(np.linalg.norm(other - bend))
+            arms.append(bend + (other - bend) * min(radius_px / max(length, 1e-9), 0.5))
+        points.append((1 - shares) ** 2 * arms[0] + 2 * shares * (1 - shares) * bend + shares**2 * arms[1])
+    return np.vstack([*points, path[-1:]])
 
 
 def octagon(x: float, y: float, rx: float, ry: float, corners: int = 8) -> Points:

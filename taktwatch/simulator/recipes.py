@@ -1,124 +1,18 @@
-"""What boards are made of: bundles, chips, connectors, ball grids, power planes, wandering traces, marks.
+"""What boards are made of: chips, connectors, ball grids, passives, meanders, marks; and the list of all recipes.
 
 Each recipe draws into one region of the sheet with the pen; what finds no room is left out.
 """
 
-from dataclasses import dataclass
-from typing import TypeAlias
+# ruff: noqa: PLR2004 - chances and proportions read best where something is drawn from them
 
 import cv2
 import numpy as np
-import numpy.typing as npt
 
-from taktwatch.simulator.pen import Pen, Shape, offset_path, pad_outline, unit
+from taktwatch.simulator.pen import Pen, Points, Shape, pad_outline, unit
+from taktwatch.simulator.planes import plate, power, slit_plane
+from taktwatch.simulator.routing import Region, Rules, bundle, via, wander
 
-__all__ = ["RECIPES", "Region", "Rules", "draw_style", "wander"]
-
-Points: TypeAlias = npt.NDArray[np.float64]
-
-
-@dataclass(frozen=True, slots=True)
-class Region:
-    """A rectangle of the sheet in px; the ends are exclusive."""
-
-    x0: int
-    y0: int
-    x1: int
-    y1: int
-
-    @property
-    def width(self) -> int:
-        """Width in px."""
-        return self.x1 - self.x0
-
-    @property
-    def height(self) -> int:
-        """Height in px."""
-        return self.y1 - self.y0
-
-
-@dataclass(frozen=True, slots=True)
-class Rules:
-    """A product's design rules, all in px: `trace` 6..22, `gap` 6..20, `pad` and `drill` diameters of a via."""
-
-    trace: int
-    gap: int
-    pad: int
-    drill: int
-    pad_kind: str
-    tented: bool
-    sharp: bool
-
-
-def draw_style(rng: np.random.Generator) -> Rules:
-    """Draw the design rules of one product."""
-    trace = int(np.clip(np.exp(rng.normal(2.2, 0.33)), 6, 22))
-    gap = int(np.clip(trace * rng.uniform(0.7, 1.5), 6, 20))
-    pad = int(np.clip(trace * rng.uniform(1.9, 3.2), 16, 56))
-    drill = int(pad * rng.uniform(0.35, 0.6)) if rng.random() < 0.85 else 0
-    kind = str(rng.choice(["round", "round", "round", "octagon", "rect", "oval"]))
-    return Rules(trace, gap, pad, drill, kind, bool(rng.random() < 0.4), bool(rng.random() < 0.3))
-
-
-def via(pen: Pen, rules: Rules, at: Points, net: int, scale: float = 1.0) -> bool:
-    """Set a via: an annular ring and its hole."""
-    x, y, size = float(at[0]), float(at[1]), rules.pad * scale
-    ring = Shape(pad_outline("round", x, y, size, size))
-    if not pen.add(ring, net):
-        return False
-    if rules.drill:
-        pen.bore(x, y, rules.drill * scale / 2)
-    if not rules.tented:
-        pen.expose(ring, 2)
-    return True
-
-
-def wander(pen: Pen, rules: Rules, rng: np.random.Generator, start: Points, eighth: int, net: int, width: int) -> bool:
-    """Route a trace from `start` in turns of 45 degrees for as long as there is room; end it in a via if one fits."""
-    path, straight = [start], float(rng.uniform(20, 90))
-    for _ in range(int(rng.integers(2, 7))):
-        target = path[-1] + straight * unit(eighth)
-        if not pen.fits(Shape(np.array([path[-1], target]), width), net):
-            if straight < 24 or len(path) > 1:
-                break
-            straight = 20.0
-            continue
-        path.append(target)
-        eighth += int(rng.choice([-1, 1]) if rng.random() < 0.9 else rng.choice([-2, 2]))
-        straight = float(rng.choice([rng.uniform(14, 50), rng.uniform(50, 220)]))
-    if len(path) < 2:
-        return False
-    pen.add(Shape(np.array(path), width), net)
-    if rng.random() < 0.8:
-        via(pen, rules, path[-1], net)
-    return True
-
-
-def bundle(pen: Pen, rules: Rules, region: Region, rng: np.random.Generator) -> None:
-    """Parallel traces with common bends, crossing the region; some end in a via on their way."""
-    count = int(rng.integers(2, 15))
-    width = max(6, int(rules.trace * rng.uniform(0.8, 1.3)))
-    pitch = width + rules.gap + int(rng.integers(0, 6)) + (rules.pad - width) * (rng.random() < 0.15)
-    eighth = int(rng.integers(0, 4)) * 2
-    corner = np.array([rng.uniform(region.x0, region.x1), rng.uniform(region.y0, region.y1)])
-    reach = float(max(region.width, region.height))
-    path = [corner - reach * unit(eighth), corner]
-    for _ in range(int(rng.integers(0, 4))):
-        eighth += int(rng.choice([-1, 1]))
-        path.append(path[-1] + unit(eighth) * rng.uniform(40, 200))
-    eighth += int(rng.choice([-1, 0, 1]))
-    path.append(path[-1] + unit(eighth) * reach)
-    for index in range(count):
-        net = pen.new_net()
-        line = offset_path(np.array(path), (index - count / 2) * pitch)
-        if rng.random() < 0.25:
-            last = int(rng.integers(1, len(line)))
-            share = rng.uniform(0.3, 0.9)
-            line = np.vstack([line[:last], line[last - 1] + share * (line[last] - line[last - 1])])
-            if pen.add(Shape(line, width), net):
-                via(pen, rules, line[-1], net)
-        else:
-            pen.add(Shape(line, width), net)
+__all__ = ["RECIPES"]
 
 
 def chip(pen: Pen, rules: Rules, region: Region, rng: np.random.Generator) -> None:
@@ -145,9 +39,11 @@ def chip(pen: Pen, rules: Rules, region: Region, rng: np.random.Generator) -> No
         if rng.random() < 0.75:
             width = min(rules.trace, pad_w)
             outward = 2 * side if rng.random() < 0.8 else 2 * side + 4
-            wander(pen, rules, rng, at, outward, net, width)
+            wander(pen, rules, rng, at, outward, net=net, width=width)
     box = half - 4
-    outline = Shape(np.vstack([pad_outline("rect", *centre.tolist(), 2 * box, 2 * box), centre - box]), 3)
+    outline = Shape(
+        np.vstack([pad_outline("rect", float(centre[0]), float(centre[1]), 2 * box, 2 * box), centre - box]), 3
+    )
     pen.print_silk(outline)
     label(pen, rng, centre - (box * 0.6, 0), "U")
 
@@ -178,7 +74,7 @@ def connector(pen: Pen, rules: Rules, region: Region, rng: np.random.Generator) 
     for at, net in landed:
         if rng.random() < 0.6:
             fat = rng.random() < 0.2
-            wander(pen, rules, rng, at, int(rng.integers(0, 8)), net, int(size * 0.6) if fat else rules.trace)
+            wander(pen, rules, rng, at, int(rng.integers(0, 8)), net=net, width=int(size * 0.6) if fat else rules.trace)
 
 
 def ball_grid(pen: Pen, rules: Rules, region: Region, rng: np.random.Generator) -> None:
@@ -201,45 +97,6 @@ def ball_grid(pen: Pen, rules: Rules, region: Region, rng: np.random.Generator) 
                     via(pen, rules, hole, net, 0.7)
 
 
-def power(pen: Pen, rules: Rules, region: Region, rng: np.random.Generator) -> None:
-    """Broad copper: fat chamfered traces with drilled ends, plates with large holes and slots."""
-    for _ in range(int(rng.integers(1, 5))):
-        net = pen.new_net()
-        width = int(rng.integers(30, 100))
-        at = np.array([rng.uniform(region.x0, region.x1), rng.uniform(region.y0, region.y1)])
-        eighth, path = int(rng.integers(0, 8)), [at]
-        for _ in range(int(rng.integers(1, 4))):
-            path.append(path[-1] + unit(eighth) * rng.uniform(width, 260))
-            eighth += int(rng.choice([-1, 1]))
-        line = np.array(path)
-        if not pen.add(Shape(line, width), net):
-            continue
-        for end in (line[0], line[-1]):
-            size = width * rng.uniform(1.0, 1.5)
-            shape = Shape(pad_outline(rules.pad_kind, float(end[0]), float(end[1]), size, size))
-            if rng.random() < 0.7 and pen.add(shape, net):
-                pen.bore(float(end[0]), float(end[1]), size * rng.uniform(0.18, 0.33))
-                if rng.random() < 0.6:
-                    pen.expose(shape, 3)
-
-
-def plate(pen: Pen, rules: Rules, region: Region, rng: np.random.Generator) -> None:
-    """A copper plate filling most of the region, with chamfers, notches, holes."""
-    inset = rules.gap
-    x0, y0, x1, y1 = region.x0 + inset, region.y0 + inset, region.x1 - inset, region.y1 - inset
-    cut = rng.uniform(0, 0.3) * min(x1 - x0, y1 - y0)
-    corners = np.array(
-        [[x0 + cut, y0], [x1, y0], [x1, y1 - cut], [x1 - cut, y1], [x0, y1], [x0, y0 + cut]],
-        np.float64,
-    )
-    net = pen.new_net()
-    if not pen.add(Shape(corners), net):
-        return
-    for _ in range(int(rng.integers(0, 4))):
-        x, y = rng.uniform(x0, x1), rng.uniform(y0, y1)
-        pen.bore(x, y, float(np.exp(rng.uniform(1.8, 4.2))))
-
-
 def passives(pen: Pen, rules: Rules, region: Region, rng: np.random.Generator) -> None:
     """Two-pad footprints, lying or standing, each pad with a trace or none."""
     size = int(rng.integers(18, 44))
@@ -260,7 +117,7 @@ def passives(pen: Pen, rules: Rules, region: Region, rng: np.random.Generator) -
                     ends.append((at, eighth + (0 if sign > 0 else 4), net))
             for at, outward, net in ends:
                 if rng.random() < 0.7:
-                    wander(pen, rules, rng, at, outward + int(rng.choice([0, 0, 2, -2])), net, rules.trace)
+                    wander(pen, rules, rng, at, outward + int(rng.choice([0, 0, 2, -2])), net=net, width=rules.trace)
             label(pen, rng, np.array([x - size, y - size * 0.8]), "RC"[int(rng.integers(0, 2))])
 
 
@@ -303,7 +160,7 @@ def marks(pen: Pen, rules: Rules, region: Region, rng: np.random.Generator) -> N
         start = np.array([rng.uniform(region.x0, region.x1), rng.uniform(region.y0, region.y1)])
         net = pen.new_net()
         if via(pen, rules, start, net):
-            wander(pen, rules, rng, start, int(rng.integers(0, 8)), net, rules.trace)
+            wander(pen, rules, rng, start, int(rng.integers(0, 8)), net=net, width=rules.trace)
 
 
 def copper_text(pen: Pen, rules: Rules, region: Region, rng: np.random.Generator) -> None:
@@ -329,4 +186,4 @@ def label(pen: Pen, rng: np.random.Generator, at: Points, prefix: str) -> None:
     cv2.putText(pen.silk, text, place, cv2.FONT_HERSHEY_SIMPLEX, float(rng.uniform(0.5, 0.8)), 255, 2, cv2.LINE_AA)
 
 
-RECIPES = (bundle, chip, connector, ball_grid, power, plate, passives, meander, marks)
+RECIPES = (bundle, chip, connector, ball_grid, power, plate, slit_plane, passives, meander, marks)

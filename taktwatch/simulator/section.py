@@ -16,6 +16,9 @@ __all__ = ["section"]
 COPPERS: tuple[Rgb, ...] = ((222, 150, 108), (236, 172, 128), (208, 132, 90), (228, 184, 150))
 OXIDES: tuple[Rgb, ...] = ((58, 36, 28), (38, 44, 36), (74, 50, 34), (44, 30, 34))
 VERDIGRIS: Rgb = (74, 128, 108)
+DRIFT_PX = 96  # another section of the product shows another piece of its laminate
+MASKED_SHARE = 0.75  # of products whose section shows solder mask on its outer layers
+LEAST_SHARE = 0.002
 SURFACE_PX = 1.0  # a site this near to a face of the envelope breaks through it
 
 
@@ -44,7 +47,7 @@ def section(
     truths = tuple(Truth("copper_layer", layer.envelope) for layer in layers)
     truths += tuple(Truth("corrosion", site.mask) for site in eaten)
     known = tuple(_known(layer, [site for site in eaten if site.layer == index]) for index, layer in enumerate(layers))
-    return SimulatedPicture(_photograph(layout_seed, size, layers, eaten, rng), None, truths, known)
+    return SimulatedPicture(_photograph(layout_seed, layers, eaten, rng), None, truths, known)
 
 
 def _known(layer: Layer, sites: list[Site]) -> LayerTruth:
@@ -61,22 +64,27 @@ def _known(layer: Layer, sites: list[Site]) -> LayerTruth:
 
 
 def _photograph(
-    layout_seed: int, size: tuple[int, int], layers: tuple[Layer, ...], sites: tuple[Site, ...], rng: np.random.Generator
+    layout_seed: int, layers: tuple[Layer, ...], sites: tuple[Site, ...], rng: np.random.Generator
 ) -> Picture:
     """Render the polished section as the microscope shows it; uint8 RGB (H, W, 3)."""
+    height, width = layers[0].depth.shape
+    size = (height, width)
     style = np.random.default_rng([0x57E, layout_seed])
     copper = COPPERS[int(style.integers(0, len(COPPERS)))]
     picture = _ground(layout_seed, size, layers, rng)
     metal = _metal(copper, size, rng)
     for layer in layers:
         cover = np.clip(layer.depth + 0.5, 0, 1) * np.clip(layer.thickness - layer.depth + 0.5, 0, 1)
-        picture = _laid(picture, metal, cover)
+        _lay(picture, metal, cover)
         # A polished edge is rounded: a thin dark line where metal meets resin.
         seam = np.exp(-((layer.depth + 0.7) ** 2)) + np.exp(-((layer.depth - layer.thickness - 0.7) ** 2))
-        picture *= (1 - 0.35 * seam)[..., None]
+        band = _rows(seam)
+        picture[band] *= (1 - np.float32(0.35) * seam[band])[..., None]
     for site in sites:
-        cover = cv2.GaussianBlur(site.mask.astype(np.float32), (0, 0), 0.7)
-        picture = _laid(picture, _oxide(size, rng), cover * np.float32(rng.uniform(0.82, 1.0)))
+        cover = cv2.GaussianBlur(site.mask.astype(np.float32), (0, 0), 0.7) * np.float32(rng.uniform(0.82, 1.0))
+        x, y, wide, high = cv2.boundingRect((cover > 0).astype(np.uint8))
+        window = slice(y, y + high), slice(x, x + wide)
+        _lay(picture[window], _oxide((high, wide), rng), cover[window])
     picture = _scratched(picture, rng)
     return _sensed(picture, rng)
 
@@ -87,15 +95,16 @@ def _ground(layout_seed: int, size: tuple[int, int], layers: tuple[Layer, ...], 
     style = np.random.default_rng([0x97D, layout_seed])
     mask = np.array([(34, 88, 56), (24, 72, 96), (60, 66, 40), (40, 40, 44)][int(style.integers(0, 4))], np.float32)
     resin = np.array([style.uniform(28, 70)] * 3, np.float32) + style.uniform(-6, 6, 3).astype(np.float32)
-    mask_px = float(style.uniform(8, 26)) * (style.random() < 0.75)
-    rows, cols = int(rng.integers(0, height)), int(rng.integers(0, width))
-    picture = np.roll(_laminate(layout_seed, size), (rows, cols), (0, 1)).astype(np.float32)
+    mask_px = float(style.uniform(8, 26)) * (style.random() < MASKED_SHARE)
+    y, x = int(rng.integers(0, DRIFT_PX)), int(rng.integers(0, DRIFT_PX))
+    laminate = _laminate(layout_seed, (height + DRIFT_PX, width + DRIFT_PX))
+    picture = laminate[y : y + height, x : x + width].astype(np.float32)
     above = -layers[0].depth
     below = layers[-1].depth - layers[-1].thickness
     for outside in (above, below):
         mottled = smooth_noise(size, 9, rng)[..., None]
-        picture = _laid(picture, mask + 4 * mottled, np.clip(outside + 0.5, 0, 1))
-        picture = _laid(picture, resin + 3 * mottled, np.clip(outside - mask_px + 0.5, 0, 1))
+        _lay(picture, mask + 4 * mottled, np.clip(outside + 0.5, 0, 1))
+        _lay(picture, resin + 3 * mottled, np.clip(outside - mask_px + 0.5, 0, 1))
     return picture
 
 
@@ -121,9 +130,16 @@ def _oxide(size: tuple[int, int], rng: np.random.Generator) -> Field:
     return np.asarray(oxide + (14 * smooth_noise(size, 2, rng) + 8 * smooth_noise(size, 5, rng))[..., None], np.float32)
 
 
-def _laid(below: Field, above: Field, share: Field) -> Field:
-    """Lay `above` over `below` by the share of it per pixel, 0..1 (H, W)."""
-    return np.asarray(below + (above - below) * share[..., None], np.float32)
+def _lay(picture: Field, above: Field, share: Field) -> None:
+    """Lay `above` (H, W, 3) over the picture, in place, by the share of it per pixel, 0..1 (H, W)."""
+    band = _rows(share)
+    picture[band] += (above[band] - picture[band]) * share[band][..., None]
+
+
+def _rows(share: Field) -> slice:
+    """Give the rows in which there is anything at all."""
+    rows = np.flatnonzero(share.max(axis=1) > LEAST_SHARE)
+    return slice(int(rows[0]), int(rows[-1]) + 1) if rows.size else slice(0)
 
 
 def _scratched(picture: Field, rng: np.random.Generator) -> Field:
@@ -155,4 +171,4 @@ def _sensed(picture: Field, rng: np.random.Generator) -> Picture:
     gain = gain * np.float32(rng.uniform(0.85, 1.12))
     lit = cv2.GaussianBlur(picture * gain[..., None], (0, 0), float(rng.uniform(0.5, 0.95)))
     lit += rng.standard_normal(picture.shape, dtype=np.float32) * np.float32(rng.uniform(1.5, 4.5))
-    return np.clip(lit, 0, 255).astype(np.uint8)
+    return np.asarray(np.clip(lit, 0, 255), np.uint8)

@@ -1,16 +1,14 @@
 """The shapes that etching faults, scratches and splashes leave: ragged blobs, strokes and curls."""
 
-from typing import TypeAlias
+# ruff: noqa: PLR2004 - chances and proportions read best where something is drawn from them
 
 import cv2
 import numpy as np
-import numpy.typing as npt
 
+from taktwatch.simulator.pen import Points
 from taktwatch.simulator.truth import BoolMask
 
 __all__ = ["blob", "stroke"]
-
-Points: TypeAlias = npt.NDArray[np.float64]
 
 SHIFT = 4
 
