@@ -6,6 +6,7 @@ __all__ = [
     "BadPicture",
     "BadRecord",
     "ConfigError",
+    "MemberReplaced",
     "ModelError",
     "OffsetLost",
     "RecordNotFound",
@@ -54,6 +55,10 @@ class BackendUnavailable(TaktwatchError):
 
 class OffsetLost(TaktwatchError):
     """Retention removed records that a consumer group had not read: it stops, it does not jump."""
+
+
+class MemberReplaced(TaktwatchError):
+    """Another consumer joined the group under this member's name: the older one ends."""
 
 
 class RecordNotFound(TaktwatchError):
