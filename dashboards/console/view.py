@@ -1,0 +1,238 @@
+"""The live view: what the page shows of the newest records, bounded, folded record by record.
+
+It holds no figure of its own: rates and counts come from the KPI store. What is here answers "what is happening now":
+the last boards, the state of every camera, the open alerts.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from datetime import datetime, timedelta
+from enum import StrEnum
+from itertools import pairwise
+from statistics import median
+from types import MappingProxyType
+
+from taktwatch.alertlog import fold_alert
+from taktwatch.records import (
+    AlertTransition,
+    InspectionResult,
+    MarkState,
+    Notification,
+    Outcome,
+    Place,
+    Record,
+    StationMark,
+    Verdict,
+)
+
+__all__ = [
+    "Board",
+    "Heard",
+    "LiveView",
+    "StationState",
+    "StationView",
+    "empty_view",
+    "find_board",
+    "fold",
+    "line_clock",
+    "station_state",
+    "takt_s",
+    "verdict_name",
+    "waiting",
+]
+
+KEEP_BOARDS = 300
+KEEP_TRANSITIONS = 200
+KEEP_NOTIFICATIONS = 200
+TAKT_BOARDS = 20
+STALL_TAKTS = 5
+REAL_TIME = timedelta(minutes=2)
+"""A line whose newest event time is closer to the clock than this is shown by the clock."""
+
+
+class StationState(StrEnum):
+    """What a person must know of a station at one glance."""
+
+    EXPECTED = "expected"
+    """Described in line.toml, never heard of."""
+    RUNNING = "running"
+    STALLED = "stalled"
+    """The camera sends, but its frames get no verdict."""
+    CLOSED = "closed"
+    """Ended on purpose."""
+    LOST = "lost"
+    """Vanished: a mark says so."""
+    SILENT = "silent"
+    """Nothing was heard for too long, not even a mark."""
+
+
+@dataclass(frozen=True)
+class Heard:
+    """A record, where it lies, and when the bus took it."""
+
+    record: Record
+    place: Place
+    logged_at: datetime
+
+
+@dataclass(frozen=True)
+class Board:
+    """The result of a frame, and where that result itself lies in the log."""
+
+    result: InspectionResult
+    place: Place
+    logged_at: datetime
+
+
+@dataclass(frozen=True)
+class StationView:
+    """One station: its newest boards (newest first, at most `KEEP_BOARDS`), its last mark, and when it was heard of."""
+
+    station: str
+    product: str
+    boards: tuple[Board, ...] = ()
+    mark: StationMark | None = None
+    mark_logged_at: datetime | None = None
+
+    @property
+    def heard_at(self) -> datetime | None:
+        """When the camera last gave a sign of life: by its marks; where it never sent one, by its results."""
+        if self.mark_logged_at is not None:
+            return self.mark_logged_at
+        return self.boards[0].logged_at if self.boards else None
+
+
+@dataclass(frozen=True)
+class LiveView:
+    """One line as it is now. `open` are the alerts not over by id, `history` the newest transitions, newest first."""
+
+    line: str
+    stations: Mapping[str, StationView]
+    open: Mapping[str, AlertTransition] = field(default_factory=dict)
+    history: tuple[AlertTransition, ...] = ()
+    notifications: tuple[Notification, ...] = ()
+
+
+def empty_view(line: str, stations: Mapping[str, str]) -> LiveView:
+    """Return the view of a line of which nothing was heard yet; `stations` maps names to products.
+
+    >>> empty_view("line-1", {"top": "demo-board"}).stations["top"].boards
+    ()
+    """
+    views = {name: StationView(station=name, product=product) for name, product in stations.items()}
+    return LiveView(line=line, stations=MappingProxyType(views))
+
+
+def fold(view: LiveView, heard: Heard) -> LiveView:
+    """Return the view after one more record; records of other lines and of other kinds change nothing."""
+    match heard.record:
+        case InspectionResult(line=view.line) as result:
+            return with_station(view, fold_result(station_of(view, result.station, result.product), result, heard))
+        case StationMark(line=view.line) as mark:
+            return with_station(view, fold_mark(station_of(view, mark.station, mark.product), mark, heard))
+        case AlertTransition() as transition if transition.labels.get("line", view.line) == view.line:
+            return replace(
+                view,
+                open=fold_alert(view.open, transition),
+                history=(transition, *view.history)[:KEEP_TRANSITIONS],
+            )
+        case Notification() as notification:
+            return replace(view, notifications=(notification, *view.notifications)[:KEEP_NOTIFICATIONS])
+        case _:
+            return view
+
+
+def station_of(view: LiveView, station: str, product: str) -> StationView:
+    """Return what is known of a station; of a new one, nothing."""
+    return view.stations.get(station) or StationView(station=station, product=product)
+
+
+def with_station(view: LiveView, station: StationView) -> LiveView:
+    """Return the view with one station exchanged; the same view where nothing changed."""
+    if view.stations.get(station.station) is station:
+        return view
+    return replace(view, stations=MappingProxyType({**view.stations, station.station: station}))
+
+
+def fold_result(station: StationView, result: InspectionResult, heard: Heard) -> StationView:
+    """Put a result in front; the first result of a frame counts, a repeat changes nothing."""
+    if any(board.result.frame_id == result.frame_id for board in station.boards):
+        return station
+    board = Board(result=result, place=heard.place, logged_at=heard.logged_at)
+    return replace(station, product=result.product, boards=(board, *station.boards)[:KEEP_BOARDS])
+
+
+def fold_mark(station: StationView, mark: StationMark, heard: Heard) -> StationView:
+    """Take a mark; the end of an earlier session says nothing while another session is open."""
+    current = station.mark
+    if (
+        mark.state is not MarkState.OPEN
+        and current is not None
+        and current.state is MarkState.OPEN
+        and current.session != mark.session
+    ):
+        return station
+    return replace(station, product=mark.product, mark=mark, mark_logged_at=heard.logged_at)
+
+
+def find_board(view: LiveView, frame_id: str) -> Board | None:
+    """Return the board of a frame, or None where the view does not hold it."""
+    return next(
+        (board for station in view.stations.values() for board in station.boards if board.result.frame_id == frame_id),
+        None,
+    )
+
+
+def takt_s(station: StationView) -> float | None:
+    """Return the beat of the station: the median time between its newest boards in seconds; None below two boards."""
+    times = sorted(board.result.event_at for board in station.boards[:TAKT_BOARDS])
+    gaps = [(later - earlier).total_seconds() for earlier, later in pairwise(times)]
+    return median(gaps) if gaps else None
+
+
+def waiting(station: StationView) -> int:
+    """Return how many accepted frames have no result yet, as far as the view knows, 0 or more."""
+    if station.mark is None:
+        return 0
+    done = [board.result.seq for board in station.boards if board.result.session == station.mark.session]
+    return max(0, station.mark.last_seq - max(done, default=-1))
+
+
+def station_state(station: StationView, now: datetime, silent_after: timedelta) -> StationState:
+    """Judge a station at wall time `now`. No data is a state of its own: it never looks like running."""
+    heard_at = station.heard_at
+    if heard_at is None:
+        return StationState.EXPECTED
+    match station.mark:
+        case StationMark(state=MarkState.CLOSED):
+            return StationState.CLOSED
+        case StationMark(state=MarkState.LOST):
+            return StationState.LOST
+    if now - heard_at > silent_after:
+        return StationState.SILENT
+    patience = max(silent_after, timedelta(seconds=STALL_TAKTS * (takt_s(station) or 0.0)))
+    if station.boards and waiting(station) and now - station.boards[0].logged_at > patience:
+        return StationState.STALLED
+    return StationState.RUNNING
+
+
+def line_clock(view: LiveView, now: datetime) -> datetime:
+    """Return the line's own time: the newest event time, moved on by what passed since it was logged.
+
+    Frames read from files carry the time their takt gives them; their charts end there, not at the wall clock. A line
+    that runs in real time is shown by the clock.
+    """
+    newest = [station.boards[0] for station in view.stations.values() if station.boards]
+    clocks = [board.result.event_at + max(now - board.logged_at, timedelta()) for board in newest]
+    clock = max(clocks, default=now)
+    return now if abs(clock - now) <= REAL_TIME else clock
+
+
+def verdict_name(result: InspectionResult) -> str:
+    """Return the verdict, or the outcome of a frame that has none: pass, fail, review, skipped, dead.
+
+    A frame that was inspected and has no verdict is shown for review: unknowns never pass.
+    """
+    if result.outcome is Outcome.INSPECTED:
+        return str(result.verdict or Verdict.REVIEW)
+    return str(result.outcome)
