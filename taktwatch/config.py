@@ -21,6 +21,7 @@ from taktwatch.records import Severity
 __all__ = [
     "AlertRule",
     "AlertsConfig",
+    "AppriseChannel",
     "ClassConfig",
     "ConsoleConfig",
     "DetectorConfig",
@@ -196,7 +197,7 @@ class WebhookChannel(Settings):
     """JSON by HTTP POST, with the idempotency key in a header. The address may carry ${ENVIRONMENT} variables."""
 
     kind: Literal["webhook"]
-    name: str
+    name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$", max_length=64)
     url: str
 
 
@@ -204,7 +205,7 @@ class AppriseChannel(Settings):
     """A mail, chat or other service, written as an apprise address; secrets as ${ENVIRONMENT} variables."""
 
     kind: Literal["apprise"]
-    name: str
+    name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$", max_length=64)
     url: str
 
 
@@ -213,6 +214,15 @@ class AlertsConfig(Settings):
 
     rules: tuple[AlertRule, ...] = ()
     channels: tuple[Annotated[WebhookChannel | AppriseChannel, Field(discriminator="kind")], ...] = ()
+
+    @model_validator(mode="after")
+    def names_are_given_once(self) -> "AlertsConfig":
+        """Refuse two rules or two channels of one name: alerts and deliveries are told apart by it."""
+        for what, entries in (("rule", self.rules), ("channel", self.channels)):
+            names = [entry.name for entry in entries]
+            if twice := sorted({name for name in names if names.count(name) > 1}):
+                raise ValueError(f"alert {what} {twice[0]!r} is described twice")
+        return self
 
 
 class ConsoleConfig(Settings):

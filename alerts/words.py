@@ -1,0 +1,112 @@
+"""What an alert says to a person: one sentence with value, n and threshold. Pure."""
+
+from collections.abc import Mapping
+
+from alerts.rules import Evaluation, recovery
+from taktwatch.config import AlertRule
+from taktwatch.records import AlertState, AlertTransition
+
+__all__ = ["place_of", "summary", "title"]
+
+NAMES = {
+    "defect_rate": "defect rate",
+    "review_rate": "review rate",
+    "dpmo": "defects per million opportunities",
+    "dead_rate": "rate of unusable pictures",
+    "corroded_share": "corroded share",
+    "missing": "missing frames",
+    "latency_p95_s": "p95 latency",
+}
+SHARES = frozenset({"defect_rate", "review_rate", "dead_rate", "corroded_share"})
+
+
+def quantity(metric: str, value: float | None) -> str:
+    """A value in its unit, with three digits that matter.
+
+    >>> quantity("defect_rate", 0.31), quantity("corroded_share", 0.0052), quantity("latency_p95_s", 0.4217)
+    ('31 %', '0.52 %', '0.422 s')
+    >>> quantity("missing", 3.0), quantity("dpmo", 12345.6), quantity("dpmo", None)
+    ('3', '12346', 'unknown')
+    """
+    if value is None:
+        return "unknown"
+    if metric in SHARES:
+        return f"{value * 100:.3g} %" if value < 1 else f"{value * 100:.0f} %"
+    if metric == "latency_p95_s":
+        return f"{value:.3g} s"
+    return f"{value:.0f}" if abs(value) >= 1000 else f"{value:.3g}"  # noqa: PLR2004 - three digits, no exponent
+
+
+def place_of(labels: Mapping[str, str]) -> str:
+    """Where.
+
+    >>> place_of({"line": "line-1", "station": "top", "product": "demo-board"})
+    'line-1/top'
+    """
+    return f"{labels.get('line', '')}/{labels.get('station', '')}"
+
+
+def windows(count: int, of: int | None = None) -> str:
+    """Count windows.
+
+    >>> windows(1), windows(2), windows(1, 3)
+    ('1 window', '2 windows', '1 of 3 windows')
+    """
+    if of is not None:
+        return f"{count} of {of} windows"
+    return f"{count} window" if count == 1 else f"{count} windows"
+
+
+def summary(rule: AlertRule, labels: Mapping[str, str], state: AlertState, said: Evaluation, streak: int) -> str:
+    """Say what happened; `said` is the window that speaks for it, `streak` how many of the needed windows are in.
+
+    >>> from datetime import UTC, datetime
+    >>> rule = AlertRule(name="r", metric="defect_rate", above=0.25, for_windows=2)
+    >>> noon = datetime(2026, 3, 3, 12, tzinfo=UTC)
+    >>> said = Evaluation(noon, noon, "p", 1, 0.31, 42, 42, False)
+    >>> summary(rule, {"line": "line-1", "station": "top"}, AlertState.FIRING, said, 0)
+    'defect rate 31 % (n = 42) above 25 % at line-1/top for 2 windows'
+    """
+    where = place_of(labels)
+    if rule.kind == "no_data":
+        return silence(rule, where, state, said, streak)
+    figure = f"{NAMES[rule.metric]} {quantity(rule.metric, said.value)} (n = {said.n})"
+    limit = quantity(rule.metric, rule.above)
+    match state:
+        case AlertState.PENDING:
+            return f"{figure} above {limit} at {where} for {windows(streak, rule.for_windows)}"
+        case AlertState.RECOVERING:
+            back = quantity(rule.metric, recovery(rule))
+            return f"{figure} at or below {back} at {where} for {windows(streak, rule.keep_windows)}"
+        case AlertState.FIRING:
+            return f"{figure} above {limit} at {where} for {windows(rule.for_windows)}"
+        case _:
+            return f"{figure} no longer above {limit} at {where}"
+
+
+def silence(rule: AlertRule, where: str, state: AlertState, said: Evaluation, streak: int) -> str:
+    """Say that a station fell silent, or spoke again."""
+    match state:
+        case AlertState.PENDING:
+            return f"no picture from {where} for {windows(streak, rule.silent_windows)}"
+        case AlertState.NO_DATA:
+            return f"no picture from {where} for {windows(rule.silent_windows)}"
+        case _ if said.ended and not said.pictures:
+            return f"{where} was closed on purpose"
+        case _:
+            return f"pictures from {where} again (n = {said.n})"
+
+
+def title(transition: AlertTransition) -> str:
+    """One line for the head of a message.
+
+    >>> from datetime import UTC, datetime
+    >>> noon = datetime(2026, 3, 3, 12, tzinfo=UTC)
+    >>> title(AlertTransition(
+    ...     alert_id="a", rule="defect-rate", severity="critical", labels={"line": "l", "station": "s"},
+    ...     previous=AlertState.PENDING, state=AlertState.FIRING, at=noon, value=0.3, n=9, summary="",
+    ...     window_start=noon, revision=1))
+    'FIRING (critical): defect-rate at l/s'
+    """
+    state = transition.state.value.replace("_", " ").upper()
+    return f"{state} ({transition.severity}): {transition.rule} at {place_of(transition.labels)}"
