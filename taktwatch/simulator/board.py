@@ -36,16 +36,17 @@ def board(
     >>> good.picture.shape, good.truths
     ((96, 96, 3), ())
     """
-    rng = np.random.default_rng([0xB0A2D, layout_seed, board_seed])
+    # Separate streams: the board without its defects is the same board, in the same pose and light.
+    chance, posing, spoiling, filming = np.random.default_rng([0xB0A2D, layout_seed, board_seed]).spawn(4)
     look = product_look(layout_seed) if look is None else look
     if defects is None:
-        spoiled = rng.random() < defect_probability
-        defects = tuple(rng.choice(BOARD_DEFECTS, int(rng.integers(1, 4))).tolist()) if spoiled else ()
-    pose = draw_pose(size, look, rng)
+        spoiled = chance.random() < defect_probability
+        defects = tuple(chance.choice(BOARD_DEFECTS, int(chance.integers(1, 4))).tolist()) if spoiled else ()
+    pose = draw_pose(size, look, posing)
     travel = look.max_shift_px + radians(look.max_rotation_deg) * hypot(*size) / 2
     art = draw_artwork(layout_seed, size)
-    copper, placed = place_defects(art, defects, BLEED_PX + EDGE_MARGIN_PX + ceil(travel), rng)
-    picture = photograph(layout_seed, size, copper=copper, look=look, pose=pose, rng=rng)
+    copper, placed = place_defects(art, defects, BLEED_PX + EDGE_MARGIN_PX + ceil(travel), spoiling)
+    picture = photograph(layout_seed, size, copper=copper, look=look, pose=pose, rng=filming)
     carried = (Truth(defect.label, to_picture(defect.mask, pose, size)) for defect in placed)
     truths = tuple(truth for truth in carried if np.count_nonzero(truth.mask) >= LEAST_TRUTH_PX)
     return SimulatedPicture(picture, golden_picture(layout_seed, size, look).copy(), truths)

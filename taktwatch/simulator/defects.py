@@ -131,7 +131,7 @@ def _open(site: Site, centre: Points, rng: np.random.Generator) -> BoolMask | No
 
 def _short(site: Site, centre: Points, rng: np.random.Generator) -> BoolMask | None:
     """Bridge two neighbouring conductors that were separate, and no third."""
-    chord = _chord(~site.copper, centre, longest_px=34)
+    chord = _chord(~site.copper, centre, longest_px=44)
     if chord is None:
         return None
     bridge = stroke(site.copper.shape, _wobble(chord, 1.5, rng), int(rng.integers(4, 12))) & ~site.copper
@@ -147,9 +147,13 @@ def _short(site: Site, centre: Points, rng: np.random.Generator) -> BoolMask | N
 
 def _mousebite(site: Site, centre: Points, rng: np.random.Generator) -> BoolMask | None:
     """Bite into the edge of a conductor without cutting it or opening a hole's ring."""
-    size = rng.uniform(7, 20)
+    size = _extent(rng)
     bite = _largest(blob(site.copper.shape, centre, size, rng) & site.copper)
-    if not (_grown(bite, 1) & ~site.copper & ~bite).any() or _reach(bite, ~site.copper) < 3:
+    if (
+        not (_grown(bite, 1) & ~site.copper & ~bite).any()
+        or _reach(bite, ~site.copper) < 3
+        or not _meets_once(bite, ~site.copper)
+    ):
         return None
     left = site.copper & ~bite
     firm = site.copper & ~_grown(bite, GAP_PX)
@@ -159,9 +163,9 @@ def _mousebite(site: Site, centre: Points, rng: np.random.Generator) -> BoolMask
 
 def _spur(site: Site, centre: Points, rng: np.random.Generator) -> BoolMask | None:
     """Let copper grow out of an edge, short of any neighbour and not back onto itself."""
-    size = rng.uniform(7, 20)
+    size = _extent(rng)
     spur = _largest(blob(site.copper.shape, centre, size, rng) & ~site.copper)
-    if not (_grown(spur, 1) & site.copper).any() or _reach(spur, site.copper) < 3:
+    if not (_grown(spur, 1) & site.copper).any() or _reach(spur, site.copper) < 3 or not _meets_once(spur, site.copper):
         return None
     wide = site.copper | _grown(spur, GAP_PX)
     same = _count(wide) == _count(site.copper) and _count(~wide) == _count(~site.copper)
@@ -170,14 +174,19 @@ def _spur(site: Site, centre: Points, rng: np.random.Generator) -> BoolMask | No
 
 def _spurious_copper(site: Site, centre: Points, rng: np.random.Generator) -> BoolMask | None:
     """Leave an island of copper in free area."""
-    island = blob(site.copper.shape, centre, rng.uniform(7, 20), rng)
+    island = blob(site.copper.shape, centre, _extent(rng), rng)
     return island if not (_grown(island, GAP_PX + 1) & site.copper).any() else None
 
 
 def _pin_hole(site: Site, centre: Points, rng: np.random.Generator) -> BoolMask | None:
     """Leave a hole in copper, surrounded by it on all sides."""
-    hole = blob(site.copper.shape, centre, min(rng.uniform(5, 14), rng.uniform(5, 22)), rng)
-    return hole if not (_grown(hole, GAP_PX) & ~site.copper).any() else None
+    hole = blob(site.copper.shape, centre, 0.9 * _extent(rng), rng)
+    return hole if not (_grown(hole, GAP_PX) & ~site.copper).any() and not _is_ring(hole) else None
+
+
+def _extent(rng: np.random.Generator) -> float:
+    """Draw how far a spot extends: about 13 px, some twice that, 6 at least."""
+    return float(np.clip(np.exp(rng.normal(np.log(13), 0.42)), 6, 34))
 
 
 def _chord(inside: BoolMask, centre: Points, longest_px: int) -> Points | None:
@@ -206,7 +215,7 @@ def _wobble(chord: Points, size_px: float, rng: np.random.Generator) -> Points:
     ahead = chord[1] - chord[0]
     aside = np.array([-ahead[1], ahead[0]]) / max(float(np.linalg.norm(ahead)), 1.0)
     shares = np.linspace(0, 1, 5)
-    swing = rng.normal(0, size_px / 2, 5) + (shares - 0.5) * rng.normal(0, size_px)
+    swing = rng.normal(0, size_px / 2, 5) + (shares - 0.5) * rng.normal(0, 2 * size_px)
     return np.asarray(chord[0] + shares[:, None] * ahead + swing[:, None] * aside)
 
 
@@ -222,6 +231,16 @@ def _reach(patch: BoolMask, edge: BoolMask) -> float:
         return 0.0
     away = cv2.distanceTransform((~edge).astype(np.uint8), cv2.DIST_L2, 3)
     return float(away[patch].max())
+
+
+def _meets_once(patch: BoolMask, other: BoolMask) -> bool:
+    """Tell whether a patch touches the other side along one stretch only, and so joins or parts nothing."""
+    return not _is_ring(patch) and _count(_grown(patch, 1) & other) == 1
+
+
+def _is_ring(patch: BoolMask) -> bool:
+    """Tell whether a patch encloses something."""
+    return cv2.connectedComponents(np.pad(~patch, 1, constant_values=True).astype(np.uint8), connectivity=4)[0] > 2
 
 
 def _largest(mask: BoolMask) -> BoolMask:
@@ -277,7 +296,7 @@ Rule: TypeAlias = tuple[
 ]
 RULES: dict[str, Rule] = {
     "open": (lambda copper: _narrow(copper, 66), _open),
-    "short": (lambda copper: _narrow(~copper, 32), _short),
+    "short": (lambda copper: _narrow(~copper, 42), _short),
     "mousebite": (_copper_edge, _mousebite),
     "spur": (_free_edge, _spur),
     "spurious_copper": (lambda copper: _deep(~copper, 8), _spurious_copper),

@@ -80,6 +80,11 @@ class Pen:
         """Drill a hole."""
         self._draw(self.drill, Shape(octagon(x, y, radius_px, radius_px, 32)), 0)
 
+    def is_bored(self, shape: Shape) -> bool:
+        """Tell whether there is a hole in the shape already."""
+        patch = self._patch(shape, 1)
+        return patch is not None and bool(np.any(self.drill[patch[0], patch[1]] & patch[2]))
+
     def print_silk(self, shape: Shape) -> None:
         """Print on the legend layer."""
         self._draw(self.silk, shape, 0)

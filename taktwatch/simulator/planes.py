@@ -11,6 +11,8 @@ from taktwatch.simulator.routing import Region, Rules
 
 __all__ = ["plate", "pour", "power", "slit_plane"]
 
+LEAST_ISLAND_PX = 1200  # a smaller piece of a pour is left out
+
 
 def power(pen: Pen, rules: Rules, region: Region, rng: np.random.Generator) -> None:
     """Broad copper: fat chamfered traces with drilled ends, plates with large holes and slots."""
@@ -100,6 +102,9 @@ def pour(pen: Pen, rules: Rules, rng: np.random.Generator) -> npt.NDArray[np.uin
     disc = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (2 * clear + 1, 2 * clear + 1))
     occupied = cv2.dilate(np.maximum(pen.copper, pen.drill), disc)
     sheet[occupied > 127] = 0
+    count, labels, stats, _ = cv2.connectedComponentsWithStats(sheet, connectivity=4)
+    crumbs = stats[:count, cv2.CC_STAT_AREA] < LEAST_ISLAND_PX
+    sheet[crumbs[labels]] = 0
     return sheet
 
 

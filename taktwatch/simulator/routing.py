@@ -58,7 +58,7 @@ def via(pen: Pen, rules: Rules, at: Points, net: int, scale: float = 1.0) -> boo
     """Set a via: an annular ring and its hole."""
     x, y, size = float(at[0]), float(at[1]), rules.pad * scale
     ring = Shape(pad_outline("round", x, y, size, size))
-    if not pen.add(ring, net):
+    if pen.is_bored(ring) or not pen.add(ring, net):
         return False
     if rules.drill:
         pen.bore(x, y, rules.drill * scale / 2)
@@ -86,7 +86,7 @@ def wander(
         return False
     line = rounded(np.array(path), 1.5 * width) if rules.rounded else np.array(path)
     pen.add(Shape(line, width), net)
-    if rng.random() < 0.8:
+    if rng.random() < 0.9 and float(np.abs(path[-1] - start).max()) > rules.pad:
         via(pen, rules, path[-1], net)
     return True
 

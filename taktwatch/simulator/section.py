@@ -39,15 +39,16 @@ def section(
     >>> [layer.name for layer in section(1, 2, size=(128, 128), sites=0).layers]
     ['L1', 'L2']
     """
-    rng = np.random.default_rng([0x5EC7, layout_seed, board_seed])
+    # Separate streams: the section without its corrosion is the same section, in the same light.
+    chance, laying, eating, filming = np.random.default_rng([0x5EC7, layout_seed, board_seed]).spawn(4)
     if sites is None:
-        sites = int(rng.integers(1, 5)) if rng.random() < defect_probability else 0
-    layers = draw_layers(draw_build(layout_seed, size[0]), size, rng)
-    eaten = draw_sites(layers, sites, rng)
+        sites = int(chance.integers(1, 5)) if chance.random() < defect_probability else 0
+    layers = draw_layers(draw_build(layout_seed, size[0]), size, laying)
+    eaten = draw_sites(layers, sites, eating)
     truths = tuple(Truth("copper_layer", layer.envelope) for layer in layers)
     truths += tuple(Truth("corrosion", site.mask) for site in eaten)
     known = tuple(_known(layer, [site for site in eaten if site.layer == index]) for index, layer in enumerate(layers))
-    return SimulatedPicture(_photograph(layout_seed, layers, eaten, rng), None, truths, known)
+    return SimulatedPicture(_photograph(layout_seed, layers, eaten, filming), None, truths, known)
 
 
 def _known(layer: Layer, sites: list[Site]) -> LayerTruth:
@@ -80,11 +81,12 @@ def _photograph(
         seam = np.exp(-((layer.depth + 0.7) ** 2)) + np.exp(-((layer.depth - layer.thickness - 0.7) ** 2))
         band = _rows(seam)
         picture[band] *= (1 - np.float32(0.35) * seam[band])[..., None]
+    (rusting,) = rng.spawn(1)
     for site in sites:
-        cover = cv2.GaussianBlur(site.mask.astype(np.float32), (0, 0), 0.7) * np.float32(rng.uniform(0.82, 1.0))
+        cover = cv2.GaussianBlur(site.mask.astype(np.float32), (0, 0), 0.7) * np.float32(rusting.uniform(0.82, 1.0))
         x, y, wide, high = cv2.boundingRect((cover > 0).astype(np.uint8))
         window = slice(y, y + high), slice(x, x + wide)
-        _lay(picture[window], _oxide((high, wide), rng), cover[window])
+        _lay(picture[window], _oxide((high, wide), rusting), cover[window])
     picture = _scratched(picture, rng)
     return _sensed(picture, rng)
 

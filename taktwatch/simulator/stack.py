@@ -20,6 +20,7 @@ EDGE_MARGIN_PX = 12  # sites keep this far from the ends of the picture
 APART_PX = 10  # between two sites of one layer
 WHOLE_PX = 3.0  # copper left above and below a site that starts inside
 TRIES = 20
+LEAST_AREA_PX = 40
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,7 +112,7 @@ def draw_sites(layers: tuple[Layer, ...], count: int, rng: np.random.Generator) 
             index = int(rng.integers(0, len(layers)))
             site = Site(index, *_eat(layers[index], rng))
             columns = site.mask.any(axis=0)
-            if np.count_nonzero(site.mask) < 20 or (columns & taken[index]).any():
+            if np.count_nonzero(site.mask) < LEAST_AREA_PX or (columns & taken[index]).any():
                 continue
             taken[index] |= np.convolve(columns, np.ones(2 * APART_PX + 1), "same") > 0
             sites.append(site)
