@@ -1,0 +1,69 @@
+"""First pass or re-inspection: which visit of a serial is its first.
+
+A visit is a re-inspection where the same serial (in the same view) was seen at most one horizon before; the earliest by
+event time is the first pass, in whatever order the results arrive.
+"""
+
+from bisect import bisect_left
+from typing import NamedTuple
+
+import msgspec
+
+__all__ = ["FirstPass", "Visit", "expire", "visit"]
+
+
+class Visit(msgspec.Struct, order=True):
+    """One inspection of a serial: when, which frame, in which minute's window, and whether it passed."""
+
+    event_us: int
+    session: str
+    seq: int
+    minute: int
+    product: str
+    passed: bool
+    first: bool = False
+
+
+class FirstPass(NamedTuple):
+    """A visit that is now (`boards` 1) or no longer (`boards` -1) the first pass of its board."""
+
+    minute: int
+    product: str
+    boards: int
+    passed: bool
+
+
+def visit(visits: list[Visit], new: Visit, horizon_minutes: int, frozen_minute: int) -> list[FirstPass]:
+    """Add a visit to those of its serial and return what changes; windows before `frozen_minute` are final.
+
+    >>> visits = []
+    >>> visit(visits, Visit(60_000_000, "s", 4, 1, "p", passed=False), 60, 0)
+    [FirstPass(minute=1, product='p', boards=1, passed=False)]
+    >>> visit(visits, Visit(180_000_000, "s", 9, 3, "p", passed=True), 60, 0)
+    []
+    """
+    visits.insert(bisect_left(visits, new), new)
+    changes = []
+    leader: Visit | None = None
+    for known in visits:
+        first = leader is None or known.minute > leader.minute + horizon_minutes
+        if first != known.first and known.minute >= frozen_minute:
+            known.first = first
+            changes.append(FirstPass(known.minute, known.product, 1 if first else -1, known.passed))
+        if first:
+            leader = known
+    return changes
+
+
+def expire(serials: dict[str, list[Visit]], horizon_minutes: int, frozen_minute: int) -> None:
+    """Forget visits in final windows, but for a first pass that visits still to come may be a re-inspection of."""
+    for serial, visits in list(serials.items()):
+        if visits[0].minute >= frozen_minute:
+            continue
+        leaders = [known for known in visits if known.minute < frozen_minute and known.first]
+        kept = [known for known in leaders[-1:] if known.minute + horizon_minutes >= frozen_minute]
+        kept += [known for known in visits if known.minute >= frozen_minute]
+        if kept:
+            serials[serial] = kept
+        else:
+            del serials[serial]

@@ -1,0 +1,119 @@
+"""Order, duplication and crashes may happen anywhere; the final windows must not know."""
+
+import msgspec
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from timelines import at, mark, newest, result
+
+from kpi_engine.sums import microseconds
+from kpi_engine.windows import KpiState, Rules, drain, empty, fold, restore, save
+from taktwatch.records import InspectionResult, KpiWindow, MarkState, Outcome, StationMark, Verdict
+
+RULES = Rules(horizon_minutes=60, hold_us=30_000_000)
+Log = list[InspectionResult | StationMark]
+
+boards = st.tuples(
+    st.sampled_from(["top", "section"]),
+    st.integers(0, 40 * 60),
+    st.sampled_from(["board", "other"]),
+    st.sampled_from([None, None, "B1", "B2", "B3"]),
+    st.sampled_from([Outcome.INSPECTED, Outcome.INSPECTED, Outcome.INSPECTED, Outcome.SKIPPED, Outcome.DEAD]),
+    st.sampled_from(list(Verdict)),
+)
+
+
+def clock(seconds: int) -> str:
+    return f"{12 + seconds // 3600}:{seconds // 60 % 60:02}:{seconds % 60:02}"
+
+
+def results_of(draws: list[tuple[str, int, str, str | None, Outcome, Verdict]]) -> list[InspectionResult]:
+    """Return results with dense numbers per station, in the order of their event times."""
+    made, numbers = [], {"top": 0, "section": 0}
+    for station, seconds, product, serial, outcome, verdict in sorted(draws, key=lambda draw: draw[1]):
+        made.append(
+            result(
+                numbers[station],
+                clock(seconds),
+                station=station,
+                product=product,
+                serial=serial,
+                outcome=outcome,
+                verdict=verdict,
+            )
+        )
+        numbers[station] += 1
+    return made
+
+
+def closing(results: list[InspectionResult], lost: set[int]) -> Log:
+    """Return the marks that end all sessions and let what never came go missing."""
+    ends: Log = []
+    for station in ("top", "section"):
+        last = max((found.seq for found in results if found.station == station), default=-1)
+        ends += [
+            mark(last, "12:41:00", station=station),
+            mark(last, "12:59:00", MarkState.CLOSED, station=station),
+            mark(last, "12:59:01", MarkState.CLOSED, station=station, author="watchdog"),
+        ]
+    return [*(found for index, found in enumerate(results) if index not in lost), *ends]
+
+
+def folded(log: Log, state: KpiState | None = None, start: int = 0) -> dict[tuple[str, ...], KpiWindow]:
+    """Fold a log from an offset on; records are logged one a second. Returns the newest of each window."""
+    state = state or empty()
+    windows: list[KpiWindow] = []
+    for offset in range(start, len(log)):
+        fold(state, log[offset], offset, microseconds(at("13:00:00")) + offset * 60_000_000, RULES)
+        windows += drain(state)
+    return latest(windows)
+
+
+def latest(windows: list[KpiWindow]) -> dict[tuple[str, ...], KpiWindow]:
+    return {
+        (window.line, window.station, window.product, str(window.start)): window
+        for window in sorted(windows, key=newest)
+    }
+
+
+def essence(windows: dict[tuple[str, ...], KpiWindow]) -> dict[tuple[str, ...], KpiWindow]:
+    """Leave out what may differ between deliveries, and windows that only repeats or corrections passed through."""
+    plain = {key: msgspec.structs.replace(window, revision=0, late_or_repeat=0) for key, window in windows.items()}
+    return {key: window for key, window in plain.items() if window.accepted or window.marks}
+
+
+logs = st.lists(boards, min_size=1, max_size=25).map(results_of)
+
+
+@settings(deadline=None, max_examples=150, suppress_health_check=[HealthCheck.too_slow])
+@given(logs, st.data())
+def test_any_order_and_any_repetition_gives_the_same_final_windows(
+    results: list[InspectionResult], data: st.DataObject
+) -> None:
+    lost = set(data.draw(st.lists(st.integers(0, len(results) - 1), max_size=5), label="lost"))
+    log = closing(results, lost)
+    arrived, ends = log[:-6], log[-6:]
+    shuffled = data.draw(st.permutations(arrived), label="order")
+    repeats = data.draw(st.lists(st.sampled_from(arrived), max_size=10) if arrived else st.just([]), label="repeats")
+    assert essence(folded([*shuffled, *repeats, *ends])) == essence(folded(log))
+
+
+@settings(deadline=None, max_examples=150, suppress_health_check=[HealthCheck.too_slow])
+@given(logs, st.data())
+def test_a_crash_anywhere_after_any_checkpoint_changes_nothing(
+    results: list[InspectionResult], data: st.DataObject
+) -> None:
+    log = closing(results, set(data.draw(st.lists(st.integers(0, len(results) - 1), max_size=5))))
+    saved_at = data.draw(st.integers(0, len(log)), label="checkpoint")
+    crash_at = data.draw(st.integers(saved_at, len(log)), label="crash")
+    state, published = empty(), []
+    checkpoint = save(state)
+    for offset in range(crash_at):
+        if offset == saved_at:
+            checkpoint = save(state)
+        fold(state, log[offset], offset, microseconds(at("13:00:00")) + offset * 60_000_000, RULES)
+        published += drain(state)
+    if crash_at == saved_at:
+        checkpoint = save(state)
+    back = restore(checkpoint)
+    again = folded(log, back, back.position)
+    assert latest([*published, *again.values()]) == folded(log)
