@@ -1,0 +1,95 @@
+"""Builds torchvision's Mask R-CNN from a `ModelSpec`: no download, no resizing, no full-frame mask pasting."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import nn
+from torchvision.models import mobilenet_v3_large, resnet
+from torchvision.models.detection import MaskRCNN
+from torchvision.models.detection.anchor_utils import AnchorGenerator
+from torchvision.models.detection.backbone_utils import BackboneWithFPN
+from torchvision.models.detection.faster_rcnn import FastRCNNPredictor, TwoMLPHead
+from torchvision.models.detection.image_list import ImageList
+from torchvision.models.detection.mask_rcnn import MaskRCNNHeads, MaskRCNNPredictor
+from torchvision.ops import MultiScaleRoIAlign
+
+from detector.spec import ModelSpec
+
+__all__ = ["build_model", "core", "count_parameters"]
+
+Targets = list[dict[str, torch.Tensor]]
+
+STRIDE_PX = 32  # pictures are padded to a multiple of the coarsest stride
+MOBILENET_STAGES = ((3, 24), (6, 40), (12, 112), (15, 160))  # last block and channels of strides 4, 8, 16, 32
+
+
+class AsIs(nn.Module):
+    """Stands where torchvision resizes: stacks pictures of one size and pads them to the stride, nothing else."""
+
+    def forward(self, pictures: Sequence[torch.Tensor], targets: Targets | None) -> tuple[ImageList, Targets | None]:
+        """Return the batch (N, 3, H', W') and the targets untouched."""
+        batch = torch.stack(list(pictures))
+        height, width = batch.shape[-2:]
+        padded = nn.functional.pad(batch, (0, -width % STRIDE_PX, 0, -height % STRIDE_PX))
+        return ImageList(padded, [(height, width)] * len(batch)), targets
+
+    def postprocess(self, detections: Any, _inside: Any, _outside: Any) -> Any:
+        """Leave detections as they are: boxes in picture px, masks as probabilities per box."""
+        return detections
+
+
+def build_model(spec: ModelSpec) -> MaskRCNN:
+    """Build the network with fresh weights (seed torch first to get the same ones again)."""
+    trunk = _trunk(spec)
+    ratios = (spec.anchor_ratios,) * (spec.levels + 1)
+    names = [str(level) for level in range(spec.levels)]
+    width, classes = spec.fpn_width, len(spec.classes) + 1
+    model = MaskRCNN(
+        trunk,
+        rpn_anchor_generator=AnchorGenerator(tuple((side,) for side in spec.anchors_px), ratios),
+        rpn_pre_nms_top_n_train=1000,
+        rpn_post_nms_top_n_train=500,
+        rpn_pre_nms_top_n_test=500,
+        rpn_post_nms_top_n_test=spec.proposals,
+        rpn_batch_size_per_image=128,
+        box_roi_pool=MultiScaleRoIAlign(names, output_size=7, sampling_ratio=2),
+        box_head=TwoMLPHead(width * 7 * 7, spec.box_head),
+        box_predictor=FastRCNNPredictor(spec.box_head, classes),
+        box_batch_size_per_image=128,
+        box_score_thresh=spec.score_floor,
+        box_nms_thresh=spec.box_nms,
+        box_detections_per_img=spec.detections,
+        mask_roi_pool=MultiScaleRoIAlign(names, output_size=spec.mask_px // 2, sampling_ratio=2),
+        mask_head=MaskRCNNHeads(width, spec.mask_head, 1),
+        mask_predictor=MaskRCNNPredictor(spec.mask_head[-1], spec.mask_head[-1], classes),
+    )
+    model.transform = AsIs()
+    return model
+
+
+def core(model: MaskRCNN, batch: torch.Tensor) -> list[dict[str, torch.Tensor]]:
+    """Run the network on (N, 3, H, W): per picture boxes (n, 4), labels, scores (n,), masks (n, 28, 28) as probabilities."""
+    images, _ = model.transform(batch, None)
+    features = model.backbone(images.tensors)
+    proposals, _ = model.rpn(images, features)
+    found, _ = model.roi_heads(features, proposals, images.image_sizes)
+    return [{**one, "masks": one["masks"].squeeze(1)} for one in found]
+
+
+def count_parameters(model: nn.Module) -> int:
+    """Return how many numbers training sets."""
+    return sum(parameter.numel() for parameter in model.parameters())
+
+
+def _trunk(spec: ModelSpec) -> BackboneWithFPN:
+    """Return the backbone's stages under a feature pyramid."""
+    if spec.backbone == "mobilenet_v3":
+        body: nn.Module = mobilenet_v3_large(weights=None).features
+        stages = MOBILENET_STAGES[: spec.levels]
+        layers = {str(block): str(level) for level, (block, _) in enumerate(stages)}
+        return BackboneWithFPN(body, layers, [channels for _, channels in stages], spec.fpn_width)
+    body = getattr(resnet, spec.backbone)(weights=None)
+    first = body.inplanes // 8  # channels of the first stage: 64, or 256 with bottlenecks
+    layers = {f"layer{level + 1}": str(level) for level in range(spec.levels)}
+    return BackboneWithFPN(body, layers, [first * 2**level for level in range(spec.levels)], spec.fpn_width)
