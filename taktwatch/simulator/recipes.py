@@ -146,7 +146,8 @@ def meander(pen: Pen, rules: Rules, region: Region, rng: np.random.Generator) ->
 
 def marks(pen: Pen, rules: Rules, region: Region, rng: np.random.Generator) -> None:
     """A fiducial with its ring, text in copper, a mounting hole; mostly free area."""
-    x, y = rng.uniform(region.x0 + 40, region.x1 - 40), rng.uniform(region.y0 + 40, region.y1 - 40)
+    x = region.x0 + rng.uniform(0.15, 0.85) * region.width
+    y = region.y0 + rng.uniform(0.15, 0.85) * region.height
     size = rng.uniform(16, 40)
     disc, ring = (Shape(pad_outline("round", x, y, size * k, size * k)) for k in (1.0, 3.0))
     if pen.fits(ring, 0):

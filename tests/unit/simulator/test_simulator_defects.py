@@ -16,7 +16,7 @@ REMOVE = {"open", "mousebite", "pin_hole"}
 
 
 def spoiled(label: str, layout_seed: int) -> tuple[BoolMask, BoolMask, BoolMask]:
-    """Copper before and after one defect, and the mask, on the first artwork from the seed on that has a place for it."""
+    """Copper before and after one defect, and its mask, on the first artwork that has a place for it."""
     for seed in range(layout_seed, layout_seed + 1000, 100):
         art = draw_artwork(seed, SIZE)
         copper, placed = place_defects(art, (label,), 30, np.random.default_rng(seed))
