@@ -64,7 +64,8 @@ class Session(msgspec.Struct):
 
     `top`: the highest number known to exist. `newest`: the highest number with an outcome, `newest_us` and `product`
     its event time and product. `marked`: the highest number ingest said it accepted. `heard`: time of the last mark by
-    author. `head`: no gap before this index is pending. `ended`: closed by a mark, or followed by another session.
+    author; `heard_us`: log time of the last mark, repeated ones included. `head`: no gap before this index is pending.
+    `ended`: closed by a mark, or followed by another session.
     """
 
     product: str
@@ -75,6 +76,7 @@ class Session(msgspec.Struct):
     mark_us: int | None = None
     state: MarkState = MarkState.OPEN
     heard: dict[str, int] = {}
+    heard_us: int = 0
     gaps: list[Gap] = []
     head: int = 0
     pending: int = 0
@@ -214,6 +216,7 @@ def place(gap: Gap, told: Told, moves: list[Move]) -> None:
 def hear(session: Session, author: str, state: MarkState, last_seq: int, told: Told) -> bool:
     """Note a mark. Returns False for one that says nothing new (delivered again, or overtaken)."""
     time_us = told.event_us
+    session.heard_us = told.logged_us
     before = session.heard.get(author)
     if before is not None and (
         time_us < before or (time_us == before and last_seq <= session.marked and state == session.state)

@@ -15,6 +15,7 @@ import msgspec
 from kpi_engine.ledger import Move, Session, Told, declare_missing, hear, see, watermark
 from kpi_engine.serials import Visit, expire, visit
 from kpi_engine.sums import MINUTE_US, Sums, add, microseconds, published
+from taktwatch.errors import BadRecord, UnknownSchema
 from taktwatch.records import InspectionResult, KpiWindow, MarkState, Outcome, StationMark, Verdict, WindowState
 
 __all__ = ["KpiState", "Rules", "Station", "drain", "empty", "fold", "restore", "save"]
@@ -63,10 +64,14 @@ class KpiState:
 
 
 class Saved(msgspec.Struct):
-    """What a checkpoint holds."""
+    """What a checkpoint holds. `version` changes with the meaning of the state."""
 
+    version: int
     position: int
     stations: dict[str, Station]
+
+
+VERSION = 1
 
 
 def empty() -> KpiState:
@@ -78,12 +83,17 @@ def save(state: KpiState) -> bytes:
     """Return the state as bytes; only after `drain` and with its windows published, or they would be forgotten."""
     assert not state.changed, "drain before saving"  # noqa: S101 - a wrong order here loses windows
     assert not state.finals, "drain before saving"  # noqa: S101 - same
-    return msgspec.msgpack.encode(Saved(state.position, state.stations))
+    return msgspec.msgpack.encode(Saved(VERSION, state.position, state.stations))
 
 
 def restore(saved: bytes) -> KpiState:
-    """Return the state that `save` wrote. Raises `msgspec.MsgspecError` for other bytes."""
-    found = msgspec.msgpack.decode(saved, type=Saved)
+    """Return the state that `save` wrote. Raises `BadRecord` for other bytes, `UnknownSchema` for another version's."""
+    try:
+        found = msgspec.msgpack.decode(saved, type=Saved)
+    except msgspec.MsgspecError as error:
+        raise BadRecord(f"a damaged KPI checkpoint: {error}") from error
+    if found.version != VERSION:
+        raise UnknownSchema(f"a KPI checkpoint of version {found.version}, this taktwatch reads {VERSION}")
     return KpiState(found.position, found.stations, {}, [])
 
 
@@ -279,7 +289,10 @@ def close(step: Step) -> None:
 
 
 def finish(step: Step) -> None:
-    """Publish windows that left the horizon once more as final, and forget them and what belongs to them."""
+    """Publish windows that left the horizon once more as final, and forget them and what belongs to them.
+
+    Sessions that lost frames stay: they are the evidence.
+    """
     station = step.station
     frozen_minute = station.frozen_minute(step.rules.horizon_minutes)
     for product, windows in station.windows.items():
@@ -294,5 +307,7 @@ def finish(step: Step) -> None:
     station.sessions = {
         name: session
         for name, session in station.sessions.items()
-        if not session.at_rest or max(session.newest_us, session.mark_us or 0) >= frozen_minute * MINUTE_US
+        if not session.at_rest
+        or session.lost
+        or max(session.newest_us, session.mark_us or 0) >= frozen_minute * MINUTE_US
     }

@@ -1,0 +1,22 @@
+"""What the KPI engine says of itself to Prometheus."""
+
+from prometheus_client import Counter, Gauge, Histogram
+
+RECORDS = Counter("taktwatch_kpi_records_total", "Records of the results topic folded", ["kind"])
+BAD_RECORDS = Counter("taktwatch_kpi_bad_records_total", "Records that went to the dead topic", ["topic"])
+WINDOWS = Counter("taktwatch_kpi_windows_published_total", "Window revisions published", ["state"])
+SAVE_SECONDS = Histogram("taktwatch_kpi_save_seconds", "Publishing windows, saving state and position, committing")
+STATE_BYTES = Gauge("taktwatch_kpi_state_bytes", "Size of the saved state", ["partition"])
+FRAMES = Gauge(
+    "taktwatch_kpi_frames",
+    "Frames of the sessions still remembered: accepted, inspected, skipped, dead, pending, lost, repeats",
+    ["line", "station", "kind"],
+)
+WATERMARK_SECONDS = Gauge(
+    "taktwatch_kpi_watermark_timestamp_seconds", "Event time up to which everything is in", ["line", "station"]
+)
+LOST_MARKS = Counter(
+    "taktwatch_kpi_watchdog_marks_total", "Marks written for stations ingest is silent about", ["station"]
+)
+STORED = Counter("taktwatch_kpi_windows_stored_total", "Window revisions written to the store")
+STORE_RETRIES = Counter("taktwatch_kpi_store_retries_total", "Writes tried again because the store did not answer")

@@ -1,0 +1,204 @@
+"""The KPI service: results and marks in, one-minute windows out.
+
+Every interval, in this order: publish the windows that changed, save state and position as one record, commit the
+position (for whoever watches the lag). A crash anywhere in between folds a few records again and publishes the same
+windows with the same revisions.
+"""
+
+import asyncio
+from collections.abc import Callable, Mapping, Sequence
+from datetime import datetime, timedelta
+
+import structlog
+
+from kpi_engine.checks import dead_letter, readable
+from kpi_engine.membership import stay_joined
+from kpi_engine.metrics import (
+    BAD_RECORDS,
+    FRAMES,
+    LOST_MARKS,
+    RECORDS,
+    SAVE_SECONDS,
+    STATE_BYTES,
+    WATERMARK_SECONDS,
+    WINDOWS,
+)
+from kpi_engine.sums import microseconds
+from kpi_engine.watchdog import silent_stations
+from kpi_engine.windows import KpiState, Rules, drain, empty, fold, restore, save
+from taktwatch.bus import Bus, Message, Outgoing, Partition, Rebalance
+from taktwatch.checkpoints import load_checkpoint, save_checkpoint
+from taktwatch.clock import now
+from taktwatch.config import LineConfig
+from taktwatch.errors import BadRecord
+from taktwatch.records import Checkpoint
+from taktwatch.topics import Topics
+from taktwatch.wire import encode
+
+__all__ = ["GROUP", "KpiService"]
+
+GROUP = "kpi"
+BATCH = 2000
+
+log = structlog.get_logger()
+
+
+class KpiService:
+    """Folds the results topic into windows, one state per partition. In a replay, silence is part of the record."""
+
+    def __init__(
+        self,
+        config: LineConfig,
+        bus: Bus,
+        topics: Topics,
+        *,
+        member: str = GROUP,
+        clock: Callable[[], datetime] = now,
+    ) -> None:
+        self.bus = bus
+        self.topics = topics
+        self.member = member
+        self.clock = clock
+        self.rules = Rules(config.kpi.horizon_minutes, round(config.kpi.max_hold_s * 1e6))
+        self.silent_after_us = round(config.kpi.silent_after_s * 1e6)
+        self.interval_s = config.kpi.checkpoint_interval_s
+        self.states: dict[Partition, KpiState] = {}
+        self.saved: dict[Partition, int] = {}
+
+    async def run(self, stop: asyncio.Event) -> None:
+        """Run until `stop`. An absent bus is waited for; then everything since the last checkpoint is folded again."""
+        await stay_joined(GROUP, lambda: self.work(stop), stop)
+
+    async def work(self, stop: asyncio.Event) -> None:
+        """Join the group and fold until `stop`. Raises `BackendUnavailable`, `OffsetLost`."""
+        rebalance = Rebalance(self.assigned, self.revoked)
+        self.states.clear()
+        async with self.bus.consumer(GROUP, [self.topics.results], member=self.member, rebalance=rebalance) as consumer:
+            self.consumer = consumer
+            try:
+                await self.fold_until(stop)
+            except BaseException:
+                self.states.clear()  # half published perhaps: nothing of it may be saved on the way out
+                raise
+
+    async def fold_until(self, stop: asyncio.Event) -> None:
+        """Poll, fold, and settle every interval."""
+        clock = asyncio.get_running_loop().time
+        due = clock() + self.interval_s
+        while not stop.is_set():
+            messages = await self.consumer.poll(BATCH, timedelta(seconds=max(0.0, due - clock())))
+            if messages:
+                await self.take(messages)
+            if clock() >= due:
+                await self.settle(frozenset(self.states))
+                await self.speak_for_the_silent()
+                due = clock() + self.interval_s
+        await self.settle(frozenset(self.states))
+
+    async def assigned(self, partitions: frozenset[Partition]) -> Mapping[Partition, int]:
+        """Restore the state of partitions that become ours and say where each goes on."""
+        positions = {}
+        for partition in partitions:
+            checkpoint = await load_checkpoint(self.bus, self.topics, GROUP, partition)
+            if checkpoint is None:
+                self.states[partition] = empty()
+            else:
+                self.states[partition] = await asyncio.to_thread(restore, checkpoint.state)
+                self.saved[partition] = positions[partition] = checkpoint.position
+        return positions
+
+    async def revoked(self, partitions: frozenset[Partition]) -> None:
+        """Settle and forget partitions that are given away."""
+        await self.settle(partitions)
+        for partition in partitions:
+            self.states.pop(partition, None)
+            self.saved.pop(partition, None)
+
+    async def take(self, messages: Sequence[Message]) -> None:
+        """Fold a batch; what cannot be counted goes to the dead topic before the position passes it."""
+        bad = await asyncio.to_thread(self.fold_all, messages)
+        if bad:
+            await self.bus.publish(bad)
+
+    def fold_all(self, messages: Sequence[Message]) -> list[Outgoing]:
+        """Fold messages into the states of their partitions and return dead letters for the unreadable ones."""
+        bad = []
+        for message in messages:
+            state = self.states[message.topic, message.partition]
+            try:
+                record = readable(message)
+            except BadRecord as error:
+                log.warning("a record cannot be counted", place=str(message.place), error=str(error))
+                BAD_RECORDS.labels(message.topic).inc()
+                value, headers = encode(dead_letter(message, error, GROUP))
+                bad.append(Outgoing(self.topics.dead, message.key, value, headers))
+                state.position = message.offset + 1
+            else:
+                fold(state, record, message.offset, microseconds(message.timestamp), self.rules)
+                RECORDS.labels(type(record).__name__).inc()
+        return bad
+
+    async def settle(self, partitions: frozenset[Partition]) -> None:
+        """Publish changed windows, then save state and position, then commit."""
+        moved = {p: self.states[p] for p in partitions if p in self.states and self.is_ahead(p)}
+        if not moved:
+            return
+        with SAVE_SECONDS.time():
+            for partition, state in moved.items():
+                await self.publish_windows(state)
+                await self.save_state(partition, state)
+                show(state)
+            await self.consumer.commit({partition: state.position for partition, state in moved.items()})
+
+    def is_ahead(self, partition: Partition) -> bool:
+        """Whether anything was folded since the last checkpoint."""
+        return self.states[partition].position != self.saved.get(partition, 0)
+
+    async def publish_windows(self, state: KpiState) -> None:
+        """Publish every window that changed, keyed by line and station."""
+        outgoing = []
+        for window in drain(state):
+            value, headers = encode(window)
+            outgoing.append(Outgoing(self.topics.kpis, f"{window.line}/{window.station}".encode(), value, headers))
+            WINDOWS.labels(window.state.value).inc()
+        if outgoing:
+            await self.bus.publish(outgoing)
+
+    async def save_state(self, partition: Partition, state: KpiState) -> None:
+        """Save state and position as one record."""
+        topic, number = partition
+        saved = await asyncio.to_thread(save, state)
+        STATE_BYTES.labels(str(number)).set(len(saved))
+        checkpoint = Checkpoint(group=GROUP, topic=topic, partition=number, position=state.position, state=saved)
+        await save_checkpoint(self.bus, self.topics, checkpoint)
+        self.saved[partition] = state.position
+
+    async def speak_for_the_silent(self) -> None:
+        """Write marks for stations nobody speaks of, where all that was said has been folded."""
+        if self.topics.is_replay:
+            return
+        now_us = microseconds(self.clock())
+        silent = {
+            p: marks
+            for p, state in self.states.items()
+            if (marks := silent_stations(state, now_us, self.silent_after_us))
+        }
+        if not silent:
+            return
+        spans = await self.bus.spans(self.topics.results)
+        for (_, number), marks in silent.items():
+            if self.states[self.topics.results, number].position < spans[number].next:
+                continue
+            for mark in marks:
+                log.warning("nothing heard of a station", station=mark.station, session=mark.session, state=mark.state)
+                LOST_MARKS.labels(mark.station).inc()
+            await self.bus.publish([Outgoing(self.topics.results, m.line.encode(), *encode(m)) for m in marks])
+
+
+def show(state: KpiState) -> None:
+    """Set the gauges of every station."""
+    for station in state.stations.values():
+        sessions = station.sessions.values()
+        for kind in ("accepted", "inspected", "skipped", "dead", "pending", "lost", "repeats"):
+            FRAMES.labels(station.line, station.name, kind).set(sum(getattr(session, kind) for session in sessions))
+        WATERMARK_SECONDS.labels(station.line, station.name).set(station.watermark_us / 1e6)

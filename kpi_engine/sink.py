@@ -1,0 +1,130 @@
+"""The KPI sink: windows in, rows of the store out. Committed after they are written, so a crash writes some again."""
+
+import asyncio
+from collections.abc import Sequence
+from datetime import timedelta
+
+import structlog
+
+from kpi_engine.checks import dead_letter
+from kpi_engine.membership import FIRST_PAUSE_S, LONGEST_PAUSE_S, stay_joined
+from kpi_engine.metrics import BAD_RECORDS, STORE_RETRIES, STORED
+from taktwatch.bus import Bus, Consumer, Message, Outgoing
+from taktwatch.config import LineConfig
+from taktwatch.errors import BackendUnavailable, BadRecord
+from taktwatch.records import KpiWindow, WindowState
+from taktwatch.store import KpiStore
+from taktwatch.topics import Topics
+from taktwatch.wire import decode, encode
+
+__all__ = ["GROUP", "KpiSink"]
+
+GROUP = "kpi-store"
+BATCH = 1000
+POLL = timedelta(seconds=0.5)
+RANK = {state: rank for rank, state in enumerate(WindowState)}
+
+log = structlog.get_logger()
+
+Found = tuple[KpiWindow, Message]
+"""A window and the message it came in."""
+
+
+class KpiSink:
+    """Writes what the KPI service published; one batch in hand at most, however long the store is away."""
+
+    def __init__(self, config: LineConfig, bus: Bus, topics: Topics, store: KpiStore, *, member: str = GROUP) -> None:
+        self.config = config
+        self.bus = bus
+        self.topics = topics
+        self.store = store
+        self.member = member
+        self.prepared = False
+
+    async def run(self, stop: asyncio.Event) -> None:
+        """Run until `stop`. Raises `ConfigError` where the store refuses our credentials."""
+        await stay_joined(GROUP, lambda: self.work(stop), stop)
+
+    async def work(self, stop: asyncio.Event) -> None:
+        """Join the group and write until `stop`. Raises `BackendUnavailable` where the bus is gone."""
+        async with self.bus.consumer(GROUP, [self.topics.kpis], member=self.member) as consumer:
+            while not stop.is_set():
+                messages = await consumer.poll(BATCH, POLL)
+                if messages and await self.write_patiently(consumer, await self.newest(messages), stop):
+                    await consumer.commit(positions(messages))
+
+    async def newest(self, messages: Sequence[Message]) -> list[Found]:
+        """Return the newest revision of each window in a batch, in log order; what is no window is a dead letter."""
+        found: dict[tuple[object, ...], Found] = {}
+        for message in messages:
+            try:
+                window = window_in(message)
+            except BadRecord as error:
+                await self.bury(message, error)
+                continue
+            key = (window.window, window.start, window.line, window.station, window.product)
+            if key not in found or age(window) >= age(found[key][0]):
+                found[key] = (window, message)
+        return list(found.values())
+
+    async def write_patiently(self, consumer: Consumer, found: Sequence[Found], stop: asyncio.Event) -> bool:
+        """Write, however long the store is away; nothing is fetched meanwhile. False when stopped before."""
+        pause_s = FIRST_PAUSE_S
+        held = consumer.assigned
+        while not stop.is_set():
+            try:
+                if not self.prepared:
+                    await self.store.prepare()
+                    self.prepared = True
+                refused = await self.write(found)
+            except BackendUnavailable as error:
+                log.warning("the store does not answer", error=str(error), pause_s=pause_s)
+                STORE_RETRIES.inc()
+                await consumer.pause(held)
+                await consumer.poll(1, timedelta(seconds=pause_s))  # stays a member; paused partitions bring nothing
+                pause_s = min(2 * pause_s, LONGEST_PAUSE_S)
+            else:
+                await consumer.resume(held)
+                for message, reason in refused:
+                    await self.bury(message, reason)
+                return True
+        return False
+
+    async def write(self, found: Sequence[Found]) -> list[tuple[Message, BadRecord]]:
+        """Write windows; halve what the store refuses until the refused ones stand alone, and return those."""
+        if not found:
+            return []
+        try:
+            await self.store.write([window for window, _ in found])
+        except BadRecord as error:
+            if len(found) == 1:
+                return [(found[0][1], error)]
+            middle = len(found) // 2
+            return await self.write(found[:middle]) + await self.write(found[middle:])
+        STORED.inc(len(found))
+        return []
+
+    async def bury(self, message: Message, error: BadRecord) -> None:
+        """Publish a dead letter."""
+        log.warning("a window cannot be stored", place=str(message.place), error=str(error))
+        BAD_RECORDS.labels(message.topic).inc()
+        value, headers = encode(dead_letter(message, error, GROUP))
+        await self.bus.publish([Outgoing(self.topics.dead, message.key, value, headers)])
+
+
+def window_in(message: Message) -> KpiWindow:
+    """Return the window in a message. Raises `BadRecord` for anything else."""
+    record = decode(message.value, message.headers)
+    if not isinstance(record, KpiWindow):
+        raise BadRecord(f"a {type(record).__name__} in {message.topic}, where KPI windows are expected")
+    return record
+
+
+def age(window: KpiWindow) -> tuple[int, int]:
+    """Order of the revisions of one window."""
+    return window.revision, RANK[window.state]
+
+
+def positions(messages: Sequence[Message]) -> dict[tuple[str, int], int]:
+    """Return the next offset to read of each partition."""
+    return {(message.topic, message.partition): message.offset + 1 for message in messages}
