@@ -25,7 +25,7 @@ from taktwatch.clock import now
 from taktwatch.config import LineConfig
 from taktwatch.errors import BackendUnavailable, BadRecord
 from taktwatch.records import AlertTransition, Checkpoint, DeadLetter, KpiWindow, Severity
-from taktwatch.topics import LIVE_PREFIX, Topics
+from taktwatch.topics import Topics
 from taktwatch.wire import decode, encode
 
 __all__ = ["GROUP", "AlertsService"]
@@ -47,8 +47,8 @@ log = structlog.get_logger()
 class AlertsService:
     """Rules over KPI windows, and the channels of line.toml.
 
-    Raises `ConfigError` at construction for a channel whose address or secret is missing. Channels stay shut under any
-    prefix but the live one: a replay wakes nobody.
+    Raises `ConfigError` at construction for a channel whose address or secret is missing. Channels stay
+    shut in a replay: it wakes nobody.
     """
 
     def __init__(
@@ -58,7 +58,7 @@ class AlertsService:
         self.bus = bus
         self.topics = topics
         self.member = member
-        channels = config.alerts.channels if topics.prefix == LIVE_PREFIX else ()
+        channels = () if topics.is_replay else config.alerts.channels
         senders = [open_sender(channel) for channel in channels]
         self.notifiers = [Notifier(sender, bus, topics, first_pause_s=first_pause_s) for sender in senders]
         self.active = asyncio.Event()

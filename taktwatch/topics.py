@@ -21,6 +21,11 @@ class Topics:
     prefix: str = LIVE_PREFIX
 
     @property
+    def is_replay(self) -> bool:
+        """Whether these are the topics of a replay run: nobody is called for what happens there."""
+        return ".replay." in self.prefix
+
+    @property
     def frames(self) -> str:
         """Encoded pictures, keyed by frame id, spread over many partitions."""
         return f"{self.prefix}.frames"
@@ -68,13 +73,13 @@ class Topics:
         ]
 
 
-def replay_topics(replay_id: str) -> Topics:
+def replay_topics(replay_id: str, prefix: str = LIVE_PREFIX) -> Topics:
     """Return the topics of a replay run; they are created with `retention=None`, since their records carry old times.
 
     >>> replay_topics("r1").results
     'taktwatch.replay.r1.results'
     """
-    return Topics(f"{LIVE_PREFIX}.replay.{replay_id}")
+    return Topics(f"{prefix}.replay.{replay_id}")
 
 
 async def lag(bus: Bus, group: str, topic: str) -> int:
