@@ -35,7 +35,7 @@ class Difference(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Comparison(msgspec.Struct, frozen=True, kw_only=True):
-    """The outcome of a replay. `engines` names (recorded, replayed) pairs of engine, precision and device that differ."""
+    """The outcome of a replay. `engines` has the differing (recorded, replayed) pairs of engine/precision/device."""
 
     compared: int
     agreeing: int
@@ -135,7 +135,7 @@ def engine_of(result: InspectionResult) -> str:
 
 
 def name_of(window: KpiWindow) -> str:
-    """A window's identity in words."""
+    """Return a window's identity in words."""
     return f"{window.station} {window.product} {window.window} {window.start:%Y-%m-%dT%H:%MZ}"
 
 

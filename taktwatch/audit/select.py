@@ -14,7 +14,7 @@ from taktwatch.wire import decode
 __all__ = ["MARGIN", "Recording", "read_frames", "read_recording"]
 
 MARGIN = timedelta(hours=24)
-"""How much earlier than its event time a record may lie in the log: clocks and stamped frames run ahead at most so far."""
+"""How much earlier than its event time a record may lie in the log: clocks and stamps run ahead no further."""
 
 
 class Recording(msgspec.Struct, frozen=True, kw_only=True):

@@ -1,0 +1,328 @@
+"""The command line: `taktwatch demo | run | inspect | train | replay | ledger`."""
+
+import asyncio
+import logging
+import shutil
+import signal
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Coroutine
+from datetime import UTC, datetime, timedelta
+from enum import IntEnum
+from pathlib import Path
+from typing import Annotated, Any, TypeVar
+
+import msgspec
+import structlog
+import typer
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
+from taktwatch import __version__
+from taktwatch.app import SERVICES, Line, open_line, run_line
+from taktwatch.clock import now
+from taktwatch.config import LineConfig, load_config
+from taktwatch.errors import ConfigError, TaktwatchError
+from taktwatch.records import Verdict
+
+__all__ = ["app", "main"]
+
+T = TypeVar("T")
+
+app = typer.Typer(
+    name="taktwatch",
+    help="Streaming production-line inspection: frames in, verdicts, quality figures, alarms and evidence out.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+out = Console()
+err = Console(stderr=True)
+
+SHIPPED_CONFIG = Path(__file__).resolve().parent.parent / "line.toml"
+
+
+class Exit(IntEnum):
+    """Exit statuses: 0 all well, 1 the answer is no, 2 a mistake in what was asked, 3 a backend is away."""
+
+    NO = 1
+    MISTAKE = 2
+
+
+ConfigOption = Annotated[
+    Path | None, typer.Option("--config", "-c", help="line.toml; default: ./line.toml, else the shipped one.")
+]
+BusOption = Annotated[str | None, typer.Option(help="sqlite:///FOLDER or kafka://HOST:PORT; default: line.toml's.")]
+KpisOption = Annotated[str | None, typer.Option(help="sqlite:///FILE or influxdb://HOST:PORT; default: line.toml's.")]
+PrefixOption = Annotated[str | None, typer.Option(help="Prefix of the topics; default: line.toml's.")]
+StartOption = Annotated[
+    datetime | None,
+    typer.Option(
+        formats=["%Y-%m-%dT%H:%M:%SZ", "%Y-%m-%dT%H:%M:%S", "%Y-%m-%d"],
+        help="Event time of the first board, UTC; the same start and seed give the same frames.",
+    ),
+]
+JsonOption = Annotated[bool, typer.Option("--json", help="Machine-readable output.")]
+
+
+def main() -> None:
+    """Run the command line; a mistake is one line on stderr, never a traceback."""
+    configure_logging()
+    try:
+        app()
+    except TaktwatchError as error:
+        err.print(f"taktwatch: {error}", style="red", highlight=False, markup=False, soft_wrap=True)
+        sys.exit(Exit.MISTAKE)
+
+
+def configure_logging(level: int = logging.INFO) -> None:
+    """Send structured logs to stderr: readable on a terminal, JSON elsewhere."""
+    renderer: Any = (
+        structlog.dev.ConsoleRenderer() if sys.stderr.isatty() else structlog.processors.JSONRenderer(sort_keys=True)
+    )
+    structlog.configure(
+        processors=[
+            structlog.processors.add_log_level,
+            structlog.processors.TimeStamper(fmt="iso", utc=True),
+            structlog.processors.format_exc_info,
+            renderer,
+        ],
+        wrapper_class=structlog.make_filtering_bound_logger(level),
+        logger_factory=structlog.PrintLoggerFactory(file=sys.stderr),
+    )
+
+
+def read_config(path: Path | None, **overrides: Any) -> LineConfig:
+    """Load the named line.toml, or ./line.toml, or the shipped one."""
+    if path is None:
+        here = Path("line.toml")
+        path = here if here.exists() else SHIPPED_CONFIG
+    return load_config(path, **overrides)
+
+
+def with_signals(work: Callable[[asyncio.Event], Coroutine[Any, Any, T]]) -> T:
+    """Run a coroutine that stops when its event is set; Ctrl-C and SIGTERM set it."""
+
+    async def run() -> T:
+        stop = asyncio.Event()
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGINT, signal.SIGTERM):
+            loop.add_signal_handler(number, stop.set)
+        return await work(stop)
+
+    return asyncio.run(run())
+
+
+@app.callback()
+def root() -> None:
+    """Streaming production-line inspection: frames in, verdicts, quality figures, alarms and evidence out."""
+
+
+@app.command()
+def version() -> None:
+    """Print the version."""
+    out.print(__version__)
+
+
+@app.command()
+def run(
+    services: Annotated[list[str] | None, typer.Argument(help=f"Any of: {', '.join(SERVICES)}. None: all.")] = None,
+    config: ConfigOption = None,
+    bus: BusOption = None,
+    kpis: KpisOption = None,
+    prefix: PrefixOption = None,
+    member: Annotated[
+        str | None, typer.Option(help="This process's stable name in its consumer groups; default: the host name.")
+    ] = None,
+) -> None:
+    """Run the named services (all in one process by default) until stopped."""
+    settings = read_config(config, bus=bus, kpis=kpis, prefix=prefix)
+    names = tuple(services or SERVICES)
+
+    async def work(stop: asyncio.Event) -> None:
+        async with open_line(settings, names, member=member, patience=timedelta(seconds=60)) as line:
+            structlog.get_logger().info("running", services=sorted(line.services), bus=settings.bus_url)
+            await run_line(line, stop)
+
+    with_signals(work)
+
+
+@app.command()
+def demo(
+    boards: Annotated[int | None, typer.Option(min=1, help="How many boards, shared by the stations.")] = None,
+    seed: Annotated[int, typer.Option(help="Another seed, other boards.")] = 7,
+    exit_: Annotated[
+        bool, typer.Option("--exit", help="As fast as possible, then print the summary and exit.")
+    ] = False,
+    source: Annotated[
+        Path | None, typer.Option(exists=True, file_okay=False, help="A folder of pictures instead of the simulator.")
+    ] = None,
+    product: Annotated[
+        str | None, typer.Option(help="What the folder shows; default deeppcb for ID_test pictures.")
+    ] = None,
+    config: ConfigOption = None,
+    bus: BusOption = None,
+    kpis: KpisOption = None,
+    prefix: PrefixOption = None,
+    start: StartOption = None,
+    data_dir: Annotated[
+        Path | None, typer.Option(help="Keep the data here; default: a folder that is removed.")
+    ] = None,
+    port: Annotated[int | None, typer.Option(help="Port of the console; default: any free one with --exit.")] = None,
+    json: JsonOption = False,
+) -> None:
+    """Run a whole line: boards, inspection, KPIs, alerts, console. Exits 1 when the ledger does not balance."""
+    from taktwatch.demo import plan, run_demo
+    from taktwatch.report import print_summary
+
+    configure_logging(logging.WARNING)
+    total = boards or (300 if exit_ else None)
+    folder = data_dir or Path(tempfile.mkdtemp(prefix="taktwatch-demo-"))
+    try:
+        settings = read_config(config, bus=bus, kpis=kpis)
+        began = start.replace(tzinfo=UTC) if start else now().replace(microsecond=0)
+        if start is None and exit_ and total is not None:
+            began -= timedelta(seconds=2 * total)  # the last stamp is no later than now
+        console_port = port if port is not None else (0 if exit_ else settings.console.port)
+        settings = settings.model_copy(
+            update={
+                "data_dir": folder.resolve(),
+                "prefix": prefix
+                or (f"taktwatch.demo-{now():%Y%m%d%H%M%S}" if settings.bus.startswith("kafka") else "taktwatch"),
+                "console": settings.console.model_copy(update={"port": console_port}),
+            }
+        )
+        settings = plan(settings, boards=total, seed=seed, source=source, product=product, start=began, paced=not exit_)
+        with Progress(
+            TextColumn("{task.description:10}"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TextColumn("{task.fields[verdicts]}"),
+            TimeElapsedColumn(),
+            console=err,
+            disable=json,
+        ) as bars:
+
+            def on_ready(line: Line, seen: Any) -> None:
+                if not json:
+                    tasks = {
+                        station.name: bars.add_task(station.name, total=station.source.boards, verdicts="")
+                        for station in line.config.stations
+                    }
+                    background.append(asyncio.ensure_future(show_progress(line, seen, bars, tasks)))
+
+            background: list[asyncio.Future[None]] = []
+            summary = with_signals(
+                lambda stop: run_demo(settings, stop, exit_when_done=exit_, on_ready=on_ready, clock=time.monotonic)
+            )
+        if json:
+            sys.stdout.write(msgspec.json.encode(summary).decode() + "\n")
+        else:
+            print_summary(out, summary)
+    finally:
+        if data_dir is None:
+            shutil.rmtree(folder, ignore_errors=True)
+    if not summary.balanced or (exit_ and any(station.pending for station in summary.stations)):
+        raise typer.Exit(Exit.NO)
+
+
+async def show_progress(line: Line, seen: Any, bars: Progress, tasks: dict[str, Any]) -> None:
+    """Move the progress bars along, and say once where the console is."""
+    console: Any = line.services["console"]
+    await console.listening.wait()
+    bars.console.print(f"Console: {console.url}   (Ctrl-C stops)")
+    while True:
+        for station, task in tasks.items():
+            results = [result for result in seen.results.values() if result.station == station]
+            stopped = sum(result.verdict is not Verdict.PASS for result in results)
+            bars.update(task, completed=len(results), verdicts=f"{stopped} stopped")
+        await asyncio.sleep(0.25)
+
+
+@app.command()
+def train(
+    spec: Annotated[str, typer.Argument(help="The model's spec: board-sim or section-sim.")],
+    out_dir: Annotated[Path | None, typer.Option("--out", help="The model's folder; default: runs/SPEC.")] = None,
+    seed: Annotated[int, typer.Option(help="The same seed gives the same pictures and the same run.")] = 1,
+    steps: Annotated[int, typer.Option(min=1)] = 3000,
+    minutes: Annotated[float | None, typer.Option(help="Stop after so long; the learning rate follows.")] = None,
+    batch: Annotated[int, typer.Option(min=1)] = 8,
+    workers: Annotated[int, typer.Option(min=0, help="Processes that draw pictures.")] = 2,
+    threads: Annotated[int, typer.Option(min=1, help="Threads that train.")] = 2,
+) -> None:
+    """Train a model on simulated pictures, or go on where a run was cut off; writes weights and a model card."""
+    from detector.train import train_simulated
+
+    folder = train_simulated(
+        spec,
+        out_dir or Path("runs") / spec,
+        seed=seed,
+        steps=steps,
+        minutes=minutes,
+        batch=batch,
+        workers=workers,
+        threads=threads,
+    )
+    out.print(f"{folder}: weights.safetensors, card.json, MODEL_CARD.md", highlight=False)
+
+
+@app.command()
+def ledger(
+    config: ConfigOption = None, bus: BusOption = None, prefix: PrefixOption = None, json: JsonOption = False
+) -> None:
+    """Print accepted = inspected + skipped + dead + pending + lost by station; exit 1 when it does not balance."""
+    from taktwatch.demo import read_ledger
+    from taktwatch.report import print_ledger
+
+    settings = read_config(config, bus=bus, prefix=prefix)
+
+    async def work(_: asyncio.Event) -> Any:
+        async with open_line(settings, ()) as line:
+            return await read_ledger(line)
+
+    stations = with_signals(work)
+    if json:
+        sys.stdout.write(msgspec.json.encode(stations).decode() + "\n")
+    else:
+        print_ledger(out, stations)
+    if not all(station.balanced for station in stations):
+        raise typer.Exit(Exit.NO)
+
+
+@app.command()
+def replay(
+    since: Annotated[datetime, typer.Option(formats=["%Y-%m-%dT%H:%M:%SZ", "%Y-%m-%dT%H:%M:%S", "%Y-%m-%d"])],
+    until: Annotated[datetime, typer.Option(formats=["%Y-%m-%dT%H:%M:%SZ", "%Y-%m-%dT%H:%M:%S", "%Y-%m-%d"])],
+    station: Annotated[str | None, typer.Option(help="Only this station.")] = None,
+    model: Annotated[str | None, typer.Option(help="Another model than the product's.")] = None,
+    config: ConfigOption = None,
+    bus: BusOption = None,
+    prefix: PrefixOption = None,
+    json: JsonOption = False,
+) -> None:
+    """Inspect recorded frames again (event time UTC, `until` exclusive); exit 1 when something differs."""
+    from taktwatch.replay import run_replay
+    from taktwatch.report import print_comparison
+
+    configure_logging(logging.WARNING)
+    settings = read_config(config, bus=bus, prefix=prefix)
+    if since >= until:
+        raise ConfigError(f"--since {since} is not before --until {until}")
+    comparison, topics = with_signals(
+        lambda stop: run_replay(
+            settings,
+            stop,
+            since=since.replace(tzinfo=UTC),
+            until=until.replace(tzinfo=UTC),
+            station=station,
+            model=model,
+        )
+    )
+    if json:
+        sys.stdout.write(msgspec.json.encode(comparison).decode() + "\n")
+    else:
+        out.print(f"Replayed into {topics.prefix}.*", highlight=False)
+        print_comparison(out, comparison)
+    if not comparison.equal:
+        raise typer.Exit(Exit.NO)

@@ -1,0 +1,108 @@
+"""What the command line prints: tables for people."""
+
+from collections import Counter
+from collections.abc import Iterable
+
+from rich.console import Console
+from rich.table import Table
+
+from taktwatch.audit.compare import Comparison
+from taktwatch.demo import StationSummary, Summary
+from taktwatch.kpis import defect_rate, first_pass_yield, merge
+
+__all__ = ["print_comparison", "print_ledger", "print_summary"]
+
+
+def print_summary(console: Console, summary: Summary) -> None:
+    """Print the ledger, verdicts against truth, windows, alerts and pace of a demo run."""
+    print_ledger(console, summary.stations)
+    print_verdicts(console, summary.stations)
+    print_windows(console, summary)
+    if summary.alerts:
+        console.print("[bold]Open alerts[/bold]")
+        for alert in summary.alerts:
+            console.print(f"  {alert.severity.upper():8} {alert.state:10} {alert.summary}")
+    else:
+        console.print("Open alerts: none")
+    console.print(
+        f"{summary.boards_per_second:.1f} boards/s over {summary.seconds:.1f} s; digest {summary.digest[:16]}"
+    )
+
+
+def print_ledger(console: Console, stations: Iterable[StationSummary]) -> None:
+    """Print accepted = inspected + skipped + dead + pending + lost for each station."""
+    table = Table(title="Ledger", title_justify="left")
+    table.add_column("station")
+    for name in ("accepted", "inspected", "skipped", "dead", "pending", "lost"):
+        table.add_column(name, justify="right")
+    table.add_column("balance")
+    for row in stations:
+        numbers = (row.accepted, row.inspected, row.skipped, row.dead, row.pending, row.lost)
+        verdict = "[green]balances[/green]" if row.balanced else "[red]DOES NOT BALANCE[/red]"
+        table.add_row(row.station, *(str(number) for number in numbers), verdict)
+    console.print(table)
+
+
+def print_verdicts(console: Console, stations: Iterable[StationSummary]) -> None:
+    """Print verdicts, and what they were worth where the truth is known."""
+    table = Table(title="Verdicts", title_justify="left")
+    for name in ("station", "pass", "fail", "review", "defective: stopped", "escaped", "good: passed", "false calls"):
+        table.add_column(name, justify="left" if name == "station" else "right")
+    for row in stations:
+        numbers = [row.passed, row.failed, row.review]
+        truth = row.truth
+        known = (
+            ["truth", "not", "known", ""]
+            if truth is None
+            else [
+                str(n) for n in (truth.defective_stopped, truth.defective_passed, truth.good_passed, truth.good_stopped)
+            ]
+        )
+        table.add_row(row.station, *(str(number) for number in numbers), *known)
+    console.print(table)
+
+
+def print_windows(console: Console, summary: Summary) -> None:
+    """Print the one-minute windows summed by station, and how many there are."""
+    states = Counter(str(window.state) for window in summary.windows)
+    counted = ", ".join(f"{count} {state}" for state, count in sorted(states.items()))
+    console.print(f"KPI windows of one minute: {len(summary.windows)} ({counted})")
+    for station in sorted({window.station for window in summary.windows}):
+        total = merge(window for window in summary.windows if window.station == station)
+        if total is None:
+            continue
+        rate, fpy = defect_rate(total), first_pass_yield(total)
+        if rate.value is not None and fpy.value is not None:
+            console.print(
+                f"  {station}: defect rate {rate.value:.1%} [{rate.low:.1%}, {rate.high:.1%}] (n = {rate.n}), "
+                f"first-pass yield {fpy.value:.1%} (n = {fpy.n})",
+                highlight=False,
+            )
+
+
+def print_comparison(console: Console, comparison: Comparison, limit: int = 20) -> None:
+    """Print what agrees and what differs between a record and its replay."""
+    console.print(f"{comparison.agreeing} of {comparison.compared} frames agree (verdict, classes, counts)")
+    for title, rows in (("Differences", comparison.differences), ("Close calls", comparison.close_calls)):
+        if rows:
+            table = Table("station", "seq", "frame", "recorded", "replayed", title=title, title_justify="left")
+            for row in rows[:limit]:
+                table.add_row(row.station, str(row.seq), row.frame_id[:12], row.recorded, row.replayed)
+            console.print(table)
+            if len(rows) > limit:
+                console.print(f"... and {len(rows) - limit} more; --json lists all")
+    if comparison.not_replayed:
+        console.print(f"{len(comparison.not_replayed)} recorded frames are no longer in the log")
+    console.print(
+        f"{comparison.windows_compared - len(comparison.windows_differing)} of {comparison.windows_compared} windows agree"
+    )
+    for name in comparison.windows_differing[:limit]:
+        console.print(f"  differs: {name}")
+    for before, after in comparison.engines:
+        console.print(f"Recorded on {before}, replayed on {after}: the last digits of scores may differ")
+    for before, after in comparison.models:
+        if before != after:
+            console.print(f"Recorded with model {before[:12]}, replayed with {after[:12]}")
+    console.print(
+        "[green]The replay equals the record[/green]" if comparison.equal else "[red]The replay differs[/red]"
+    )
