@@ -272,7 +272,7 @@ def ledger(
     config: ConfigOption = None, bus: BusOption = None, prefix: PrefixOption = None, json: JsonOption = False
 ) -> None:
     """Print accepted = inspected + skipped + dead + pending + lost by station; exit 1 when it does not balance."""
-    from taktwatch.demo import read_ledger
+    from taktwatch.ledger import read_ledger
     from taktwatch.report import print_ledger
 
     settings = read_config(config, bus=bus, prefix=prefix)

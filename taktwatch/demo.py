@@ -5,7 +5,9 @@ import contextlib
 import hashlib
 from collections import Counter
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime, timedelta
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -13,14 +15,16 @@ import msgspec
 
 from taktwatch.alertlog import open_alerts
 from taktwatch.app import SERVICES, Line, open_line, run_line
-from taktwatch.config import FolderSource, LineConfig, SimulatorSource, StationConfig
+from taktwatch.config import FolderSource, LineConfig, ProductConfig, SimulatorSource, StationConfig
 from taktwatch.errors import ConfigError
+from taktwatch.ledger import StationLedger, first_results, read_ledger
 from taktwatch.records import AlertTransition, InspectionResult, KpiWindow, Outcome, Verdict
+from taktwatch.simulator import SimulatedPicture
 from taktwatch.store import KpiQuery
 from taktwatch.topics import lag
 from taktwatch.wire import decode
 
-__all__ = ["Progress", "StationSummary", "Summary", "TruthTable", "plan", "read_ledger", "run_demo"]
+__all__ = ["Progress", "Summary", "TruthTable", "plan", "run_demo"]
 
 GROUPS = (("detector", "frames"), ("kpi", "results"), ("kpi-store", "kpis"), ("alerts", "kpis"))
 """Who must have read what before the line is at rest."""
@@ -39,32 +43,11 @@ class TruthTable(msgspec.Struct, frozen=True, kw_only=True):
     good_passed: int
 
 
-class StationSummary(msgspec.Struct, frozen=True, kw_only=True):
-    """The ledger of one station, each number from its own source, and its verdicts."""
-
-    station: str
-    accepted: int
-    inspected: int
-    skipped: int
-    dead: int
-    pending: int
-    lost: int
-    passed: int
-    failed: int
-    review: int
-    truth: TruthTable | None = None
-
-    @property
-    def balanced(self) -> bool:
-        """Every accepted frame is accounted for, and none is lost."""
-        known = self.inspected + self.skipped + self.dead + self.pending + self.lost
-        return self.accepted == known and self.lost == 0
-
-
 class Summary(msgspec.Struct, frozen=True, kw_only=True):
     """What a demo run did. `digest` is equal for two runs that judged every frame alike."""
 
-    stations: tuple[StationSummary, ...]
+    stations: tuple[StationLedger, ...]
+    truth: dict[str, TruthTable]
     windows: tuple[KpiWindow, ...]
     alerts: tuple[AlertTransition, ...]
     seconds: float
@@ -224,54 +207,6 @@ async def until_at_rest(line: Line) -> None:
         await asyncio.sleep(0.3)
 
 
-async def first_results(line: Line) -> list[InspectionResult]:
-    """Read the first result of each frame, in log order."""
-    results: dict[str, InspectionResult] = {}
-    async for batch in line.bus.read(line.topics.results):
-        for message in batch:
-            record = decode(message.value, message.headers)
-            if isinstance(record, InspectionResult):
-                results.setdefault(record.frame_id, record)
-    return list(results.values())
-
-
-async def read_ledger(line: Line) -> tuple[StationSummary, ...]:
-    """Return the ledger and the verdicts of every station that the results topic knows."""
-    return station_summaries(line, await first_results(line), await read_balance_of(line))
-
-
-async def read_balance_of(line: Line) -> Any:
-    """Return the KPI engine's balance by station."""
-    from kpi_engine.balance import read_balance
-
-    return await read_balance(line.bus, line.topics)
-
-
-def station_summaries(line: Line, results: list[InspectionResult], balances: Any) -> tuple[StationSummary, ...]:
-    """Join ledger, verdicts and, for simulated stations, the truth."""
-    by_name = {station.name: station for station in line.config.stations}
-    summaries = []
-    for name, balance in balances.items():
-        mine = [result for result in results if result.station == name]
-        verdicts = Counter(result.verdict for result in mine)
-        summaries.append(
-            StationSummary(
-                station=name,
-                accepted=balance.accepted,
-                inspected=balance.inspected,
-                skipped=balance.skipped,
-                dead=balance.dead,
-                pending=balance.pending,
-                lost=balance.lost,
-                passed=verdicts[Verdict.PASS],
-                failed=verdicts[Verdict.FAIL],
-                review=verdicts[Verdict.REVIEW],
-                truth=truth_table(line.config, by_name[name], mine) if name in by_name else None,
-            )
-        )
-    return tuple(summaries)
-
-
 async def summarise(line: Line, seconds: float) -> Summary:
     """Read back what the run left on the bus and in the store."""
     results = await first_results(line)
@@ -282,7 +217,8 @@ async def summarise(line: Line, seconds: float) -> Summary:
         if isinstance(record := decode(message.value, message.headers), AlertTransition)
     ]
     return Summary(
-        stations=station_summaries(line, results, await read_balance_of(line)),
+        stations=await read_ledger(line),
+        truth=await asyncio.to_thread(truth_tables, line.config, results),
         windows=tuple(await read_windows(line, results)),
         alerts=tuple(open_alerts(transitions)),
         seconds=seconds,
@@ -314,23 +250,41 @@ def digest(results: list[InspectionResult]) -> str:
     return hashlib.sha256(repr(seen).encode()).hexdigest()
 
 
-def truth_table(config: LineConfig, station: StationConfig, results: list[InspectionResult]) -> TruthTable | None:
-    """Compare verdicts with what the simulator drew; None where the pictures are not simulated.
+def truth_tables(config: LineConfig, results: list[InspectionResult]) -> dict[str, TruthTable]:
+    """Compare verdicts with what the simulator drew, by simulated station.
 
     The truth is drawn again from the seed here: it never travels with a frame.
     """
-    if not isinstance(station.source, SimulatorSource):
-        return None
-    from ingest.cameras.simulator import is_defective
+    from ingest.cameras.simulator import draw
 
-    view = config.product(station.product).view
-    table: Counter[tuple[bool, bool]] = Counter()
-    for result in results:
-        if result.outcome is Outcome.INSPECTED:
-            table[is_defective(station.source, view, result.visit), result.verdict is not Verdict.PASS] += 1
-    return TruthTable(
-        defective_stopped=table[True, True],
-        defective_passed=table[True, False],
-        good_stopped=table[False, True],
-        good_passed=table[False, False],
+    tables = {}
+    for station in config.stations:
+        source, product = station.source, config.product(station.product)
+        if not isinstance(source, SimulatorSource):
+            continue
+        inspected = [r for r in results if r.station == station.name and r.outcome is Outcome.INSPECTED]
+        with ThreadPoolExecutor() as pool:
+            drawn = list(pool.map(partial(draw, source, product.view), [result.visit for result in inspected]))
+        defective = [is_defective(board, product) for board in drawn]
+        stopped = [result.verdict is not Verdict.PASS for result in inspected]
+        counts = Counter(zip(defective, stopped, strict=True))
+        tables[station.name] = TruthTable(
+            defective_stopped=counts[True, True],
+            defective_passed=counts[True, False],
+            good_stopped=counts[False, True],
+            good_passed=counts[False, False],
+        )
+    return tables
+
+
+def is_defective(drawn: SimulatedPicture, product: ProductConfig) -> bool:
+    """Say whether a simulated board breaks the product's rules: any defect, or corrosion beyond a layer's limits."""
+    if product.view == "board":
+        return bool(drawn.truths)
+    limits = product.section
+    return any(
+        layer.corroded.sum() > limits.max_corroded_area_share * layer.envelope.sum()
+        or layer.deepest_px > limits.max_depth_share * layer.thickness_px
+        or (layer.surface and not limits.allow_surface)
+        for layer in drawn.layers
     )

@@ -7,8 +7,9 @@ from rich.console import Console
 from rich.table import Table
 
 from taktwatch.audit.compare import Comparison
-from taktwatch.demo import StationSummary, Summary
+from taktwatch.demo import Summary
 from taktwatch.kpis import defect_rate, first_pass_yield, merge
+from taktwatch.ledger import StationLedger
 
 __all__ = ["print_comparison", "print_ledger", "print_summary"]
 
@@ -16,7 +17,7 @@ __all__ = ["print_comparison", "print_ledger", "print_summary"]
 def print_summary(console: Console, summary: Summary) -> None:
     """Print the ledger, verdicts against truth, windows, alerts and pace of a demo run."""
     print_ledger(console, summary.stations)
-    print_verdicts(console, summary.stations)
+    print_verdicts(console, summary)
     print_windows(console, summary)
     if summary.alerts:
         console.print("[bold]Open alerts[/bold]")
@@ -29,7 +30,7 @@ def print_summary(console: Console, summary: Summary) -> None:
     )
 
 
-def print_ledger(console: Console, stations: Iterable[StationSummary]) -> None:
+def print_ledger(console: Console, stations: Iterable[StationLedger]) -> None:
     """Print accepted = inspected + skipped + dead + pending + lost for each station."""
     table = Table(title="Ledger", title_justify="left")
     table.add_column("station")
@@ -43,14 +44,14 @@ def print_ledger(console: Console, stations: Iterable[StationSummary]) -> None:
     console.print(table)
 
 
-def print_verdicts(console: Console, stations: Iterable[StationSummary]) -> None:
+def print_verdicts(console: Console, summary: Summary) -> None:
     """Print verdicts, and what they were worth where the truth is known."""
     table = Table(title="Verdicts", title_justify="left")
     for name in ("station", "pass", "fail", "review", "defective: stopped", "escaped", "good: passed", "false calls"):
         table.add_column(name, justify="left" if name == "station" else "right")
-    for row in stations:
+    for row in summary.stations:
         numbers = [row.passed, row.failed, row.review]
-        truth = row.truth
+        truth = summary.truth.get(row.station)
         known = (
             ["truth", "not", "known", ""]
             if truth is None
@@ -93,9 +94,8 @@ def print_comparison(console: Console, comparison: Comparison, limit: int = 20) 
                 console.print(f"... and {len(rows) - limit} more; --json lists all")
     if comparison.not_replayed:
         console.print(f"{len(comparison.not_replayed)} recorded frames are no longer in the log")
-    console.print(
-        f"{comparison.windows_compared - len(comparison.windows_differing)} of {comparison.windows_compared} windows agree"
-    )
+    agreeing = comparison.windows_compared - len(comparison.windows_differing)
+    console.print(f"{agreeing} of {comparison.windows_compared} windows agree")
     for name in comparison.windows_differing[:limit]:
         console.print(f"  differs: {name}")
     for before, after in comparison.engines:
