@@ -147,6 +147,19 @@ def test_a_correction_resolves_nothing_by_itself_but_the_next_minute_does() -> N
     assert words(told) == "pending firing - - resolved"
 
 
+def test_an_alert_that_by_correction_fired_and_already_recovers_is_told_only_if_it_fires_again() -> None:
+    slow = DRIFT.model_copy(update={"keep_windows": 3})
+    corrected = [window("3", 0), window("31", 1), window("8", 2), window("31", 0, revision=7), window("8", 3)]
+    assert words(fold_windows(slow, [*corrected, window("8", 4)])[1]) == "- pending normal - - -"
+    assert words(fold_windows(slow, [*corrected, window("31", 4)])[1]) == "- pending normal - - firing"
+
+
+def test_a_told_alert_stays_told_while_by_correction_it_is_only_pending_again() -> None:
+    windows = [window("31", 0), window("31", 1), window("3", 1, revision=7), window("31", 2)]
+    assert words(fold_windows(DRIFT, [*windows, window("31", 3)])[1]) == "pending firing - - -"
+    assert words(fold_windows(DRIFT, [*windows, window("3", 3)])[1]) == "pending firing - - resolved"
+
+
 def test_a_correction_does_not_page_twice() -> None:
     windows = [window("31", 0), window("31", 1), window("40", 0, revision=8), window("41", 1, revision=9)]
     assert words(fold_windows(DRIFT, windows)[1]) == "pending firing - -"
