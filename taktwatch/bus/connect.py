@@ -21,5 +21,9 @@ def open_bus(url: str, kafka: KafkaConfig, *, client: str) -> Bus:
             from taktwatch.bus.sqlite import SqliteBus  # noqa: PLC0415
 
             return SqliteBus(Path(path.removeprefix("/")))
+        case ("kafka", _, servers) if servers:
+            from taktwatch.bus.kafka import KafkaBus  # noqa: PLC0415
+
+            return KafkaBus(servers, kafka, client=client)
         case _:
             raise ConfigError(f"bus: {url!r} is neither sqlite:///FOLDER nor kafka://HOST:PORT")

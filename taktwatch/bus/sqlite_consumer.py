@@ -83,7 +83,7 @@ class SqliteConsumer(Consumer):
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        """Hand the partitions on at once; `revoked` is called unless an error ends the member (state may be half done)."""
+        """Hand the partitions on at once; `revoked` is called unless an error ends the member (half done)."""
         assert self._heartbeat is not None  # noqa: S101 - entered
         self._heartbeat.cancel()
         await asyncio.gather(self._heartbeat, return_exceptions=True)

@@ -108,8 +108,11 @@ class TopicLog:
         self._connections: list[sqlite3.Connection] = []
         self._readers = threading.local()
         self._lock = threading.Lock()
-        if not self.path.is_file():
-            raise unknown_topic(root, topic)
+        with explained(root):
+            if root.exists() and not root.is_dir():
+                raise BackendUnavailable(f"the bus folder {root} is a file; move it away or name another folder")
+            if not self.path.is_file():
+                raise unknown_topic(root, topic)
         self._writer = self._connect()
         self._segments = SegmentWriter(self.folder, self._writer, segment_bytes)
         try:

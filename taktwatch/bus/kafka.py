@@ -1,0 +1,92 @@
+"""The bus on Apache Kafka: many machines, three replicas, the same promises."""
+
+from collections.abc import AsyncIterator, Mapping, Sequence
+from datetime import datetime, timedelta
+
+from taktwatch.bus import Bus, Consumer, Message, Outgoing, Rebalance, Span, TopicSpec
+from taktwatch.bus.kafka_admin import KafkaAdmin
+from taktwatch.bus.kafka_consumer import KafkaConsumer
+from taktwatch.bus.kafka_link import Link
+from taktwatch.bus.kafka_producer import KafkaProducer
+from taktwatch.bus.kafka_reader import KafkaReader
+from taktwatch.config import KafkaConfig
+from taktwatch.records import Place
+
+__all__ = ["KafkaBus"]
+
+TIMEOUT = timedelta(seconds=15)
+SESSION = timedelta(seconds=10)
+
+
+class KafkaBus(Bus):
+    """A bus on a cluster at `servers` (host:port[,host:port]).
+
+    `timeout` bounds every call, a publish too; `session` is how long a group waits for a silent member.
+    """
+
+    def __init__(
+        self,
+        servers: str,
+        config: KafkaConfig,
+        *,
+        client: str,
+        timeout: timedelta = TIMEOUT,
+        session: timedelta = SESSION,
+    ) -> None:
+        self._link = Link(servers, config, client, timeout)
+        self._session = session
+        self._admin = KafkaAdmin(self._link)
+        self._producer = KafkaProducer(self._link, self._admin)
+        self._reader = KafkaReader(self._link, self._admin)
+
+    async def ensure(self, specs: Sequence[TopicSpec]) -> None:
+        """See `Bus.ensure`; an existing topic takes the retention of its spec."""
+        await self._admin.ensure(specs)
+
+    async def publish(self, records: Sequence[Outgoing]) -> list[Place]:
+        """See `Bus.publish`."""
+        return await self._producer.publish(records)
+
+    def consumer(
+        self, group: str, topics: Sequence[str], *, member: str, rebalance: Rebalance | None = None
+    ) -> Consumer:
+        """See `Bus.consumer`."""
+        return KafkaConsumer(
+            self._link, self._admin, group, topics, member=member, rebalance=rebalance, session=self._session
+        )
+
+    def read(
+        self,
+        topic: str,
+        *,
+        start: datetime | Mapping[int, int] | None = None,
+        end: datetime | Mapping[int, int] | None = None,
+    ) -> AsyncIterator[list[Message]]:
+        """See `Bus.read`; log times are whole milliseconds here."""
+        return self._reader.read(topic, start, end)
+
+    def follow(self, topic: str, *, start: Mapping[int, int] | None = None) -> AsyncIterator[list[Message]]:
+        """See `Bus.follow`."""
+        return self._reader.follow(topic, start)
+
+    async def fetch(self, place: Place) -> Message:
+        """See `Bus.fetch`."""
+        return await self._reader.fetch(place)
+
+    async def last(self, topic: str, key: bytes) -> Message | None:
+        """See `Bus.last`."""
+        return await self._reader.last(topic, key)
+
+    async def spans(self, topic: str) -> dict[int, Span]:
+        """See `Bus.spans`."""
+        return await self._reader.spans(topic)
+
+    async def committed(self, group: str, topic: str) -> dict[int, int]:
+        """See `Bus.committed`."""
+        return await self._admin.committed(group, topic)
+
+    async def close(self) -> None:
+        """See `Bus.close`."""
+        await self._producer.close()
+        await self._reader.close()
+        await self._admin.close()
