@@ -11,14 +11,15 @@ from taktwatch.records import KpiWindow
 __all__ = ["floor_time", "kpis_out", "step_for"]
 
 STEPS_S = (60, 300, 600, 1800, 3600, 14400, 86400)
-MOST_POINTS = 96
+MOST_POINTS = 24
+"""Few enough that each point stands on many boards: a rate of thirty is mostly chance."""
 
 
 def step_for(span: timedelta) -> int:
     """Return the finest step in seconds that shows a span in at most `MOST_POINTS` points.
 
     >>> step_for(timedelta(hours=1)), step_for(timedelta(hours=8)), step_for(timedelta(days=900))
-    (60, 300, 86400)
+    (300, 1800, 86400)
     """
     return next((step for step in STEPS_S if span / timedelta(seconds=step) <= MOST_POINTS), STEPS_S[-1])
 
@@ -44,19 +45,20 @@ def kpis_out(windows: Sequence[KpiWindow], window: str, step_s: int, since: date
         step_s=step_s,
         since=since,
         until=until,
-        rows=tuple(row for _, parts in sorted(steps.items()) for row in rows_of(parts)),
+        rows=tuple(row for (step, _), parts in sorted(steps.items()) for row in rows_of(parts, step)),
         stations=tuple(row for _, parts in sorted(stations.items()) for row in rows_of(parts)),
         line=next(iter(rows_of(windows)), None),
     )
 
 
-def rows_of(parts: Iterable[KpiWindow]) -> list[KpiRow]:
+def rows_of(parts: Iterable[KpiWindow], step: datetime | None = None) -> list[KpiRow]:
     """Return the one row of these windows, or none where there are none."""
     parts = list(parts)
     total = merge(parts)
     if total is None:
         return []
     row = KpiRow(
+        step=step or total.start,
         start=total.start,
         end=total.end,
         station=total.station,

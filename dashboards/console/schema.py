@@ -216,8 +216,12 @@ class RateOut(Answer):
 
 
 class KpiRow(Answer):
-    """Sums of KPI windows of one station and product over [start, end), and the figures made of them."""
+    """Sums of KPI windows of one station and product over [start, end), and the figures made of them.
 
+    `step` is the start of the step they were added up to; of a sum over the whole range, its own start.
+    """
+
+    step: datetime
     start: datetime
     end: datetime
     station: str
