@@ -29,6 +29,8 @@ MOST_DEFECTS = 8
 GOOD_SHARE = 0.08
 LEAST_KEPT_SHARE = 0.35  # of a defect that a crop cuts; less of it is no longer called by its name
 LEAST_KEPT_PX = 6
+EVEN = 0.5
+GAINS = (0.85, 1.15)
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -130,12 +132,13 @@ def _cropped(sample: Sample, crop_px: tuple[int, int], rng: np.random.Generator)
 def _augmented(sample: Sample, spec: ModelSpec, rng: np.random.Generator) -> Sample:
     """Flip, turn where the picture is square and its layers do not run left to right, and shift brightness a little."""
     channels, masks = sample.channels, sample.masks
-    if rng.random() < 0.5:
+    across, down = rng.random(2) < EVEN
+    if across:
         channels, masks = channels[:, :, ::-1], masks[:, :, ::-1]
-    if rng.random() < 0.5:
+    if down:
         channels, masks = channels[:, ::-1], masks[:, ::-1]
     if spec.view == "board" and channels.shape[1] == channels.shape[2]:
         turns = int(rng.integers(4))
         channels, masks = np.rot90(channels, turns, (1, 2)), np.rot90(masks, turns, (1, 2))
-    gain = np.float32(rng.uniform(0.85, 1.15))
+    gain = np.float32(rng.uniform(*GAINS))
     return Sample(np.ascontiguousarray(channels) * gain, np.ascontiguousarray(masks), sample.labels)

@@ -5,13 +5,14 @@ from typing import Any
 
 import torch
 from torch import nn
-from torchvision.models import mobilenet_v3_large, resnet
+from torchvision.models import resnet
 from torchvision.models.detection import MaskRCNN
 from torchvision.models.detection.anchor_utils import AnchorGenerator
 from torchvision.models.detection.backbone_utils import BackboneWithFPN
 from torchvision.models.detection.faster_rcnn import FastRCNNPredictor, TwoMLPHead
 from torchvision.models.detection.image_list import ImageList
 from torchvision.models.detection.mask_rcnn import MaskRCNNHeads, MaskRCNNPredictor
+from torchvision.models.mobilenetv3 import mobilenet_v3_large
 from torchvision.ops import MultiScaleRoIAlign
 
 from detector.spec import ModelSpec
@@ -69,7 +70,7 @@ def build_model(spec: ModelSpec) -> MaskRCNN:
 
 
 def core(model: MaskRCNN, batch: torch.Tensor) -> list[dict[str, torch.Tensor]]:
-    """Run the network on (N, 3, H, W): per picture boxes (n, 4), labels, scores (n,), masks (n, 28, 28) as probabilities."""
+    """Run the network on (N, 3, H, W); per picture boxes (n, 4), labels, scores (n,), masks (n, 28, 28) 0..1."""
     images, _ = model.transform(batch, None)
     features = model.backbone(images.tensors)
     proposals, _ = model.rpn(images, features)
@@ -85,11 +86,11 @@ def count_parameters(model: nn.Module) -> int:
 def _trunk(spec: ModelSpec) -> BackboneWithFPN:
     """Return the backbone's stages under a feature pyramid."""
     if spec.backbone == "mobilenet_v3":
-        body: nn.Module = mobilenet_v3_large(weights=None).features
+        features = mobilenet_v3_large(weights=None).features
         stages = MOBILENET_STAGES[: spec.levels]
         layers = {str(block): str(level) for level, (block, _) in enumerate(stages)}
-        return BackboneWithFPN(body, layers, [channels for _, channels in stages], spec.fpn_width)
-    body = getattr(resnet, spec.backbone)(weights=None)
-    first = body.inplanes // 8  # channels of the first stage: 64, or 256 with bottlenecks
+        return BackboneWithFPN(features, layers, [channels for _, channels in stages], spec.fpn_width)
+    body: Any = getattr(resnet, spec.backbone)(weights=None)
+    first = int(body.inplanes) // 8  # channels of the first stage: 64, or 256 with bottlenecks
     layers = {f"layer{level + 1}": str(level) for level in range(spec.levels)}
     return BackboneWithFPN(body, layers, [first * 2**level for level in range(spec.levels)], spec.fpn_width)

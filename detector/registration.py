@@ -81,11 +81,14 @@ def _refined(picture: Grey, template: Grey, start: Affine) -> Affine | None:
     """Refine shift and rotation by maximising the correlation; None where that diverges."""
     criteria = (cv2.TERM_CRITERIA_EPS | cv2.TERM_CRITERIA_COUNT, ROUNDS, TOLERANCE)
     inverse = cv2.invertAffineTransform(start).astype(np.float32)
+    everywhere = np.full(picture.shape, 255, np.uint8)
     try:
-        _, found = cv2.findTransformECC(picture, template, inverse, cv2.MOTION_EUCLIDEAN, criteria, None, GAUSS_PX)
+        _, found = cv2.findTransformECC(
+            picture, template, inverse, cv2.MOTION_EUCLIDEAN, criteria, everywhere, GAUSS_PX
+        )
     except cv2.error:
         return None
-    return np.asarray(cv2.invertAffineTransform(found), np.float32)
+    return np.asarray(cv2.invertAffineTransform(np.asarray(found)), np.float32)
 
 
 def _correlation(one: Grey, two: Grey) -> float:

@@ -1,6 +1,7 @@
 """Models on disk: a folder with `card.json`, `MODEL_CARD.md` and `weights.safetensors`. Nothing is ever unpickled.
 
-Model = weights + settings + licence. A folder that lacks one of them, or whose bytes are not what its card says, is refused.
+Model = weights + settings + licence. A folder that lacks one of them, or whose bytes are not what its card says, is
+refused.
 """
 
 import hashlib
@@ -20,7 +21,16 @@ from detector.model import build_model
 from detector.spec import ModelSpec
 from taktwatch.errors import ModelError
 
-__all__ = ["LoadedModel", "ModelCard", "list_models", "load_model", "read_card", "save_model"]
+__all__ = [
+    "DataSource",
+    "LoadedModel",
+    "ModelCard",
+    "list_models",
+    "load_model",
+    "pack_weights",
+    "read_card",
+    "save_model",
+]
 
 CARD, PAGE, WEIGHTS = "card.json", "MODEL_CARD.md", "weights.safetensors"
 

@@ -5,6 +5,8 @@ import math
 import time
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
+from functools import partial
+from importlib.metadata import version
 from pathlib import Path
 from typing import Literal
 
@@ -12,7 +14,6 @@ import msgspec
 import numpy as np
 import structlog
 import torch
-import torchvision
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from safetensors.torch import load as load_tensors
 from safetensors.torch import load_file, save_file
@@ -118,6 +119,7 @@ def train(*, name: str, spec: ModelSpec, out: Path, settings: TrainSettings, com
     optimizer = torch.optim.AdamW(network.parameters(), lr=settings.learning_rate, weight_decay=settings.weight_decay)
     state = _resume(out / "checkpoint", network, optimizer)
     held_out = _held_out(spec, settings)
+    finish = partial(_finish, name=name, spec=spec, out=out, settings=settings, command=command)
     log.info("training", model=name, parameters=count_parameters(network), step=state.step, steps=settings.steps)
     before, begun, next_measure = state.seconds, time.monotonic(), 1 / MEASURES
     sums: list[dict[str, float]] = []
@@ -143,9 +145,9 @@ def train(*, name: str, spec: ModelSpec, out: Path, settings: TrainSettings, com
                 break
             if progress >= next_measure:
                 next_measure += 1 / MEASURES
-                _finish(name, spec, out, settings, command, network, held_out, state)
+                finish(network, state, held_out)
     _save(out / "checkpoint", network, optimizer, state)
-    return _finish(name, spec, out, settings, command, network, held_out, state)
+    return finish(network, state, held_out)
 
 
 def one_cycle(progress: float) -> float:
@@ -221,14 +223,15 @@ def _validation_loss(network: MaskRCNN, spec: ModelSpec, samples: list[Sample]) 
 
 
 def _finish(
+    network: MaskRCNN,
+    state: State,
+    held_out: list[Sample],
+    *,
     name: str,
     spec: ModelSpec,
     out: Path,
     settings: TrainSettings,
     command: str,
-    network: MaskRCNN,
-    held_out: list[Sample],
-    state: State,
 ) -> Path:
     """Round the weights, measure what was rounded, and write the model folder."""
     weights = pack_weights(network)
@@ -250,7 +253,7 @@ def _finish(
         settings=ran | {"steps_taken": state.step, "minutes_taken": round(state.seconds / 60, 1)},
         command=command,
         metrics={key: round(value, 5) for key, value in metrics.items()},
-        trained_with=f"torch {torch.__version__.split('+')[0]}, torchvision {torchvision.__version__.split('+')[0]}",
+        trained_with=f"torch {torch.__version__.split('+')[0]}, torchvision {version('torchvision').split('+')[0]}",
         trained_at=clock.now().isoformat(timespec="seconds"),
     )
     save_model(out, card, weights)

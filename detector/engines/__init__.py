@@ -1,1 +1,47 @@
-"""What runs the model's core: tensor in; boxes, classes, scores and 28x28 masks out."""
+"""What runs the model's core: pictures as numbers in; boxes, classes, scores and 28x28 masks out.
+
+A new engine is one module with one class that does what `Engine` says, and one `case` in `open_engine`.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+from detector.spec import ModelSpec
+from taktwatch.records import ModelRef
+
+__all__ = ["Channels", "Engine", "RawDetections"]
+
+Channels = npt.NDArray[np.float32]
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class RawDetections:
+    """What the network found in one picture, best score first.
+
+    boxes: float32 (N, 4) as x0, y0, x1, y1 in picture px; labels: int64 (N,) from 1; scores: float32 (N,) 0..1;
+    masks: float32 (N, 28, 28), probabilities over each box.
+    """
+
+    boxes: npt.NDArray[np.float32]
+    labels: npt.NDArray[np.int64]
+    scores: npt.NDArray[np.float32]
+    masks: npt.NDArray[np.float32]
+
+
+class Engine(Protocol):
+    """Runs one model. Not thread-safe: one thread at a time calls `infer`."""
+
+    @property
+    def spec(self) -> ModelSpec:
+        """What the model is made of."""
+
+    @property
+    def ref(self) -> ModelRef:
+        """How results name the model and what it ran on."""
+
+    def infer(self, batch: Sequence[Channels]) -> list[RawDetections]:
+        """Inspect pictures of one size, each (3, H, W). A picture alone gives what it gives in any batch."""

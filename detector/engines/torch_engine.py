@@ -1,0 +1,66 @@
+"""The reference engine: torch, on the CPU in float32 or on a CUDA device with automatic mixed precision."""
+
+from collections.abc import Sequence
+from typing import Literal
+
+import numpy as np
+import torch
+
+from detector.engines import Channels, RawDetections
+from detector.model import core
+from detector.registry import LoadedModel
+from detector.spec import ModelSpec
+from taktwatch.errors import ModelError
+from taktwatch.records import ModelRef
+
+__all__ = ["TorchEngine"]
+
+
+class TorchEngine:
+    """Runs a loaded model. `device` "auto" takes CUDA where there is one; `threads` 0 leaves torch's choice."""
+
+    def __init__(
+        self, model: LoadedModel, *, device: Literal["auto", "cpu", "cuda"] = "auto", threads: int = 0
+    ) -> None:
+        has_cuda = torch.cuda.is_available()
+        if device == "cuda" and not has_cuda:
+            raise ModelError("detector.device is cuda, but torch sees no CUDA device; set it to auto or cpu")
+        if threads:
+            torch.set_num_threads(threads)
+        self.device = torch.device("cpu" if device == "cpu" or not has_cuda else "cuda")
+        self.model = model
+        self.network = model.network.to(self.device).to(memory_format=torch.channels_last)
+
+    @property
+    def spec(self) -> ModelSpec:
+        """What the model is made of."""
+        return self.model.spec
+
+    @property
+    def ref(self) -> ModelRef:
+        """How results name the model and what it ran on."""
+        cuda = self.device.type == "cuda"
+        return ModelRef(
+            name=self.model.card.name,
+            model_id=self.model.card.model_id,
+            weights_sha256=self.model.card.weights_sha256,
+            engine=f"torch {torch.__version__.split('+')[0]}",
+            precision="float16" if cuda else "float32",
+            device=torch.cuda.get_device_name(self.device) if cuda else "cpu",
+        )
+
+    @torch.inference_mode()
+    def infer(self, batch: Sequence[Channels]) -> list[RawDetections]:
+        """Inspect pictures of one size, each (3, H, W)."""
+        pictures = torch.from_numpy(np.stack(batch)).to(self.device, memory_format=torch.channels_last)
+        with torch.autocast(self.device.type, torch.float16, enabled=self.device.type == "cuda"):
+            found = core(self.network, pictures)
+        return [
+            RawDetections(
+                boxes=one["boxes"].float().cpu().numpy(),
+                labels=one["labels"].cpu().numpy(),
+                scores=one["scores"].float().cpu().numpy(),
+                masks=one["masks"].float().cpu().numpy(),
+            )
+            for one in found
+        ]

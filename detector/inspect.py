@@ -1,0 +1,230 @@
+"""The way of a picture through the detector: prepare, infer, judge. The service, the command line and replay share it.
+
+No bus and no clock of the day; stage times are measured for the record of each result.
+"""
+
+import hashlib
+import threading
+import time
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from detector.engines import Engine, RawDetections
+from detector.engines.torch_engine import TorchEngine
+from detector.inputs import Inputs, rgb_inputs, template_inputs
+from detector.judge import findings, judge
+from detector.registry import load_model
+from taktwatch.config import LineConfig, ProductConfig
+from taktwatch.errors import BadInput, BadPicture, ConfigError
+from taktwatch.pictures import decode
+from taktwatch.records import Detection, LayerProfile, ModelRef, Registration, Verdict
+
+__all__ = ["Inspection", "Inspector", "Picture", "PictureReport", "Prepared", "inspect_pictures"]
+
+Picture = npt.NDArray[np.uint8]
+
+MAX_PX = 16_000_000
+"""Larger pictures do not fit the network in one piece."""
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class Prepared:
+    """A picture ready for the network, and by which product's rules it will be judged."""
+
+    product: str
+    um_per_px: float
+    inputs: Inputs
+    timings_us: Mapping[str, int]
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """Height and width in px."""
+        return self.inputs.channels.shape[1], self.inputs.channels.shape[2]
+
+    def timed(self, stage: str, microseconds: int) -> "Prepared":
+        """Return this with the time of a stage before it."""
+        return replace(self, timings_us={stage: microseconds, **self.timings_us})
+
+
+@dataclass(frozen=True, slots=True)
+class Inspection:
+    """What the detector says of one picture; timings in microseconds by stage."""
+
+    verdict: Verdict
+    reasons: tuple[str, ...]
+    detections: tuple[Detection, ...]
+    layers: tuple[LayerProfile, ...]
+    model: ModelRef
+    registration: Registration | None
+    timings_us: dict[str, int]
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class PictureReport:
+    """One picture of `inspect_pictures`: either an inspection, or the error that kept it from being inspected."""
+
+    path: Path
+    picture: Picture | None = None
+    inspection: Inspection | None = None
+    error: str = ""
+
+
+@dataclass(eq=False)
+class Inspector:
+    """Holds the line's products and the engines of their models, each loaded once when first wanted."""
+
+    config: LineConfig
+    engines: dict[str, Engine] = field(default_factory=dict)
+    loading: threading.Lock = field(default_factory=threading.Lock)
+
+    def engine(self, product_name: str) -> Engine:
+        """Return the engine of a product's model. Raises `UnknownProduct`, `ModelError`, `ConfigError`."""
+        product = self.config.product(product_name)
+        with self.loading:
+            if product.model not in self.engines:
+                settings = self.config.detector
+                model = load_model(settings.models_dir / product.model)
+                self.engines[product.model] = TorchEngine(model, device=settings.device, threads=settings.threads)
+            engine = self.engines[product.model]
+        if engine.spec.view != product.view:
+            raise ConfigError(
+                f"product {product_name!r} is a {product.view} view, its model {product.model!r} is for "
+                f"{engine.spec.view} views; choose another model"
+            )
+        if strangers := sorted(product.classes.keys() - set(engine.spec.classes)):
+            raise ConfigError(
+                f"product {product_name!r} lists class {strangers[0]!r}, which its model {product.model!r} does not "
+                f"know; it knows {', '.join(engine.spec.classes)}"
+            )
+        return engine
+
+    def prepare(
+        self, product_name: str, picture: Picture, template: Picture | None, *, um_per_px: float | None = None
+    ) -> Prepared:
+        """Turn a picture and its golden template, both RGB (H, W, 3), into what the network sees.
+
+        `um_per_px` None takes the product's. Raises `BadPicture` for a picture that is too large or a template of
+        another size, `BadInput` where the model wants a template and there is none, and what `engine` raises.
+        """
+        began = time.perf_counter_ns()
+        product, spec = self.config.product(product_name), self.engine(product_name).spec
+        height, width = picture.shape[:2]
+        if height * width > MAX_PX:
+            raise BadPicture(f"a picture of {width}x{height} px is too large to inspect whole (at most {MAX_PX} px)")
+        if spec.input == "rgb":
+            inputs = rgb_inputs(picture)
+        elif template is None:
+            raise BadInput(
+                f"product {product_name!r} is compared with a golden template, and there is none; "
+                "set products.*.template or put ID_temp.* beside the picture"
+            )
+        elif template.shape != picture.shape:
+            raise BadPicture(
+                f"the picture is {width}x{height} px, its template {template.shape[1]}x{template.shape[0]}; "
+                "take both with the same camera settings"
+            )
+        else:
+            inputs = template_inputs(picture, template)
+        timings = {"prepare": _us_since(began)}
+        return Prepared(product_name, um_per_px or product.um_per_px, inputs, timings)
+
+    def inspect_batch(self, batch: Sequence[Prepared]) -> list[Inspection]:
+        """Inspect prepared pictures, in their order; those of one model and size go through the network together."""
+        groups: dict[tuple[str, tuple[int, int]], list[int]] = {}
+        for index, one in enumerate(batch):
+            groups.setdefault((self.config.product(one.product).model, one.size), []).append(index)
+        done: dict[int, Inspection] = {}
+        for indices in groups.values():
+            for first in range(0, len(indices), self.config.detector.max_batch):
+                chosen = indices[first : first + self.config.detector.max_batch]
+                done.update(zip(chosen, self._together([batch[index] for index in chosen]), strict=True))
+        return [done[index] for index in range(len(batch))]
+
+    def _together(self, batch: Sequence[Prepared]) -> list[Inspection]:
+        """Inspect pictures of one model and size."""
+        engine = self.engine(batch[0].product)
+        began = time.perf_counter_ns()
+        raws = engine.infer([one.inputs.channels for one in batch])
+        share = _us_since(began) // len(batch)
+        return [self._conclude(one, raw, engine, share) for one, raw in zip(batch, raws, strict=True)]
+
+    def _conclude(self, one: Prepared, raw: RawDetections, engine: Engine, infer_us: int) -> Inspection:
+        """Judge what the network found in one picture."""
+        began = time.perf_counter_ns()
+        product = self.config.product(one.product)
+        height, width = one.size
+        found = findings(raw, engine.spec, product, height, width)
+        said = judge(
+            found,
+            product,
+            um_per_px=one.um_per_px,
+            height=height,
+            width=width,
+            registration=one.inputs.registration,
+        )
+        return Inspection(
+            verdict=said.verdict,
+            reasons=said.reasons,
+            detections=said.detections,
+            layers=said.layers,
+            model=engine.ref,
+            registration=one.inputs.registration,
+            timings_us={**one.timings_us, "infer": infer_us, "judge": _us_since(began)},
+        )
+
+
+def inspect_pictures(
+    config: LineConfig, product_name: str, pictures: Iterable[tuple[Path, bytes, bytes | None]]
+) -> Iterator[PictureReport]:
+    """Inspect encoded pictures, each with its path and encoded golden template (None: the product's own), in order.
+
+    A picture that cannot be inspected gives a report with its error; the next one goes on. Raises at once what is wrong
+    with the product or its model: `UnknownProduct`, `ModelError`, `ConfigError`.
+    """
+    inspector = Inspector(config)
+    inspector.engine(product_name)
+    product = config.product(product_name)
+    templates: dict[str, Picture] = {}
+    for path, body, template_body in pictures:
+        try:
+            picture = _decoded(body, str(path), config)
+            template = _template(template_body, product, config, templates)
+            prepared = inspector.prepare(product_name, picture, template)
+        except BadInput as error:
+            words = str(error)
+            yield PictureReport(path, error=words if str(path) in words else f"{path}: {words}")
+            continue
+        yield PictureReport(path, picture, inspector.inspect_batch([prepared])[0])
+
+
+def _template(
+    body: bytes | None, product: ProductConfig, config: LineConfig, known: dict[str, Picture]
+) -> Picture | None:
+    """Decode a template, the product's own where none is given; the last one is kept."""
+    if body is None:
+        if product.template is None:
+            return None
+        try:
+            body = product.template.read_bytes()
+        except OSError as error:
+            raise ConfigError(f"template {product.template} cannot be read: {error.strerror}") from error
+    sha256 = hashlib.sha256(body).hexdigest()
+    if sha256 not in known:
+        known.clear()
+        known[sha256] = _decoded(body, "its template", config)
+    return known[sha256]
+
+
+def _decoded(body: bytes, name: str, config: LineConfig) -> Picture:
+    """Decode under the line's limits."""
+    limits = config.ingest
+    return decode(body, name=name, max_px=limits.max_picture_px, max_side=limits.max_side_px)
+
+
+def _us_since(began_ns: int) -> int:
+    """Return the microseconds since a reading of `perf_counter_ns`."""
+    return (time.perf_counter_ns() - began_ns) // 1000

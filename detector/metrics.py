@@ -1,0 +1,24 @@
+"""What Prometheus sees of the detector."""
+
+from prometheus_client import Counter, Gauge, Histogram
+
+__all__ = ["BAD_RECORDS", "BATCH_FRAMES", "FRAMES", "INFERENCE_SECONDS", "IN_HAND", "LATENCY_SECONDS"]
+
+FRAMES = Counter(
+    "taktwatch_detector_frames", "Frames that got their outcome.", ["station", "product", "outcome", "verdict"]
+)
+BAD_RECORDS = Counter("taktwatch_detector_bad_records", "Records on the frames topic that are no frames.")
+INFERENCE_SECONDS = Histogram(
+    "taktwatch_detector_inference_seconds",
+    "Seconds in the network per frame.",
+    ["model"],
+    buckets=(0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5),
+)
+LATENCY_SECONDS = Histogram(
+    "taktwatch_detector_latency_seconds",
+    "Seconds from a frame's arrival at ingest to its result on the bus.",
+    ["station"],
+    buckets=(0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 30, 60),
+)
+BATCH_FRAMES = Histogram("taktwatch_detector_batch_frames", "Frames per batch.", buckets=(1, 2, 4, 8, 16, 32, 64))
+IN_HAND = Gauge("taktwatch_detector_in_hand_frames", "Frames polled whose results are not published yet.")

@@ -1,0 +1,88 @@
+"""From a frame and what was said of it to its one terminal result. Pure."""
+
+from datetime import datetime
+
+import msgspec
+
+from detector.inspect import Inspection
+from taktwatch.bus import MAX_RECORD_BYTES, Message
+from taktwatch.records import DeadLetter, Frame, InspectionResult, Outcome, Place
+
+__all__ = ["dead_frame", "dead_record", "dead_result", "inspected"]
+
+KEPT_BYTES = MAX_RECORD_BYTES - 2**20
+"""A dead letter keeps so much of a body; its headers need room beside it."""
+
+
+def inspected(
+    frame: Frame, place: Place, said: Inspection, *, opportunities: int, config_sha256: str, at: datetime
+) -> InspectionResult:
+    """Return the result of an inspected frame."""
+    return msgspec.structs.replace(
+        dead_result(frame, place, "", config_sha256=config_sha256, at=at),
+        outcome=Outcome.INSPECTED,
+        verdict=said.verdict,
+        reasons=said.reasons,
+        detections=said.detections,
+        layers=said.layers,
+        opportunities=opportunities,
+        model=said.model,
+        registration=said.registration,
+        timings_us=said.timings_us,
+    )
+
+
+def dead_result(frame: Frame, place: Place, reason: str, *, config_sha256: str, at: datetime) -> InspectionResult:
+    """Return the result of a frame that cannot be inspected."""
+    return InspectionResult(
+        frame_id=frame.frame_id,
+        line=frame.line,
+        station=frame.station,
+        product=frame.product,
+        view=frame.view,
+        session=frame.session,
+        seq=frame.seq,
+        visit=frame.visit,
+        event_at=frame.event_at,
+        taken_at=frame.taken_at,
+        received_at=frame.received_at,
+        sha256=frame.sha256,
+        um_per_px=frame.um_per_px,
+        lot=frame.lot,
+        serial=frame.serial,
+        place=place,
+        template_sha256=frame.template_sha256,
+        inspected_at=at,
+        outcome=Outcome.DEAD,
+        reasons=(reason,),
+        config_sha256=config_sha256,
+    )
+
+
+def dead_frame(frame: Frame, place: Place, error: str, at: datetime) -> DeadLetter:
+    """Return a frame's picture as received, why it could not be inspected, and where it lies."""
+    return DeadLetter(
+        error=error,
+        source="detector",
+        received_at=at,
+        body=frame.image[:KEPT_BYTES],
+        body_bytes=len(frame.image),
+        sha256=frame.sha256,
+        line=frame.line,
+        station=frame.station,
+        frame_id=frame.frame_id,
+        place=place,
+    )
+
+
+def dead_record(message: Message, error: str, sha256: str) -> DeadLetter:
+    """Return the bytes of a record that is no frame."""
+    return DeadLetter(
+        error=error,
+        source="detector",
+        received_at=message.timestamp,
+        body=message.value[:KEPT_BYTES],
+        body_bytes=len(message.value),
+        sha256=sha256,
+        place=message.place,
+    )
