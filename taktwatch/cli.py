@@ -241,6 +241,40 @@ async def show_progress(line: Line, seen: Any, bars: Progress, tasks: dict[str, 
 
 
 @app.command()
+def inspect(
+    pictures: Annotated[list[Path], typer.Argument(help="Picture files.")],
+    template: Annotated[
+        Path | None, typer.Option(help="The golden template; default: ID_temp.* beside ID_test.*, else the product's.")
+    ] = None,
+    product: Annotated[str | None, typer.Option(help="What the pictures show; default: the first station's.")] = None,
+    config: ConfigOption = None,
+    overlay: Annotated[Path | None, typer.Option(help="Write pictures with the findings drawn on them here.")] = None,
+    json: JsonOption = False,
+) -> None:
+    """Inspect pictures and say what was found, one line a picture; exit 1 when one could not be inspected."""
+    from taktwatch.inspection import inspect_files
+
+    configure_logging(logging.WARNING)
+    settings = read_config(config)
+    chosen = product or next((station.product for station in settings.stations), None)
+    if chosen is None:
+        raise ConfigError("no product to inspect for; name one with --product")
+    failed = False
+    for answer in inspect_files(settings, chosen, pictures, template=template, overlay=overlay):
+        failed = failed or answer.error is not None
+        if json:
+            sys.stdout.write(msgspec.json.encode(answer).decode() + "\n")
+            sys.stdout.flush()
+        elif answer.error is not None:
+            err.print(f"taktwatch: {answer.error}", style="red", highlight=False, markup=False, soft_wrap=True)
+        else:
+            reasons = "; ".join(answer.reasons or ()) or "nothing found"
+            out.print(f"{answer.file}: {answer.verdict} - {reasons}", highlight=False, markup=False, soft_wrap=True)
+    if failed:
+        raise typer.Exit(Exit.NO)
+
+
+@app.command()
 def train(
     spec: Annotated[str, typer.Argument(help="The model's spec: board-sim or section-sim.")],
     out_dir: Annotated[Path | None, typer.Option("--out", help="The model's folder; default: runs/SPEC.")] = None,

@@ -1,0 +1,127 @@
+"""`taktwatch inspect`: picture files in, one answer each; a file that cannot be inspected stops nothing."""
+
+import re
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from taktwatch.config import LineConfig
+from taktwatch.errors import BadInput
+from taktwatch.pictures import encode_png
+from taktwatch.records import Detection, LayerProfile, ModelRef, Verdict
+
+if TYPE_CHECKING:
+    from detector.inspect import PictureReport
+
+__all__ = ["Answer", "inspect_files", "template_beside"]
+
+
+class Answer(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """What is said of one file: a verdict with its detections, or an error."""
+
+    file: str
+    error: str | None = None
+    verdict: Verdict | None = None
+    reasons: tuple[str, ...] | None = None
+    detections: tuple[Detection, ...] | None = None
+    layers: tuple[LayerProfile, ...] = ()
+    model: ModelRef | None = None
+    overlay: str | None = None
+
+
+def template_beside(picture: Path) -> Path | None:
+    """Return the golden template that lies beside a picture named `ID_test.*`, if it is there.
+
+    >>> template_beside(Path("board.png")) is None
+    True
+    """
+    if not picture.stem.endswith("_test"):
+        return None
+    stem = re.sub(r"_test$", "_temp", picture.stem)
+    same = picture.with_name(stem + picture.suffix)
+    if same.exists():
+        return same
+    return next(iter(sorted(picture.parent.glob(f"{stem}.*"))), None)
+
+
+def inspect_files(
+    config: LineConfig, product: str, files: Iterable[Path], *, template: Path | None, overlay: Path | None
+) -> Iterator[Answer]:
+    """Inspect files in order, each compared with `template`, or with the one beside it, or the product's own.
+
+    `overlay`: a folder for pictures with the findings drawn on. Raises at once what is wrong with product or model:
+    `UnknownProduct`, `ModelError`, `ConfigError`; and `BadInput` for a template that cannot be read.
+    """
+    from detector.inspect import inspect_pictures
+
+    limit = config.ingest.max_picture_bytes
+    golden = read_limited(template, limit) if template is not None else None
+    if overlay is not None:
+        overlay.mkdir(parents=True, exist_ok=True)
+    unreadable: list[Answer] = []
+
+    def readable() -> Iterator[tuple[Path, bytes, bytes | None]]:
+        for file in files:
+            try:
+                beside = template_beside(file) if golden is None else None
+                yield file, read_limited(file, limit), read_limited(beside, limit) if beside is not None else golden
+            except BadInput as error:
+                unreadable.append(Answer(file=str(file), error=str(error)))
+
+    written: set[str] = set()
+    for report in inspect_pictures(config, product, readable()):
+        yield from drained(unreadable)
+        yield answer(report, overlay, written)
+    yield from drained(unreadable)
+
+
+def drained(waiting: list[Answer]) -> list[Answer]:
+    """Empty a list and return what was in it."""
+    taken = waiting[:]
+    waiting.clear()
+    return taken
+
+
+def read_limited(path: Path, limit: int) -> bytes:
+    """Read a file of at most `limit` bytes. Raises `BadInput` naming it."""
+    try:
+        size = path.stat().st_size
+        if size > limit:
+            raise BadInput(f"{path}: {size} bytes, more than the limit of {limit} (ingest.max_picture_bytes)")
+        return path.read_bytes()
+    except OSError as error:
+        raise BadInput(f"{path}: {error.strerror or error}") from error
+
+
+def answer(report: "PictureReport", overlay: Path | None, written: set[str]) -> Answer:
+    """Put a report into the words of the command line, and draw it where that was asked for."""
+    done = report.inspection
+    if done is None or report.picture is None:
+        return Answer(file=str(report.path), error=report.error)
+    drawn = None
+    if overlay is not None:
+        from detector.overlay import draw_overlay
+
+        drawn = overlay / f"{free_name(report.path.stem, written)}.png"
+        drawn.write_bytes(encode_png(draw_overlay(report.picture, done.detections)))
+    return Answer(
+        file=str(report.path),
+        verdict=done.verdict,
+        reasons=done.reasons,
+        detections=done.detections,
+        layers=done.layers,
+        model=done.model,
+        overlay=str(drawn) if drawn else None,
+    )
+
+
+def free_name(stem: str, taken: set[str]) -> str:
+    """Return a name not yet taken in this run: two folders may hold files of one name."""
+    name, number = stem, 1
+    while name in taken:
+        number += 1
+        name = f"{stem}-{number}"
+    taken.add(name)
+    return name
