@@ -1,9 +1,10 @@
-"""Fixtures that tests of several rooms share: the real servers, started once a session, and addresses of embedded ones."""
+"""Fixtures that tests of several rooms share: real servers, started once a session, and addresses of embedded ones."""
 
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from servers.influx import influx, own_influx  # noqa: F401 - fixtures, for every test by their names
 from servers.kafka import KafkaBroker, running_bootstrap
 
 

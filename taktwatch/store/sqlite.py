@@ -1,0 +1,161 @@
+"""KPI windows in an SQLite file that several processes share. Nothing to install or to run beside it."""
+
+import asyncio
+import sqlite3
+import threading
+from collections.abc import Callable, Sequence
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import TypeVar
+
+import msgspec
+
+from taktwatch.errors import BackendUnavailable, BadRecord, ConfigError
+from taktwatch.records import KpiWindow, WindowState
+from taktwatch.store import KpiQuery, KpiStore
+
+__all__ = ["SqliteKpiStore"]
+
+BUSY_TIMEOUT_S = 10.0
+PRUNE_STEP_US = 3_600_000_000
+"""Retention is applied when event time went on by so much, not at every write."""
+
+RANK = {state: rank for rank, state in enumerate(WindowState)}
+EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+
+SCHEMA = """
+CREATE TABLE IF NOT EXISTS kpi (
+    kind TEXT NOT NULL,
+    start_us INTEGER NOT NULL,
+    line TEXT NOT NULL,
+    station TEXT NOT NULL,
+    product TEXT NOT NULL,
+    revision INTEGER NOT NULL,
+    rank INTEGER NOT NULL,
+    body BLOB NOT NULL,
+    PRIMARY KEY (kind, start_us, line, station, product)
+) WITHOUT ROWID
+"""
+WRITE = """
+INSERT INTO kpi VALUES (?, ?, ?, ?, ?, ?, ?, ?)
+ON CONFLICT DO UPDATE SET revision = excluded.revision, rank = excluded.rank, body = excluded.body
+WHERE (excluded.revision, excluded.rank) >= (kpi.revision, kpi.rank)
+"""
+READ = """
+SELECT body FROM kpi
+WHERE kind = :kind AND start_us >= :since AND start_us < :until
+AND (:line IS NULL OR line = :line)
+AND (:station IS NULL OR station = :station)
+AND (:product IS NULL OR product = :product)
+ORDER BY start_us, line, station, product
+"""
+
+T = TypeVar("T")
+
+
+class SqliteKpiStore(KpiStore):
+    """Windows in the file at `path` (on a local disk), kept for `retention` behind the newest; None keeps all."""
+
+    def __init__(self, path: Path, *, retention: timedelta | None = None) -> None:
+        self.path = path
+        self.retention = retention
+        self._lock = threading.Lock()
+        self._connection: sqlite3.Connection | None = None
+        self._pruned_us = 0
+
+    async def prepare(self) -> None:
+        """Create folder, file and table."""
+        await self._in_thread(lambda connection: connection.execute(SCHEMA))
+
+    async def write(self, windows: Sequence[KpiWindow]) -> None:
+        """See `KpiStore.write`."""
+        await self._in_thread(lambda connection: self._write(connection, windows))
+
+    async def read(self, query: KpiQuery) -> list[KpiWindow]:
+        """See `KpiStore.read`."""
+        return await self._in_thread(lambda connection: read(connection, query))
+
+    async def close(self) -> None:
+        """Close the file."""
+        await asyncio.to_thread(self._close)
+
+    def _write(self, connection: sqlite3.Connection, windows: Sequence[KpiWindow]) -> None:
+        encoder = msgspec.json.Encoder()
+        with connection:
+            for window in windows:
+                row = (
+                    window.window,
+                    microseconds(window.start),
+                    window.line,
+                    window.station,
+                    window.product,
+                    window.revision,
+                    RANK[window.state],
+                    encoder.encode(window),
+                )
+                try:
+                    connection.execute(WRITE, row)
+                except (OverflowError, sqlite3.IntegrityError, UnicodeEncodeError) as error:
+                    raise BadRecord(
+                        f"SQLite refuses the window of {window.line}/{window.station} at {window.start}: {error}"
+                    ) from error
+            if self.retention is not None and windows:
+                self._prune(connection, max(microseconds(window.start) for window in windows))
+
+    def _prune(self, connection: sqlite3.Connection, newest_us: int) -> None:
+        if newest_us - self._pruned_us >= PRUNE_STEP_US and self.retention is not None:
+            oldest_us = newest_us - self.retention // timedelta(microseconds=1)
+            connection.execute("DELETE FROM kpi WHERE start_us < ?", (oldest_us,))
+            self._pruned_us = newest_us
+
+    async def _in_thread(self, work: Callable[[sqlite3.Connection], T]) -> T:
+        return await asyncio.to_thread(self._locked, work)
+
+    def _locked(self, work: Callable[[sqlite3.Connection], T]) -> T:
+        with self._lock:
+            try:
+                if self._connection is None:
+                    self._connection = connect(self.path)
+                return work(self._connection)
+            except (sqlite3.OperationalError, OSError) as error:
+                raise BackendUnavailable(f"the KPI store {self.path} cannot be used: {error}") from error
+            except sqlite3.DatabaseError as error:
+                raise ConfigError(f"the KPI store {self.path} is no SQLite file: {error}; move it away") from error
+
+    def _close(self) -> None:
+        with self._lock:
+            if self._connection is not None:
+                self._connection.close()
+                self._connection = None
+
+
+def connect(path: Path) -> sqlite3.Connection:
+    """Open the file for several threads (one at a time) and several processes, durable on every commit."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    connection = sqlite3.connect(path, timeout=BUSY_TIMEOUT_S, check_same_thread=False)
+    try:
+        connection.execute("PRAGMA journal_mode=WAL")
+        connection.execute("PRAGMA synchronous=FULL")
+    except sqlite3.Error:
+        connection.close()
+        raise
+    return connection
+
+
+def read(connection: sqlite3.Connection, query: KpiQuery) -> list[KpiWindow]:
+    """Run a query."""
+    decoder = msgspec.json.Decoder(KpiWindow)
+    parameters = {
+        "kind": query.window,
+        "since": microseconds(query.since),
+        "until": microseconds(query.until),
+        "line": query.line,
+        "station": query.station,
+        "product": query.product,
+    }
+    return [decoder.decode(body) for (body,) in connection.execute(READ, parameters)]
+
+
+def microseconds(time: datetime) -> int:
+    """Microseconds since 1970."""
+    return (time - EPOCH) // timedelta(microseconds=1)
