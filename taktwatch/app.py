@@ -92,7 +92,10 @@ async def open_line(
 
 async def reach_bus(config: LineConfig, topics: Topics, member: str, patience: timedelta) -> Bus:
     """Open the bus and create what topics are missing, trying again for `patience`."""
-    async for attempt in stamina.retry_context(on=BackendUnavailable, attempts=None, timeout=patience, wait_max=5):
+    attempts = None if patience else 1
+    async for attempt in stamina.retry_context(
+        on=BackendUnavailable, attempts=attempts, timeout=patience or None, wait_max=5
+    ):
         with attempt:
             bus = open_bus(config.bus_url, config.kafka, client=f"taktwatch-{member}")
             try:

@@ -50,6 +50,7 @@ class Summary(msgspec.Struct, frozen=True, kw_only=True):
     truth: dict[str, TruthTable]
     windows: tuple[KpiWindow, ...]
     alerts: tuple[AlertTransition, ...]
+    boards_per_second: float
     seconds: float
     digest: str
     prefix: str
@@ -58,11 +59,6 @@ class Summary(msgspec.Struct, frozen=True, kw_only=True):
     def balanced(self) -> bool:
         """Every station balances."""
         return all(station.balanced for station in self.stations)
-
-    @property
-    def boards_per_second(self) -> float:
-        """Boards with an outcome by wall clock, start-up of the models included."""
-        return sum(station.accepted - station.pending for station in self.stations) / self.seconds
 
 
 class Progress:
@@ -221,6 +217,7 @@ async def summarise(line: Line, seconds: float) -> Summary:
         truth=await asyncio.to_thread(truth_tables, line.config, results),
         windows=tuple(await read_windows(line, results)),
         alerts=tuple(open_alerts(transitions)),
+        boards_per_second=pace(results),
         seconds=seconds,
         digest=digest(results),
         prefix=line.topics.prefix,
@@ -239,6 +236,13 @@ async def read_windows(line: Line, results: list[InspectionResult]) -> list[KpiW
         line=line.config.line,
     )
     return await line.store.read(query)
+
+
+def pace(results: list[InspectionResult]) -> float:
+    """Return results per second of wall clock from the first to the last; 0 where there are fewer than two."""
+    times = sorted(result.inspected_at for result in results)
+    span = (times[-1] - times[0]).total_seconds() if times else 0.0
+    return (len(times) - 1) / span if span else 0.0
 
 
 def digest(results: list[InspectionResult]) -> str:

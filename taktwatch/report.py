@@ -26,7 +26,9 @@ def print_summary(console: Console, summary: Summary) -> None:
     else:
         console.print("Open alerts: none")
     console.print(
-        f"{summary.boards_per_second:.1f} boards/s over {summary.seconds:.1f} s; digest {summary.digest[:16]}"
+        f"{summary.boards_per_second:.1f} boards/s from first to last verdict, {summary.seconds:.1f} s in all; "
+        f"digest {summary.digest[:16]}",
+        highlight=False,
     )
 
 
@@ -47,13 +49,13 @@ def print_ledger(console: Console, stations: Iterable[StationLedger]) -> None:
 def print_verdicts(console: Console, summary: Summary) -> None:
     """Print verdicts, and what they were worth where the truth is known."""
     table = Table(title="Verdicts", title_justify="left")
-    for name in ("station", "pass", "fail", "review", "defective: stopped", "escaped", "good: passed", "false calls"):
+    for name in ("station", "pass", "fail", "review", "caught", "escaped", "good passed", "false calls"):
         table.add_column(name, justify="left" if name == "station" else "right")
     for row in summary.stations:
         numbers = [row.passed, row.failed, row.review]
         truth = summary.truth.get(row.station)
         known = (
-            ["truth", "not", "known", ""]
+            ["?", "?", "?", "?"]
             if truth is None
             else [
                 str(n) for n in (truth.defective_stopped, truth.defective_passed, truth.good_passed, truth.good_stopped)
@@ -61,6 +63,10 @@ def print_verdicts(console: Console, summary: Summary) -> None:
         )
         table.add_row(row.station, *(str(number) for number in numbers), *known)
     console.print(table)
+    if summary.truth:
+        console.print("caught, escaped: defective boards, by the simulator's truth; review stops a board as fail does")
+    else:
+        console.print("The truth of these pictures is not known here; docs/models.md says how accurate the models are")
 
 
 def print_windows(console: Console, summary: Summary) -> None:
