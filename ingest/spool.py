@@ -145,8 +145,6 @@ class Spool:
             if kept and self.waiting_bytes and self.waiting_bytes + size > self.max_bytes:
                 raise SpoolFull
             with self._transaction():
-                for entry in entries:
-                    self._insert(entry)
                 after = msgspec.structs.replace(
                     session,
                     next_seq=session.next_seq + len(entries),
@@ -169,6 +167,8 @@ class Spool:
                     raise RuntimeError(
                         f"session {session.session} does not continue at {session.next_seq}; numbers must be dense"
                     )
+                for entry in entries:
+                    self._insert(entry)
             self.waiting_bytes += size
             self.waiting_frames += len(entries)
         return after
@@ -283,6 +283,8 @@ class Spool:
     def _explained(self) -> Iterator[None]:
         try:
             yield
+        except (sqlite3.IntegrityError, sqlite3.ProgrammingError):
+            raise  # a mistake in this program, not of the disk
         except sqlite3.OperationalError as error:
             if "locked" in str(error):
                 message = f"the spool {self.path} is in use; does another ingest run on this data_dir?"
