@@ -1,14 +1,22 @@
 """A line for the console's tests: real records on a real bus, pictures drawn here, windows written to a real store."""
 
+import asyncio
 import hashlib
-from collections.abc import Sequence
+import threading
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Mapping, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Self, TypeVar
 
 import cv2
 import numpy as np
 import numpy.typing as npt
 
+from dashboards.console.service import ConsoleService
 from taktwatch.bus import Bus, Outgoing
+from taktwatch.bus.connect import open_bus
 from taktwatch.clock import now
 from taktwatch.config import LineConfig, parse_config
 from taktwatch.records import (
@@ -31,6 +39,8 @@ from taktwatch.records import (
     frame_id,
 )
 from taktwatch.rle import area, bbox, encode
+from taktwatch.store import KpiStore
+from taktwatch.store.connect import open_store
 from taktwatch.topics import Topics
 from taktwatch.wire import encode as to_wire
 
@@ -42,6 +52,7 @@ MODEL = ModelRef(
 )
 
 BoolMask = npt.NDArray[np.bool_]
+Result = TypeVar("Result")
 
 
 def line_config(stations: Sequence[str] = ("top", "section"), **tables: object) -> LineConfig:
@@ -223,3 +234,95 @@ def minute_window(
 def this_minute() -> datetime:
     """Return the start of the present minute."""
     return now().astimezone(UTC).replace(second=0, microsecond=0)
+
+
+@dataclass
+class RunningConsole:
+    """A console that serves, and what it stands on."""
+
+    config: LineConfig
+    bus: Bus
+    store: KpiStore
+    service: ConsoleService
+    conveyor: Conveyor
+
+    @property
+    def url(self) -> str:
+        """Where it listens."""
+        return self.service.url
+
+
+@asynccontextmanager
+async def running_console(
+    folder: Path, *, environ: Mapping[str, str] | None = None, port: int = 0, **tables: object
+) -> AsyncIterator[RunningConsole]:
+    """Run a console over a bus and a store in `folder`, on a free port unless one is given."""
+    config = line_config(console={"port": port}, **tables)
+    bus = open_bus(f"sqlite:///{folder}/bus", config.kafka, client="test")
+    store = open_store(f"sqlite:///{folder}/kpis.sqlite", {})
+    topics = Topics()
+    await bus.ensure(topics.specs(None))
+    await store.prepare()
+    service = ConsoleService(config, bus, topics, store, environ=environ or {})
+    stop = asyncio.Event()
+    running = asyncio.create_task(service.run(stop))
+    listening = asyncio.create_task(service.listening.wait())
+    try:
+        await asyncio.wait({running, listening}, return_when=asyncio.FIRST_COMPLETED)
+        if running.done():
+            running.result()
+        yield RunningConsole(config, bus, store, service, Conveyor(bus, topics))
+    finally:
+        listening.cancel()
+        stop.set()
+        try:
+            await running
+        finally:
+            await store.close()
+            await bus.close()
+
+
+class ConsoleThread:
+    """A running console in a thread of its own, for tests that drive a browser; `do` runs a coroutine beside it."""
+
+    def __init__(self, folder: Path, *, port: int = 0, environ: Mapping[str, str] | None = None) -> None:
+        self.folder, self.port, self.environ = folder, port, environ
+        self.loop = asyncio.new_event_loop()
+        self.thread = threading.Thread(target=self.loop.run_forever)
+        self.stack = AsyncExitStack()
+
+    def __enter__(self) -> Self:
+        self.thread.start()
+        try:
+            self.console = self.do(self.start())
+        except BaseException:
+            self.end_loop()
+            raise
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        try:
+            self.do(self.stack.aclose())
+        finally:
+            self.end_loop()
+
+    async def start(self) -> RunningConsole:
+        """Start the console inside the loop."""
+        return await self.stack.enter_async_context(running_console(self.folder, port=self.port, environ=self.environ))
+
+    def end_loop(self) -> None:
+        """Stop the loop and close it."""
+        self.loop.call_soon_threadsafe(self.loop.stop)
+        self.thread.join()
+        self.loop.run_until_complete(self.loop.shutdown_default_executor())
+        self.loop.close()
+
+    def do(self, work: Coroutine[object, object, Result]) -> Result:
+        """Run a coroutine in the console's loop and wait for it."""
+        return asyncio.run_coroutine_threadsafe(work, self.loop).result(60)
+
+
+async def eventually(condition: Callable[[], Awaitable[bool]]) -> None:
+    """Wait until a condition holds; the test's own time limit ends it."""
+    while not await condition():  # noqa: ASYNC110 - what is waited for is behind HTTP, there is no event
+        await asyncio.sleep(0.05)
