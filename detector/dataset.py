@@ -25,6 +25,9 @@ CAMERAS = ("colour", "grey", "binary")
 CAMERA_SHARES = (0.45, 0.2, 0.35)
 BOARD_SIDES_PX = (384, 512)
 BOARD_SIDE_SHARES = (0.7, 0.3)
+SECTION_PX = (384, 512)
+SAMPLES_TOGETHER, PRODUCTS_TOGETHER = 64, 6
+"""Of so many section samples in a row there are so many products: drawing a new laminate takes longest."""
 MOST_DEFECTS = 8
 GOOD_SHARE = 0.08
 LEAST_KEPT_SHARE = 0.35  # of a defect that a crop cuts; less of it is no longer called by its name
@@ -58,12 +61,13 @@ class SimulatedSamples(Dataset[tuple[torch.Tensor, Target]]):
             raise IndexError(index)
         cv2.setNumThreads(1)
         rng = np.random.default_rng([self.seed, index])
-        layout = int(rng.integers(*TRAINED))
         if self.spec.view == "board":
+            layout = int(rng.integers(*TRAINED))
             side = int(rng.choice(BOARD_SIDES_PX, p=BOARD_SIDE_SHARES))
             sample = simulate(self.spec, layout, rng, (side, side))
         else:
-            sample = simulate(self.spec, layout, rng, (384, 512))
+            product = np.random.default_rng([self.seed, index // SAMPLES_TOGETHER, index % PRODUCTS_TOGETHER])
+            sample = simulate(self.spec, int(product.integers(*TRAINED)), rng, SECTION_PX)
         sample = _augmented(_cropped(sample, self.crop_px, rng), self.spec, rng)
         return torch.from_numpy(sample.channels), to_targets(sample, self.spec.target_margin_px)
 

@@ -82,8 +82,8 @@ def grow_box(box: tuple[int, int, int, int], margin_px: float, height: int, widt
     """
     x0, y0, x1, y1 = box
     return (
-        max(x0 - margin_px, 0.0),
-        max(y0 - margin_px, 0.0),
-        min(x1 + margin_px, float(width)),
-        min(y1 + margin_px, float(height)),
+        float(max(x0 - margin_px, 0)),
+        float(max(y0 - margin_px, 0)),
+        float(min(x1 + margin_px, width)),
+        float(min(y1 + margin_px, height)),
     )

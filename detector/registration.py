@@ -18,7 +18,7 @@ COARSE = 2  # the search runs on pictures this much smaller
 ROUNDS = 30
 TOLERANCE = 1e-4
 GAUSS_PX = 5
-LEAST_STEP = 1e-3
+LEAST_GAIN = 1e-5  # of correlation; less is no reason to leave the simpler map
 UNIT = np.eye(2, 3, dtype=np.float32)
 
 
@@ -27,7 +27,8 @@ def register(picture: Grey, template: Grey) -> tuple[Registration, Grey]:
 
     Where the warped template does not reach, it shows the picture itself: nothing can be said of a difference there.
 
-    >>> board = cv2.circle(np.full((96, 96), 200, np.uint8), (40, 50), 12, 30, -1)
+    >>> board = np.full((96, 96), 200, np.uint8)
+    >>> board[30:60, 20:70] = 30
     >>> moved = np.roll(board, (2, -3), axis=(0, 1))
     >>> found, _ = register(moved, board)
     >>> [round(value) for value in found.matrix]
@@ -40,7 +41,7 @@ def register(picture: Grey, template: Grey) -> tuple[Registration, Grey]:
     best, quality = UNIT, -2.0
     for candidate in candidates:
         agreement = _correlation(small[0], warp(small[1], candidate, small[0]))
-        if agreement > quality + LEAST_STEP:
+        if agreement > quality + LEAST_GAIN:
             best, quality = candidate, agreement
     full = best.copy()
     # A small pixel's centre lies between the centres of its pixels: scale about that, not about the corner.

@@ -154,7 +154,7 @@ def one_cycle(progress: float) -> float:
     """Return the learning rate's share of its peak: a short warm-up, then a cosine down to almost nothing.
 
     >>> [round(one_cycle(at), 3) for at in (0.0, 0.1, 0.55, 1.0)]
-    [0.04, 1.0, 0.501, 0.001]
+    [0.04, 1.0, 0.5, 0.001]
     """
     if progress < WARM_UP:
         low, high, at = START_SHARE, 1.0, progress / WARM_UP
