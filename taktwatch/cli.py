@@ -78,6 +78,7 @@ def main() -> None:
 
 def configure_logging(level: int = logging.INFO) -> None:
     """Send structured logs to stderr: readable on a terminal, JSON elsewhere."""
+    logging.getLogger("aiokafka").setLevel(logging.CRITICAL)  # what matters of it is raised, and said in our words
     renderer: Any = (
         structlog.dev.ConsoleRenderer() if sys.stderr.isatty() else structlog.processors.JSONRenderer(sort_keys=True)
     )

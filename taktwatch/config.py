@@ -42,8 +42,16 @@ __all__ = [
 ]
 
 PREFIX = "TAKTWATCH_"
-RESERVED = frozenset({"TAKTWATCH_REQUIRE", "TAKTWATCH_API_KEY", "TAKTWATCH_CONFIG"})
-"""Environment variables that are ours but no settings of line.toml."""
+RESERVED = frozenset(
+    {
+        "TAKTWATCH_API_KEY",
+        "TAKTWATCH_KAFKA_JARS",
+        "TAKTWATCH_KAFKA_PASSWORD",
+        "TAKTWATCH_KILL_BOARDS",
+        "TAKTWATCH_REQUIRE",
+    }
+)
+"""Environment variables that are ours but no settings of line.toml: secrets, and what tests are told."""
 
 
 class Settings(BaseModel):
@@ -324,7 +332,7 @@ def parse_config(tables: Mapping[str, Any], source: str, environ: Mapping[str, s
     """Validate tables as read from TOML. Raises `ConfigError` naming `source` and the setting."""
     merged = json.loads(json.dumps(tables, default=str))
     for name, text in environ.items():
-        if name.startswith(PREFIX) and name not in RESERVED and not name.startswith("TAKTWATCH_KAFKA_PASSWORD"):
+        if name.startswith(PREFIX) and name not in RESERVED:
             put(merged, name.removeprefix(PREFIX).lower().split("__"), text, name)
     for name, value in overrides.items():
         if value is not None:

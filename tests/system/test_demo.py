@@ -103,9 +103,9 @@ def test_kafka_and_influxdb_give_the_same_counts_frame_for_frame(
         "--start",
         START,
         "--bus",
-        f"kafka://{broker.bootstrap}",
+        f"kafka://{broker}",
         "--kpis",
-        influx.address,
+        f"influxdb://{influx.address}",
     )
     here, _ = embedded
     assert there["digest"] == here["digest"]

@@ -86,7 +86,7 @@ def bus_address(request: pytest.FixtureRequest) -> Callable[[], str]:
     if request.param == "sqlite":
         return lambda: "sqlite:///{data_dir}/bus"
     broker = request.getfixturevalue("kafka_broker")
-    return lambda: f"kafka://{broker.bootstrap}"
+    return lambda: f"kafka://{broker}"
 
 
 @pytest.mark.slow
