@@ -31,10 +31,10 @@ class Service(Protocol):
 
 
 @asynccontextmanager
-async def opened(url: str) -> AsyncIterator[Bus]:
+async def opened(url: str, topics: Topics = TOPICS) -> AsyncIterator[Bus]:
     """Open a bus with all topics of a line."""
     bus = open_bus(url, KafkaConfig(), client="tests")
-    await bus.ensure(TOPICS.specs(None))
+    await bus.ensure(topics.specs(None))
     try:
         yield bus
     finally:
@@ -77,9 +77,9 @@ async def records(bus: Bus, topic: str) -> list[Record]:
     return [decode(message.value, message.headers) async for batch in bus.read(topic) for message in batch]
 
 
-async def published(bus: Bus) -> Windows:
+async def published(bus: Bus, topics: Topics = TOPICS) -> Windows:
     """Return the newest published revision of every window."""
-    windows = [record for record in await records(bus, TOPICS.kpis) if isinstance(record, KpiWindow)]
+    windows = [record for record in await records(bus, topics.kpis) if isinstance(record, KpiWindow)]
     return latest(windows)
 
 
@@ -88,11 +88,11 @@ async def letters(bus: Bus) -> list[DeadLetter]:
     return [record for record in await records(bus, TOPICS.dead) if isinstance(record, DeadLetter)]
 
 
-async def undisturbed(bus: Bus) -> Windows:
+async def undisturbed(bus: Bus, topics: Topics = TOPICS) -> Windows:
     """Fold the results topic from its beginning in one go: what must come out, revisions included."""
     state, rules = empty(), Rules(QUICK.kpi.horizon_minutes, round(QUICK.kpi.max_hold_s * 1e6))
     windows: list[KpiWindow] = []
-    async for batch in bus.read(TOPICS.results):
+    async for batch in bus.read(topics.results):
         for message in batch:
             record = decode(message.value, message.headers)
             assert isinstance(record, InspectionResult | StationMark)

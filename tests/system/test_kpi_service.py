@@ -1,11 +1,7 @@
 """The KPI service on the embedded bus."""
 
 import asyncio
-import os
-import subprocess
-import sys
 from datetime import timedelta
-from pathlib import Path
 
 import pytest
 from kpi_line import (
@@ -33,14 +29,7 @@ from taktwatch.errors import UnknownSchema
 from taktwatch.records import Checkpoint, MarkState, Outcome, StationMark, Verdict, WindowState
 from taktwatch.topics import lag
 
-PROCESS = Path(__file__).parents[1] / "kpi_process.py"
 TOP = ("line-1", "top", "board")
-
-
-def start_process(url: str) -> subprocess.Popen[bytes]:
-    """Start the KPI service in a process of its own, saving its state 50 times a second."""
-    environ = {**os.environ, "PYTHONPATH": str(PROCESS.parents[1])}
-    return subprocess.Popen([sys.executable, PROCESS, url, "0.02"], env=environ)
 
 
 async def folded(bus: Bus) -> bool:
@@ -104,41 +93,6 @@ def test_a_restarted_service_goes_on_from_its_checkpoint(sqlite_bus_url: str) ->
             window = (await published(bus))[*TOP, "12:00"]
             assert (window.inspected, window.late_or_repeat) == (9, 2)
             assert await published(bus) == await undisturbed(bus)
-
-    asyncio.run(main())
-
-
-def test_kill_9_in_the_middle_changes_no_window(sqlite_bus_url: str) -> None:
-    """The service is killed again and again while boards come; no window may show it, not even in its revision."""
-
-    async def main() -> None:
-        async with opened(sqlite_bus_url) as bus:
-            for life in range(5):
-                process = start_process(sqlite_bus_url)
-                try:
-                    before = len(await records(bus, TOPICS.kpis))
-                    for part in range(4):
-                        first = (life * 4 + part) * 30
-                        seqs = list(range(first, first + 30))
-                        boards = [
-                            result(seq, f"12:{seq // 30:02}:{seq % 30 * 2:02}", serial=f"B{seq % 500}") for seq in seqs
-                        ]
-                        await send(bus, [*boards, *boards[:3], mark(seqs[-1], f"12:{seqs[-1] // 30:02}:59")])
-                        await asyncio.sleep(0.05)
-
-                    async def came_to_life(before: int = before) -> bool:
-                        return len(await records(bus, TOPICS.kpis)) > before
-
-                    await eventually(came_to_life)
-                finally:
-                    process.kill()
-                    process.wait(PATIENCE_S)
-            async with running(KpiService(QUICK, bus, TOPICS)):
-                await eventually(lambda: folded(bus))
-            windows = await published(bus)
-            assert windows == await undisturbed(bus)
-            assert sum(window.inspected for window in windows.values()) == 600
-            assert sum(window.late_or_repeat for window in windows.values()) == 60
 
     asyncio.run(main())
 
