@@ -29,7 +29,7 @@ from detector.spec import ModelSpec, find_spec
 from taktwatch import clock
 from taktwatch.errors import ModelError
 
-__all__ = ["TrainSettings", "one_cycle", "train", "train_simulated"]
+__all__ = ["TrainSettings", "new_optimizer", "one_cycle", "train", "train_simulated"]
 
 Batch = tuple[list[torch.Tensor], list[Target]]
 
@@ -116,7 +116,7 @@ def train(*, name: str, spec: ModelSpec, out: Path, settings: TrainSettings, com
     torch.set_num_threads(settings.threads)
     torch.manual_seed(settings.seed)
     network = build_model(spec).to(memory_format=torch.channels_last)
-    optimizer = torch.optim.AdamW(network.parameters(), lr=settings.learning_rate, weight_decay=settings.weight_decay)
+    optimizer = new_optimizer(network, settings)
     state = _resume(out / "checkpoint", network, optimizer)
     held_out = _held_out(spec, settings)
     finish = partial(_finish, name=name, spec=spec, out=out, settings=settings, command=command)
@@ -130,7 +130,7 @@ def train(*, name: str, spec: ModelSpec, out: Path, settings: TrainSettings, com
             progress = _progress(state, settings)
             for group in optimizer.param_groups:
                 group["lr"] = settings.learning_rate * one_cycle(progress)
-            sums.append(_step(network, optimizer, batch, rounded=settings.precision == "bfloat16"))
+            sums.append(_step(network, optimizer, batch, settings, state.step))
             state.step += 1
             state.seconds = before + time.monotonic() - begun
             progress = _progress(state, settings)
@@ -148,6 +148,11 @@ def train(*, name: str, spec: ModelSpec, out: Path, settings: TrainSettings, com
                 finish(network, state, held_out)
     _save(out / "checkpoint", network, optimizer, state)
     return finish(network, state, held_out)
+
+
+def new_optimizer(network: MaskRCNN, settings: TrainSettings) -> torch.optim.AdamW:
+    """Return the optimizer of a run at its start."""
+    return torch.optim.AdamW(network.parameters(), lr=settings.learning_rate, weight_decay=settings.weight_decay)
 
 
 def one_cycle(progress: float) -> float:
@@ -169,9 +174,12 @@ def _progress(state: State, settings: TrainSettings) -> float:
     return max(state.step / settings.steps, by_time)
 
 
-def _step(network: MaskRCNN, optimizer: torch.optim.Optimizer, batch: Batch, *, rounded: bool) -> dict[str, float]:
-    """Take one step and return the losses by name; `rounded` computes in bfloat16 (weights stay in float32)."""
-    with torch.autocast("cpu", torch.bfloat16, enabled=rounded):
+def _step(
+    network: MaskRCNN, optimizer: torch.optim.Optimizer, batch: Batch, settings: TrainSettings, step: int
+) -> dict[str, float]:
+    """Take one step and return the losses by name; with bfloat16 the weights stay in float32."""
+    torch.manual_seed(settings.seed * settings.steps + step)  # proposals are sampled: a resumed run samples the same
+    with torch.autocast("cpu", torch.bfloat16, enabled=settings.precision == "bfloat16"):
         losses: dict[str, torch.Tensor] = network(*batch)
     total = torch.stack([loss.float() for loss in losses.values()]).sum()
     optimizer.zero_grad(set_to_none=True)

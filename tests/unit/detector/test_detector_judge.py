@@ -29,7 +29,8 @@ SECTION = ProductConfig(
 SIZE = {"height": 400, "width": 500}
 
 
-def blob(label: str, score: float, x0: int, y0: int, width: int = 20, height: int = 10) -> Finding:
+def blob(label: str, score: float, x0: int, y0: int, size: tuple[int, int] = (20, 10)) -> Finding:
+    width, height = size
     return Finding(label, score, Roi(np.ones((height, width), bool), x0, y0))
 
 
@@ -96,7 +97,7 @@ def test_one_place_is_one_defect_named_by_the_better_score() -> None:
 
 
 def layer(y0: int = 100) -> Finding:
-    return blob("copper_layer", 0.99, 0, y0, 500, 40)
+    return blob("copper_layer", 0.99, 0, y0, (500, 40))
 
 
 def test_a_sound_section_passes_with_its_profile() -> None:
@@ -106,13 +107,13 @@ def test_a_sound_section_passes_with_its_profile() -> None:
 
 
 def test_corrosion_within_the_limits_passes() -> None:
-    said = judge([layer(), blob("corrosion", 0.9, 200, 115, 20, 8)], SECTION, um_per_px=2, **SIZE)
+    said = judge([layer(), blob("corrosion", 0.9, 200, 115, (20, 8))], SECTION, um_per_px=2, **SIZE)
     assert said.verdict is Verdict.PASS
     assert len(said.detections) == 2
 
 
 def test_each_limit_that_is_exceeded_is_a_reason() -> None:
-    said = judge([layer(), blob("corrosion", 0.9, 100, 100, 300, 20)], SECTION, um_per_px=2, **SIZE)
+    said = judge([layer(), blob("corrosion", 0.9, 100, 100, (300, 20))], SECTION, um_per_px=2, **SIZE)
     assert said.verdict is Verdict.FAIL
     assert said.reasons == (
         "L1: 30.0% of the area corroded, at most 5.0%",
@@ -130,5 +131,5 @@ def test_corrosion_outside_every_layer_or_unsure_is_looked_at() -> None:
     outside = judge([layer(), blob("corrosion", 0.9, 200, 300)], SECTION, um_per_px=2, **SIZE)
     assert outside.verdict is Verdict.REVIEW
     assert outside.reasons == ("corrosion at (210, 305), score 0.90, lies in no layer",)
-    unsure = judge([layer(), blob("corrosion", 0.55, 200, 115, 20, 8)], SECTION, um_per_px=2, **SIZE)
+    unsure = judge([layer(), blob("corrosion", 0.55, 200, 115, (20, 8))], SECTION, um_per_px=2, **SIZE)
     assert unsure.reasons == ("corrosion at (210, 119), score 0.55, is unsure",)

@@ -1,0 +1,107 @@
+"""The network built from a spec, and the engine that runs it. Weights are random here: only plumbing is tested."""
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from pydantic import ValidationError
+from tiny_model import TINY, card
+from torchvision.models.detection import MaskRCNN
+
+from detector.engines import RawDetections
+from detector.engines.torch_engine import TorchEngine
+from detector.model import build_model, core
+from detector.registry import LoadedModel
+from detector.spec import SPECS, ModelSpec, find_spec
+from taktwatch.errors import ModelError
+
+
+@pytest.fixture(scope="module")
+def engine() -> TorchEngine:
+    torch.manual_seed(5)
+    network = build_model(TINY).eval()
+    return TorchEngine(LoadedModel(card(TINY), network), device="cpu", threads=1)
+
+
+def picture(seed: int, height: int = 96, width: int = 128) -> np.ndarray:
+    return np.random.default_rng(seed).standard_normal((3, height, width)).astype(np.float32)
+
+
+def assert_same(one: RawDetections, other: RawDetections) -> None:
+    assert one.labels.tolist() == other.labels.tolist()
+    assert np.allclose(one.boxes, other.boxes, atol=1e-2)
+    assert np.allclose(one.scores, other.scores, atol=1e-4)
+    assert np.allclose(one.masks, other.masks, atol=1e-3)
+
+
+@settings(deadline=None, max_examples=15)
+@given(seeds=st.lists(st.integers(0, 50), min_size=2, max_size=4), place=st.integers(0, 3))
+def test_a_frame_alone_equals_the_frame_in_any_batch(engine: TorchEngine, seeds: list[int], place: int) -> None:
+    place %= len(seeds)
+    alone = engine.infer([picture(seeds[place])])[0]
+    together = engine.infer([picture(seed) for seed in seeds])[place]
+    assert len(alone.scores) > 0
+    assert_same(alone, together)
+
+
+def test_the_engine_finds_what_torchvisions_own_forward_finds(engine: TorchEngine) -> None:
+    seen = picture(1)
+    with torch.inference_mode():
+        expected = engine.network([torch.from_numpy(seen)])[0]
+    found = engine.infer([seen])[0]
+    assert found.labels.tolist() == expected["labels"].tolist()
+    assert np.allclose(found.boxes, expected["boxes"].numpy(), atol=1e-2)
+    assert np.allclose(found.masks, expected["masks"][:, 0].numpy(), atol=1e-3)
+
+
+def test_a_picture_of_any_size_is_not_resized_and_boxes_stay_inside(engine: TorchEngine) -> None:
+    found = engine.infer([picture(2, 75, 101)])[0]
+    assert found.masks.shape[1:] == (28, 28)
+    assert len(found.boxes) > 0
+    assert found.boxes.min() >= 0
+    assert found.boxes[:, [0, 2]].max() <= 101
+    assert found.boxes[:, [1, 3]].max() <= 75
+
+
+def test_a_picture_without_findings_gives_empty_arrays() -> None:
+    torch.manual_seed(5)
+    spec = TINY.model_copy(update={"score_floor": 0.999})
+    found = TorchEngine(LoadedModel(card(spec), build_model(spec).eval()), device="cpu").infer([picture(0)])[0]
+    assert found.boxes.shape == (0, 4)
+    assert found.masks.shape == (0, 28, 28)
+
+
+@pytest.mark.parametrize("backbone", ["resnet18", "resnet50", "resnet101", "mobilenet_v3"])
+@pytest.mark.parametrize("levels", [3, 4])
+def test_every_backbone_builds_and_runs(backbone: str, levels: int) -> None:
+    anchors = (16, 32, 64, 128, 256)[: levels + 1]
+    spec = ModelSpec.model_validate(
+        {**TINY.model_dump(), "backbone": backbone, "levels": levels, "anchors_px": anchors}
+    )
+    network: MaskRCNN = build_model(spec).eval()
+    with torch.inference_mode():
+        (found,) = core(network, torch.zeros(1, 3, 64, 64))
+    assert found["masks"].shape[1:] == (28, 28)
+
+
+def test_the_spec_is_its_hash() -> None:
+    assert TINY.spec_sha256 == TINY.model_copy().spec_sha256
+    assert TINY.spec_sha256 != TINY.model_copy(update={"box_head": 16}).spec_sha256
+
+
+def test_anchors_must_fit_the_levels() -> None:
+    with pytest.raises(ValidationError, match="3 levels want 4 anchors, not 2"):
+        ModelSpec(view="board", input="rgb", classes=("open",), anchors_px=(16, 32))
+
+
+def test_an_unknown_spec_is_refused_by_name() -> None:
+    assert find_spec("board-sim") is SPECS["board-sim"]
+    with pytest.raises(ModelError, match="no spec is called 'x'; there are: board-sim, section-sim"):
+        find_spec("x")
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a CUDA device")
+def test_cuda_where_there_is_none_is_refused() -> None:
+    with pytest.raises(ModelError, match="torch sees no CUDA device"):
+        TorchEngine(LoadedModel(card(TINY), build_model(TINY)), device="cuda")

@@ -1,0 +1,99 @@
+"""Training code: deterministic samples, a run that learns, stops in time and goes on where it was cut off."""
+
+from pathlib import Path
+
+import numpy as np
+import torch
+from tiny_model import TINY
+
+from detector import train as code
+from detector.dataset import HELD_OUT, TRAINED, SimulatedSamples, simulate, to_targets
+from detector.registry import load_model
+from detector.spec import SPECS
+from detector.train import TrainSettings, train
+from taktwatch.simulator import BOARD_DEFECTS
+
+SPEC = TINY.model_copy(update={"classes": BOARD_DEFECTS})
+SETTINGS = TrainSettings(
+    seed=3, steps=4, batch=2, crop_height_px=128, crop_width_px=128, workers=0, threads=1, held_out_pictures=1
+)
+
+
+def test_a_sample_is_the_same_again_for_its_seed_and_index() -> None:
+    one, again, other = (SimulatedSamples(SPECS["board-sim"], seed, 4, (128, 128))[2] for seed in (1, 1, 2))
+    assert torch.equal(one[0], again[0])
+    assert torch.equal(one[1]["masks"], again[1]["masks"])
+    assert not torch.equal(one[0], other[0])
+
+
+def test_section_samples_have_layers_and_corrosion() -> None:
+    samples = SimulatedSamples(SPECS["section-sim"], 1, 8, (384, 384))
+    labels = {int(label) for index in range(8) for label in samples[index][1]["labels"]}
+    assert labels == {1, 2}
+    assert samples[0][0].shape == (3, 384, 384)
+
+
+def test_targets_are_tight_boxes_grown_inside_the_picture() -> None:
+    sample = simulate(SPECS["board-sim"], TRAINED[0], np.random.default_rng(4), (384, 384))
+    targets = to_targets(sample, 6)
+    assert len(targets["boxes"]) == len(sample.masks) > 0
+    for box, mask in zip(targets["boxes"].numpy(), sample.masks, strict=True):
+        rows, cols = np.nonzero(mask)
+        assert box.tolist() == [cols.min() - 6, rows.min() - 6, cols.max() + 7, rows.max() + 7]
+
+
+def test_validation_products_are_never_trained_on() -> None:
+    assert TRAINED[1] <= HELD_OUT
+
+
+def test_a_run_leaves_a_model_that_loads_and_says_where_it_is_from(tmp_path: Path) -> None:
+    folder = train(name="tiny", spec=SPEC, out=tmp_path / "tiny", settings=SETTINGS, command="taktwatch train tiny")
+    loaded = load_model(folder)
+    assert loaded.card.settings["steps_taken"] == 4
+    assert loaded.card.command == "taktwatch train tiny"
+    assert loaded.card.training_data[0].licence == "Apache-2.0"
+    assert np.isfinite(loaded.card.metrics["validation_loss"])
+
+
+def test_a_run_that_is_cut_off_goes_on_and_ends_with_the_same_weights(tmp_path: Path) -> None:
+    whole = train(name="tiny", spec=SPEC, out=tmp_path / "whole", settings=SETTINGS, command="c")
+    shutdown = tmp_path / "cut"
+    half_way(shutdown)
+    assert not (shutdown / "card.json").exists()
+    resumed = train(name="tiny", spec=SPEC, out=shutdown, settings=SETTINGS, command="c")
+    one, other = load_model(whole), load_model(resumed)
+    assert one.card.weights_sha256 == other.card.weights_sha256
+
+
+def half_way(folder: Path) -> None:
+    """Run two of the four steps as a run does, save the checkpoint, and stop there."""
+    torch.set_num_threads(1)
+    torch.manual_seed(SETTINGS.seed)
+    network = code.build_model(SPEC).to(memory_format=torch.channels_last)
+    optimizer = code.new_optimizer(network, SETTINGS)
+    state = code.State()
+    network.train()
+    for batch in code._batches(SPEC, SETTINGS, 0):
+        for group in optimizer.param_groups:
+            group["lr"] = SETTINGS.learning_rate * code.one_cycle(state.step / SETTINGS.steps)
+        code._step(network, optimizer, batch, SETTINGS, state.step)
+        state.step += 1
+        if state.step == 2:
+            break
+    code._save(folder / "checkpoint", network, optimizer, state)
+
+
+def test_a_run_ends_after_its_minutes(tmp_path: Path) -> None:
+    settings = TrainSettings(
+        seed=3,
+        steps=10_000,
+        minutes=0.02,
+        batch=1,
+        crop_height_px=96,
+        crop_width_px=96,
+        workers=0,
+        threads=1,
+        held_out_pictures=1,
+    )
+    folder = train(name="tiny", spec=SPEC, out=tmp_path / "tiny", settings=settings, command="c")
+    assert load_model(folder).card.settings["steps_taken"] < 1000
