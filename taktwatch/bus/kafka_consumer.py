@@ -57,6 +57,7 @@ class KafkaConsumer(Consumer):
         self._revoking: asyncio.Future[None] | None = None
         self._changed = asyncio.Event()
         self._leaving = False
+        self._generation = -1
         self._heard_at = 0.0
 
     @property
@@ -123,6 +124,9 @@ class KafkaConsumer(Consumer):
         """See `Consumer.commit`; the broker refuses it from a member that the group has left behind."""
         offsets = {TopicPartition(*p): offset for p, offset in positions.items() if p in self._held}
         if not offsets:
+            return
+        if self._present_generation() != self._generation:  # struck off: it would commit as nobody
+            log.warning("nothing was committed: the group went on without this member", group=self._group)
             return
         try:
             async with self._link.explained():
@@ -232,6 +236,11 @@ class KafkaConsumer(Consumer):
             log.warning("could not leave the group", group=self._group, error=str(unavailable))
             await client._client.close()  # noqa: SLF001 - what `stop` would have closed last
 
+    def _present_generation(self) -> int:
+        coordinator: Any = self._client._coordinator  # noqa: SLF001 - there is no public way
+        generation: int = coordinator.generation
+        return generation
+
     def _now(self) -> float:
         return asyncio.get_running_loop().time()
 
@@ -250,6 +259,7 @@ class KafkaConsumer(Consumer):
         if partitions:
             self._client.pause(*(TopicPartition(*partition) for partition in partitions))
         self._fresh = partitions
+        self._generation = self._present_generation()
         self._changed.set()
 
 

@@ -11,7 +11,9 @@ from typing import Any
 from aiokafka import ConsumerRecord
 from aiokafka.errors import (
     ClusterAuthorizationFailedError,
+    CommitFailedError,
     GroupAuthorizationFailedError,
+    IllegalStateError,
     KafkaError,
     OffsetOutOfRangeError,
     SaslAuthenticationFailed,
@@ -34,6 +36,9 @@ FETCH_BYTES = 3 * REQUEST_BYTES
 """How much one fetch from a broker brings at most."""
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+
+MEMBERSHIP = (CommitFailedError, IllegalStateError)
+"""The cluster answers, and the group has moved on: for the consumer to handle."""
 
 REFUSALS = (
     ClusterAuthorizationFailedError,
@@ -94,6 +99,8 @@ class Link:
         try:
             async with asyncio.timeout((limit or self.timeout).total_seconds()):
                 yield
+        except MEMBERSHIP:
+            raise
         except OffsetOutOfRangeError as error:
             raise offset_lost(error) from error
         except REFUSALS as error:

@@ -57,7 +57,7 @@ class Backend(ABC):
 class SqliteBackend(Backend):
     """The embedded bus."""
 
-    async def remove_all(self, bus: Bus, topic: str) -> None:
+    async def remove_all(self, bus: Bus, topic: str) -> None:  # noqa: ARG002 - Kafka's needs it
         """Let retention run a year later."""
         folder = Path(self.url.removeprefix("sqlite:///"))
         log = TopicLog(folder, topic, segment_bytes=2**20)

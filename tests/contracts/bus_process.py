@@ -1,4 +1,4 @@
-"""A process of its own for the bus contract: `bus_process.py publish|join URL TOPIC [GROUP MEMBER]`; made to be killed."""
+"""A process of its own for the bus contract, made to be killed: `publish|join|hold URL TOPIC [GROUP MEMBER]`."""
 
 import asyncio
 import os
@@ -48,8 +48,22 @@ async def join(url: str, topic: str, group: str, member: str) -> None:
     say("left")
 
 
+async def hold(url: str, topic: str, group: str, member: str) -> None:
+    """Join a group, print what comes, and commit it only when stdin says so."""
+    bus = open_short(url)
+    async with bus.consumer(group, [topic], member=member) as consumer:
+        messages = []
+        while not messages:
+            messages = await consumer.poll(10, timedelta(seconds=1))
+        say("got", *(message.value.decode() for message in messages))
+        await asyncio.get_running_loop().run_in_executor(None, sys.stdin.readline)
+        await consumer.commit({(m.topic, m.partition): m.offset + 1 for m in messages})
+        say("committed")
+    await bus.close()
+
+
 if __name__ == "__main__":
-    modes = {"publish": publish, "join": join}
+    modes = {"publish": publish, "join": join, "hold": hold}
     try:
         asyncio.run(modes[sys.argv[1]](*sys.argv[2:]))
     finally:
