@@ -9,7 +9,7 @@ from ingest.cameras import Shot
 from ingest.cameras.simulator import View
 from ingest.entries import Entry
 from ingest.frames import Origin, fault_of, head_of, make_frame
-from taktwatch.config import LineConfig, StationConfig
+from taktwatch.config import IngestConfig, LineConfig, StationConfig
 from taktwatch.errors import BadPicture, ConfigError, UnknownProduct
 from taktwatch.pictures import decode
 from taktwatch.records import Outcome
@@ -86,10 +86,16 @@ class Intake:
     def _template_fault(self, template: bytes, sha256: str) -> str:
         """Return what is wrong with a golden template; each is looked at once."""
         if sha256 not in self._template_faults:
-            limits = self._limits
-            try:
-                decode(template, name="its template", max_px=limits.max_picture_px, max_side=limits.max_side_px)
-                self._template_faults[sha256] = ""
-            except BadPicture as error:
-                self._template_faults[sha256] = str(error)
+            self._template_faults[sha256] = template_fault(template, self._limits)
         return self._template_faults[sha256]
+
+
+def template_fault(template: bytes, limits: IngestConfig) -> str:
+    """Return what is wrong with a golden template; empty where nothing is."""
+    if len(template) > limits.max_picture_bytes:
+        return f"its template has more than the {limits.max_picture_bytes} bytes a line takes"
+    try:
+        decode(template, name="its template", max_px=limits.max_picture_px, max_side=limits.max_side_px)
+    except BadPicture as error:
+        return str(error)
+    return ""

@@ -139,7 +139,10 @@ class Sender:
         for sha256 in {entry.template_sha256 for entry in batch} - self._published:
             body = None if sha256 is None else await asyncio.to_thread(self._spool.template, sha256)
             if sha256 is not None and body is not None:
-                await publish_asset(self._bus, self._topics, make_asset(body, "template", probe(body).media_type))
+                try:
+                    await publish_asset(self._bus, self._topics, make_asset(body, "template", probe(body).media_type))
+                except RecordTooLarge as error:  # its frames go on; whoever misses the template says so of each
+                    log.error("template not sent", line=self._config.line, error=str(error))  # noqa: TRY400 - a setting
                 self._published.add(sha256)
                 await asyncio.to_thread(self._spool.forget_template, sha256)
 

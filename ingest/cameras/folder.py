@@ -154,7 +154,9 @@ def read_shot(
                 sha256 = digest.hexdigest()
                 fault = f"{path.name}: {whole_bytes} bytes, more than the {max_bytes} a line takes; send it in strips"
         beside = template_beside(path)
-        template = None if beside is None else beside.read_bytes()
+        if beside is not None:
+            with beside.open("rb") as file:
+                template = file.read(max_bytes + 1)  # one byte more than allowed is refused at the desk
     except OSError as error:
         fault = fault or f"{path.name}: cannot be read: {error.strerror}; check the file and its rights"
     return Shot(

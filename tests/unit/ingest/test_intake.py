@@ -125,6 +125,14 @@ def test_a_broken_template_makes_its_frame_dead() -> None:
     assert entry.reason == "7_test.png: its template: a truncated PNG (no end marker); send the whole file"
 
 
+def test_a_template_too_large_for_the_bus_makes_its_frame_dead() -> None:
+    entry = taken(
+        Shot(name="7_test.png", data=PICTURE, template=GOLDEN + bytes(10_000)), config(max_picture_bytes=9_000)
+    )
+    assert entry.outcome is Outcome.DEAD
+    assert entry.reason == "7_test.png: its template has more than the 9000 bytes a line takes"
+
+
 def test_a_product_template_that_cannot_be_read_stops_the_start(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"product 'p': template .*nothing\.png cannot be read"):
         intake(config({"template": str(tmp_path / "nothing.png")}))
