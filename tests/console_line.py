@@ -312,9 +312,9 @@ class ConsoleThread:
 
     def end_loop(self) -> None:
         """Stop the loop and close it."""
+        self.do(self.loop.shutdown_default_executor())
         self.loop.call_soon_threadsafe(self.loop.stop)
         self.thread.join()
-        self.loop.run_until_complete(self.loop.shutdown_default_executor())
         self.loop.close()
 
     def do(self, work: Coroutine[object, object, Result]) -> Result:

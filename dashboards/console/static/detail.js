@@ -14,7 +14,7 @@ export class Detail {
     this.outlined = true;
     this.dialog.addEventListener("click", (event) => event.target === this.dialog && this.dialog.close());
     this.dialog.addEventListener("close", () => {
-      if (location.hash.startsWith("#frame=")) history.replaceState(null, "", location.pathname);
+      if (location.hash === `#frame=${this.frameId}`) history.replaceState(null, "", location.pathname);
     });
     this.dialog.addEventListener("keydown", (event) => this.key(event));
     addEventListener("hashchange", () => this.fromHash());

@@ -45,6 +45,7 @@ export class StationTile {
   draw(station, boards, row, now) {
     const [label, note] = STATES[station.state] ?? [station.state, ""];
     this.root.dataset.state = station.state;
+    this.root.dataset.station = station.station;
     setText(this.name, station.station);
     setText(this.product, station.product);
     const heard = station.heard_at ? age((now - Date.parse(station.heard_at)) / 1000) : "";
