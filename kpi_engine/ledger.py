@@ -37,7 +37,7 @@ class Move(NamedTuple):
     frames: int
 
 
-class Gap(msgspec.Struct):
+class Gap(msgspec.Struct, array_like=True):
     """Consecutive numbers `first` to `last` without outcome.
 
     `since_us`: log time since when nothing moved here. `place_us`, `product`: where these frames are counted if they

@@ -12,7 +12,7 @@ import msgspec
 __all__ = ["FirstPass", "Visit", "expire", "visit"]
 
 
-class Visit(msgspec.Struct, order=True):
+class Visit(msgspec.Struct, order=True, array_like=True):
     """One inspection of a serial: when, which frame, in which minute's window, and whether it passed."""
 
     event_us: int

@@ -16,7 +16,7 @@ STRUCTURES = frozenset({"copper_layer"})
 """Classes that name what is looked at, not what is wrong with it: no defects."""
 
 
-class Sums(msgspec.Struct):
+class Sums(msgspec.Struct, array_like=True):
     """One station's and product's minute, still changing. Fields as in `KpiWindow`; `closed` as last published."""
 
     revision: int = 0
