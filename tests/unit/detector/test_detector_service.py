@@ -1,0 +1,289 @@
+"""The detector on the embedded bus: one result per frame, dead letters for the rest, nothing lost in a restart.
+
+The network is tiny and random: what it finds does not matter here, that every frame gets its one result does.
+"""
+
+import asyncio
+import hashlib
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import msgspec
+import pytest
+import torch
+from tiny_model import TINY, card
+
+from detector.model import build_model
+from detector.registry import pack_weights, save_model
+from detector.service import DetectorService
+from taktwatch.assets import make_asset, publish_asset
+from taktwatch.bus import Bus, Outgoing
+from taktwatch.bus.connect import open_bus
+from taktwatch.config import LineConfig, parse_config
+from taktwatch.errors import ConfigError, ModelError
+from taktwatch.pictures import encode_jpeg, encode_png
+from taktwatch.records import DeadLetter, Frame, InspectionResult, Outcome, Record, frame_id
+from taktwatch.simulator import board, golden
+from taktwatch.topics import Topics
+from taktwatch.wire import decode, encode
+
+TOPICS = Topics()
+START = datetime(2026, 3, 3, 8, tzinfo=UTC)
+SIZE = (96, 128)
+TEMPLATE = make_asset(encode_png(golden(3, size=SIZE)), "template", "image/png")
+
+
+@pytest.fixture(scope="module")
+def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("models")
+    torch.manual_seed(5)
+    weights = pack_weights(build_model(TINY))
+    known = card(TINY).model_copy(update={"weights_sha256": hashlib.sha256(weights).hexdigest()})
+    save_model(folder / "tiny", known, weights)
+    return folder
+
+
+def settings(models: Path, folder: Path, **product: object) -> LineConfig:
+    classes = {"open": {"score": 0.01}, "short": {"score": 0.01}}
+    tables = {
+        "line": "l",
+        "data_dir": str(folder),
+        "bus": f"sqlite:///{folder}/bus",
+        "stations": [{"name": "top", "product": "p", "source": {"kind": "simulator"}}],
+        "products": {"p": {"model": "tiny", "um_per_px": 20.0, "opportunities": 7, "classes": classes} | product},
+        "detector": {"models_dir": str(models), "max_batch": 3, "device": "cpu", "threads": 1},
+    }
+    return parse_config(tables, "test", {})
+
+
+def frame(seq: int, image: bytes | None = None, **changes: object) -> Frame:
+    image = encode_jpeg(board(3, seq, size=SIZE, defects=()).picture) if image is None else image
+    at = START + timedelta(seconds=2 * seq)
+    made = Frame(
+        frame_id=frame_id("l", "top", "s", seq),
+        line="l",
+        station="top",
+        product="p",
+        view="board",
+        session="s",
+        seq=seq,
+        visit=seq,
+        taken_at=at,
+        received_at=at + timedelta(milliseconds=30),
+        um_per_px=20.8,
+        sha256=hashlib.sha256(image).hexdigest(),
+        image=image,
+        media_type="image/jpeg",
+        lot="A7",
+        serial=f"SN{seq}",
+        template_sha256=TEMPLATE.sha256,
+    )
+    return msgspec.structs.replace(made, **changes)
+
+
+def outgoing(made: Frame) -> Outgoing:
+    value, headers = encode(made)
+    return Outgoing(TOPICS.frames, made.frame_id.encode(), value, headers)
+
+
+@asynccontextmanager
+async def line(config: LineConfig) -> AsyncIterator[Bus]:
+    bus = open_bus(config.bus_url, config.kafka, client="test")
+    try:
+        await bus.ensure(TOPICS.specs(None))
+        await publish_asset(bus, TOPICS, TEMPLATE)
+        yield bus
+    finally:
+        await bus.close()
+
+
+async def everything(bus: Bus, topic: str) -> list[Record]:
+    return [decode(one.value, one.headers) async for batch in bus.read(topic) for one in batch]
+
+
+async def results(bus: Bus) -> list[InspectionResult]:
+    return [one for one in await everything(bus, TOPICS.results) if isinstance(one, InspectionResult)]
+
+
+async def letters(bus: Bus) -> list[DeadLetter]:
+    return [one for one in await everything(bus, TOPICS.dead) if isinstance(one, DeadLetter)]
+
+
+async def run_until(done: Callable[[], Awaitable[bool]], *services: DetectorService) -> None:
+    stop = asyncio.Event()
+    tasks = [asyncio.create_task(service.run(stop)) for service in services]
+    while not await done() and not any(task.done() for task in tasks):
+        await asyncio.sleep(0.05)  # noqa: ASYNC110 - what is waited for lies in a database
+    stop.set()
+    await asyncio.gather(*tasks)
+
+
+def inspect(config: LineConfig, *records: Outgoing) -> tuple[list[InspectionResult], list[DeadLetter]]:
+    """Publish records, let the detector work them off, and return what it published."""
+
+    async def main() -> tuple[list[InspectionResult], list[DeadLetter]]:
+        async with line(config) as bus:
+            await bus.publish(records)
+
+            async def all_read() -> bool:
+                committed = await bus.committed("detector", TOPICS.frames)
+                return sum(committed.values()) == len(records)
+
+            await run_until(all_read, DetectorService(config, bus, TOPICS))
+            return sorted(await results(bus), key=lambda one: one.seq), await letters(bus)
+
+    return asyncio.run(main())
+
+
+def test_every_frame_gets_one_result_that_names_all_it_stands_on(models: Path, tmp_path: Path) -> None:
+    config = settings(models, tmp_path)
+    found, dead = inspect(config, *(outgoing(frame(seq)) for seq in range(7)))
+    assert [one.seq for one in found] == list(range(7))
+    assert not dead
+    for one in found:
+        sent = frame(one.seq)
+        assert one.outcome is Outcome.INSPECTED
+        assert one.verdict is not None
+        assert (one.frame_id, one.serial, one.lot, one.um_per_px) == (sent.frame_id, sent.serial, "A7", 20.8)
+        assert (one.event_at, one.sha256, one.opportunities) == (sent.taken_at, sent.sha256, 7)
+        assert one.config_sha256 == config.product_sha256("p")
+        assert one.template_sha256 == TEMPLATE.sha256
+        assert one.place is not None
+        assert one.place.topic == TOPICS.frames
+        assert one.model is not None
+        assert (
+            one.model.weights_sha256 == hashlib.sha256((models / "tiny/weights.safetensors").read_bytes()).hexdigest()
+        )
+        assert one.registration is not None
+        assert one.registration.quality > 0.7
+        assert one.timings_us.keys() == {"decode", "prepare", "infer", "judge"}
+    assert any(one.detections for one in found)
+
+
+def test_what_cannot_be_inspected_is_dead_with_its_reason_and_the_next_frame_is_inspected(
+    models: Path, tmp_path: Path
+) -> None:
+    whole = frame(0).image
+    found, dead = inspect(
+        settings(models, tmp_path),
+        outgoing(frame(0, whole[: len(whole) // 2])),
+        outgoing(frame(1, b"not a picture")),
+        outgoing(frame(2, product="unheard-of")),
+        outgoing(frame(3, template_sha256="ab" * 32)),
+        outgoing(frame(4, template_sha256=None)),
+        outgoing(frame(5, encode_jpeg(golden(3, size=(64, 64))))),
+        outgoing(frame(6)),
+    )
+    assert [one.outcome for one in found] == [Outcome.DEAD] * 6 + [Outcome.INSPECTED]
+    reasons = [one.reasons[0] for one in found[:6]]
+    assert "unknown product 'unheard-of'" in reasons[2]
+    assert "no template abababababab" in reasons[3]
+    assert "compared with a golden template, and there is none" in reasons[4]
+    assert "the picture is 64x64 px, its template 128x96" in reasons[5]
+    by_frame = {one.frame_id: one for one in dead}
+    assert len(dead) == len(by_frame) == 6
+    for one in found[:6]:
+        letter = by_frame[one.frame_id]
+        assert (letter.error, letter.place, letter.station) == (one.reasons[0], one.place, "top")
+    assert by_frame[found[1].frame_id].body == b"not a picture"
+
+
+def test_a_poison_record_goes_to_the_dead_topic_and_its_partition_goes_on(models: Path, tmp_path: Path) -> None:
+    good = outgoing(frame(1))
+    other_schema = Outgoing(TOPICS.frames, good.key, good.value, {**good.headers, "taktwatch_schema": b"99.0"})
+    naked = Outgoing(TOPICS.frames, good.key, b"\x00\xff", {})
+    wrong_type = Outgoing(TOPICS.frames, good.key, *encode(TEMPLATE))
+    found, dead = inspect(settings(models, tmp_path), naked, other_schema, wrong_type, good)
+    assert [one.outcome for one in found] == [Outcome.INSPECTED]
+    assert [one.body for one in dead] == [b"\x00\xff", good.value, TEMPLATE.body]
+    assert "schema 99.0" in dead[1].error
+    assert "a Asset on taktwatch.frames, which takes frames alone" in dead[2].error
+    assert all(one.place is not None and one.place.topic == TOPICS.frames for one in dead)
+
+
+def test_a_frame_left_uncommitted_is_inspected_again_and_equals_its_first_result(models: Path, tmp_path: Path) -> None:
+    config = settings(models, tmp_path)
+
+    async def main() -> None:
+        async with line(config) as bus:
+            places = await bus.publish([outgoing(frame(seq)) for seq in range(3)])
+            first = DetectorService(config, bus, TOPICS)
+            messages = [await bus.fetch(place) for place in places]
+            await bus.publish(await first.inspect_messages(messages))  # and crashed before it could commit
+
+            async def six() -> bool:
+                return len(await results(bus)) == 6
+
+            await run_until(six, DetectorService(config, bus, TOPICS))
+            told = await results(bus)
+            for seq in range(3):
+                one, again = (
+                    msgspec.structs.replace(result, inspected_at=START, timings_us={})
+                    for result in told
+                    if result.seq == seq
+                )
+                assert (one.verdict, one.place, len(one.detections)) == (
+                    again.verdict,
+                    again.place,
+                    len(again.detections),
+                )
+                for before, after in zip(one.detections, again.detections, strict=True):
+                    assert before.label == after.label
+                    assert before.score == pytest.approx(after.score, abs=1e-4)
+
+    asyncio.run(main())
+
+
+def test_results_of_a_frame_with_a_wrong_clock_count_by_when_it_was_received(models: Path, tmp_path: Path) -> None:
+    (one,), _ = inspect(settings(models, tmp_path), outgoing(frame(0, clock_skewed=True)))
+    assert one.event_at == one.received_at
+
+
+def test_two_detectors_share_the_frames(models: Path, tmp_path: Path) -> None:
+    config = settings(models, tmp_path)
+
+    async def main() -> None:
+        async with line(config) as bus:
+            await bus.publish([outgoing(frame(seq)) for seq in range(12)])
+
+            async def twelve() -> bool:
+                return len({one.frame_id for one in await results(bus)}) == 12
+
+            await run_until(twelve, *(DetectorService(config, bus, TOPICS, member=name) for name in ("a", "b")))
+            committed = await bus.committed("detector", TOPICS.frames)
+            assert sum(committed.values()) == 12
+
+    asyncio.run(main())
+
+
+def test_a_line_whose_model_is_missing_does_not_start(tmp_path: Path) -> None:
+    config = settings(tmp_path / "nowhere", tmp_path)
+
+    async def main() -> None:
+        async with line(config) as bus:
+            await DetectorService(config, bus, TOPICS).run(asyncio.Event())
+
+    with pytest.raises(ModelError, match=r"card\.json is missing"):
+        asyncio.run(main())
+
+
+@pytest.mark.parametrize(
+    ("product", "words"),
+    [
+        ({"view": "section"}, "is a section view, its model 'tiny' is for board views"),
+        ({"classes": {"rust": {}}}, "lists class 'rust', which its model 'tiny' does not know; it knows open, short"),
+    ],
+)
+def test_a_product_that_does_not_fit_its_model_does_not_start(
+    models: Path, tmp_path: Path, product: dict[str, object], words: str
+) -> None:
+    config = settings(models, tmp_path, **product)
+
+    async def main() -> None:
+        async with line(config) as bus:
+            await DetectorService(config, bus, TOPICS).run(asyncio.Event())
+
+    with pytest.raises(ConfigError, match=words):
+        asyncio.run(main())
