@@ -1,0 +1,213 @@
+"""Every panel's query against a real InfluxDB that taktwatch's own store wrote: the same numbers come back."""
+
+import asyncio
+import csv
+import io
+import json
+import urllib.error
+import urllib.request
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+from servers.influx import InfluxServer
+
+from taktwatch import kpis
+from taktwatch.records import KpiWindow, MarkState, WindowState
+from taktwatch.store.connect import open_store
+
+BOARDS = Path(__file__).parents[3] / "dashboards" / "grafana" / "dashboards"
+LINE = json.loads((BOARDS / "taktwatch-line.json").read_text(encoding="utf-8"))
+START = datetime(2026, 3, 3, 12, tzinfo=UTC)
+Row = dict[str, str]
+
+
+def window(minute: int, station: str, product: str, **sums: Any) -> KpiWindow:
+    start = START + timedelta(minutes=minute)
+    return KpiWindow(
+        window="1m",
+        start=start,
+        end=start + timedelta(minutes=1),
+        line="line-1",
+        station=station,
+        product=product,
+        revision=minute,
+        state=WindowState.CLOSED,
+        **sums,
+    )
+
+
+def board(minute: int, failed: int, product: str = "demo-board") -> KpiWindow:
+    return window(
+        minute,
+        "top",
+        product,
+        accepted=23,
+        inspected=20,
+        passed=19 - failed,
+        failed=failed,
+        review=1,
+        skipped=1,
+        dead=1,
+        missing=1,
+        first_pass=18,
+        first_pass_passed=18 - failed,
+        opportunities=5000,
+        defects={"open": failed, "spurious copper": 1} if failed else {},
+        latency_sum_us=2_000_000,
+        latency_buckets={66: 15, 70: 5},
+    )
+
+
+def section(minute: int) -> KpiWindow:
+    state = MarkState.LOST if minute == 5 else MarkState.OPEN
+    if state is MarkState.LOST:
+        return window(minute, "section", "demo-section", station_state=state)
+    sums = {"accepted": 10, "inspected": 10, "passed": 10, "first_pass": 10, "first_pass_passed": 10}
+    copper = {"layer_um2": 1_000_000, "corroded_um2": 10_000 * minute}
+    return window(minute, "section", "demo-section", **sums, **copper, opportunities=40, latency_buckets={68: 10})
+
+
+WINDOWS = [
+    *(board(minute, failed) for minute, failed in enumerate([0, 2, 5, 0, 1])),
+    board(4, 3, product="other board"),
+    *(section(minute) for minute in range(6)),
+]
+TOP = [each for each in WINDOWS if each.station == "top"]
+
+
+class Influx:
+    """Answers a panel's query as Grafana would send it."""
+
+    def __init__(self, server: InfluxServer, bucket: str) -> None:
+        self.server = server
+        self.bucket = bucket
+
+    def ask(self, flux: str, every: str = "1m", station: str = ".*") -> list[Row]:
+        filled = {
+            "v.defaultBucket": f'"{self.bucket}"',
+            "v.timeRangeStart": "2026-03-03T11:00:00Z",
+            "v.timeRangeStop": "2026-03-03T13:00:00Z",
+            "v.windowPeriod": every,
+            "${line}": ".*",
+            "${station}": station,
+            "${product}": ".*",
+        }
+        for macro, text in filled.items():
+            flux = flux.replace(macro, text)
+        assert "${" not in flux
+        request = urllib.request.Request(
+            f"http://{self.server.address}/api/v2/query?org={self.server.org}",
+            flux.encode(),
+            {
+                "Authorization": f"Token {self.server.token}",
+                "Content-Type": "application/vnd.flux",
+                "Accept": "application/csv",
+            },
+        )
+        try:
+            with urllib.request.urlopen(request, timeout=30) as answer:  # noqa: S310 - loopback
+                text = answer.read().decode()
+        except urllib.error.HTTPError as error:
+            with error:
+                raise AssertionError(f"{error.read().decode()}\n{flux}") from None
+        return [row for table in text.split("\r\n\r\n") for row in csv.DictReader(io.StringIO(table.strip()))]
+
+
+@pytest.fixture(scope="module")
+def line(influx: InfluxServer) -> Influx:
+    """A bucket with half an hour of two stations."""
+    environ = influx.environ
+
+    async def write() -> None:
+        store = open_store(f"influxdb://{influx.address}", environ)
+        try:
+            await store.prepare()
+            await store.write(WINDOWS)
+        finally:
+            await store.close()
+
+    asyncio.run(write())
+    return Influx(influx, environ["INFLUX_BUCKET"])
+
+
+def panel(title: str) -> list[str]:
+    [found] = [each for each in LINE["panels"] if each["title"] == title]
+    return [target["query"] for target in found["targets"]]
+
+
+def number(line: Influx, title: str) -> float:
+    [flux] = panel(title)
+    [row] = line.ask(flux)
+    return float(row["_value"])
+
+
+@pytest.mark.influxdb
+@pytest.mark.parametrize("every", ["1m", "5m"])
+@pytest.mark.parametrize("title", [each["title"] for each in LINE["panels"]])
+def test_every_panel_of_the_line_gets_rows(line: Influx, title: str, every: str) -> None:
+    for flux in panel(title):
+        assert line.ask(flux, every), flux
+
+
+@pytest.mark.influxdb
+def test_the_totals_are_those_of_the_same_windows_everywhere_else(line: Influx) -> None:
+    merged = kpis.merge(WINDOWS)
+    assert merged is not None
+    assert number(line, "Defect rate") == kpis.defect_rate(merged).value
+    assert number(line, "First-pass yield") == kpis.first_pass_yield(merged).value
+    assert number(line, "Inspected") == merged.inspected
+    assert number(line, "Failed") == merged.failed
+    assert number(line, "To be looked at") == merged.review
+    assert number(line, "Missing frames") == merged.missing
+
+
+@pytest.mark.influxdb
+def test_rates_over_longer_times_are_rates_over_all_boards_not_means_of_rates(line: Influx) -> None:
+    merged = kpis.merge(TOP)
+    assert merged is not None
+    for title, wanted in (
+        ("Defect rate by station", kpis.defect_rate(merged).value),
+        ("First-pass yield by station", kpis.first_pass_yield(merged).value),
+        ("Defects per million opportunities", kpis.dpmo(merged).value),
+    ):
+        [flux] = panel(title)
+        [row] = line.ask(flux, every="1h", station="top")
+        assert float(row["_value"]) == pytest.approx(wanted), title
+        assert (row["line"], row["station"]) == ("line-1", "top")
+
+
+@pytest.mark.influxdb
+def test_each_minute_of_a_station_is_one_point_over_its_products(line: Influx) -> None:
+    [flux] = panel("Defect rate by station")
+    points = {row["_time"][11:16]: float(row["_value"]) for row in line.ask(flux, station="top")}
+    assert points == {"12:00": 0.0, "12:01": 0.1, "12:02": 0.25, "12:03": 0.0, "12:04": 0.1}
+
+
+@pytest.mark.influxdb
+def test_the_pareto_counts_each_class(line: Influx) -> None:
+    [flux] = panel("Defects by class")
+    merged = kpis.merge(WINDOWS)
+    assert merged is not None
+    assert [(row["class"], int(row["defects"])) for row in line.ask(flux)] == kpis.pareto(merged)
+
+
+@pytest.mark.influxdb
+def test_a_station_without_defects_has_zero_per_million_not_nothing(line: Influx) -> None:
+    [flux] = panel("Defects per million opportunities")
+    assert {float(row["_value"]) for row in line.ask(flux, station="section")} == {0.0}
+
+
+@pytest.mark.influxdb
+def test_a_lost_station_is_shown_as_lost(line: Influx) -> None:
+    [flux] = panel("Stations")
+    assert {row["station"]: row["state"] for row in line.ask(flux)} == {"top": "open", "section": "lost"}
+
+
+@pytest.mark.influxdb
+def test_latency_is_the_worst_minutes(line: Influx) -> None:
+    [flux] = panel("Capture to verdict, p95 of the worst minute")
+    [row] = line.ask(flux, every="1h", station="top")
+    values = [value for each in TOP if (value := kpis.metric(each, "latency_p95_s").value) is not None]
+    assert float(row["_value"]) == pytest.approx(max(values))
