@@ -1,4 +1,4 @@
-"""Pictures by the folder: one report each, in order, whatever is wrong with some of them. Plumbing, on random weights."""
+"""Pictures in a row: one report each, in order, whatever is wrong with some. Plumbing, on random weights."""
 
 import hashlib
 from pathlib import Path

@@ -114,8 +114,8 @@ async def letters(bus: Bus) -> list[DeadLetter]:
 async def run_until(done: Callable[[], Awaitable[bool]], *services: DetectorService) -> None:
     stop = asyncio.Event()
     tasks = [asyncio.create_task(service.run(stop)) for service in services]
-    while not await done() and not any(task.done() for task in tasks):
-        await asyncio.sleep(0.05)  # noqa: ASYNC110 - what is waited for lies in a database
+    while not await done() and not any(task.done() for task in tasks):  # noqa: ASYNC110 - it lies in a database
+        await asyncio.sleep(0.05)
     stop.set()
     await asyncio.gather(*tasks)
 
