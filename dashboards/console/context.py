@@ -1,6 +1,7 @@
 """What every route stands on, and how a route finds a board."""
 
-from dataclasses import dataclass
+import asyncio
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Annotated
 
@@ -21,13 +22,14 @@ AROUND = timedelta(hours=1)
 
 @dataclass(frozen=True)
 class Context:
-    """The parts of a running console. `key` None: loopback only, nobody is asked."""
+    """The parts of a running console. `key` None: loopback only, nobody is asked; `door`: one key is tried at a time."""
 
     live: LiveLine
     hub: Hub
     shelf: Shelf
     store: KpiStore
     key: str | None
+    door: asyncio.Lock = field(default_factory=asyncio.Lock)
 
 
 def context_of(request: Request) -> Context:

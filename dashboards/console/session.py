@@ -17,7 +17,6 @@ PENALTY_S = 1.0
 """A wrong key holds the door for so long: guessing is slow, however many try."""
 
 router = APIRouter()
-door = asyncio.Lock()
 
 
 @router.post(
@@ -46,11 +45,11 @@ async def login(request: Request, console: Here) -> Response:
         if len(body) > MOST_FORM_BYTES:
             raise HTTPException(413, f"a login form has at most {MOST_FORM_BYTES} bytes")
     offered = parse_qs(body.decode(errors="replace")).get("key", [""])[0]
-    if door.locked():
+    if console.door.locked():
         raise HTTPException(
             429, "another attempt is being checked; try again in a second", headers={"Retry-After": "1"}
         )
-    async with door:
+    async with console.door:
         if not key_matches(offered, console.key):
             REFUSED.labels(reason="login").inc()
             await asyncio.sleep(PENALTY_S)

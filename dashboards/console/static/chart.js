@@ -44,7 +44,8 @@ export class Chart {
     const width = Math.max(this.box.clientWidth, 240);
     const height = Math.max(this.box.clientHeight, 150);
     const since = Date.parse(kpis.since);
-    const until = Date.parse(kpis.until);
+    const step = kpis.step_s * 1000;
+    const until = Math.ceil(Date.parse(kpis.until) / step) * step; // the step that is still filling is drawn whole
     const x = (time) => MARGIN.left + ((time - since) / (until - since)) * (width - MARGIN.left - MARGIN.right);
     const top = NICE.find((limit) => limit >= Math.min(1, Math.max(...rows.map(({ figures }) => ceiling(figures.defect_rate))))) ?? 1;
     const y = (value) => MARGIN.top + (1 - Math.min(value, top) / top) * (height - MARGIN.top - MARGIN.bottom);
@@ -53,7 +54,7 @@ export class Chart {
     this.cursor = svg("line", { class: "cursor", y1: MARGIN.top, y2: height - MARGIN.bottom, visibility: "hidden" });
     names.forEach((name, index) => {
       const own = rows.filter((row) => row.station === name);
-      plot.append(series(own, index, kpis.step_s * 1000, x, y));
+      plot.append(series(own, index, step, x, y));
     });
     plot.append(this.cursor);
     this.x = x;
@@ -109,8 +110,8 @@ export class Chart {
   }
 }
 
-/** The scale follows the rates; of their intervals it shows as much as four times the rate. */
-const ceiling = (rate) => Math.min(rate.high, Math.max(rate.value * 4, rate.value + 0.1)) * 1.02;
+/** The scale follows the rates; the interval of a few boards does not press them flat. */
+const ceiling = (rate) => Math.min(rate.high, rate.value * 1.5 + 0.05);
 
 function grid(width, height, top, y) {
   const lines = [0, 0.25, 0.5, 0.75, 1].map((share) => {

@@ -13,13 +13,27 @@ import httpx
 import msgspec
 import numpy as np
 import pytest
-from console_line import SIDE_PX, RunningConsole, draw_board, eventually, minute_window, running_console, this_minute
+from console_line import (
+    SIDE_PX,
+    Conveyor,
+    RunningConsole,
+    draw_board,
+    eventually,
+    line_config,
+    minute_window,
+    running_console,
+    this_minute,
+)
 
 from dashboards.console import stream
+from dashboards.console.service import ConsoleService
 from dashboards.console.view import empty_view
+from taktwatch.bus.connect import open_bus
 from taktwatch.clock import now
 from taktwatch.kpis import defect_rate, merge
 from taktwatch.records import AlertState, InspectionResult, Verdict
+from taktwatch.store.connect import open_store
+from taktwatch.topics import Topics
 
 
 @asynccontextmanager
@@ -359,5 +373,32 @@ def test_the_page_is_served_with_its_types(tmp_path: Path, path: str, kind: str)
             assert kind in answer.headers["content-type"]
             assert "http://" not in answer.text.replace("http://www.w3.org/2000/svg", "")
             assert "https://" not in answer.text
+
+    asyncio.run(main())
+
+
+def test_a_console_that_comes_before_the_line_waits_for_it(tmp_path: Path) -> None:
+    async def main() -> None:
+        config = line_config()
+        bus = open_bus(f"sqlite:///{tmp_path}/bus", config.kafka, client="test")
+        store = open_store(f"sqlite:///{tmp_path}/kpis.sqlite", {})
+        service, stop = ConsoleService(config, bus, Topics(), store, environ={}), asyncio.Event()
+        running = asyncio.create_task(service.run(stop))
+        await service.listening.wait()
+        async with httpx.AsyncClient(base_url=service.url, timeout=30) as client:
+            unready = await client.get("/readyz")
+            assert unready.status_code == 503
+            assert "taktwatch.results" in unready.json()["parts"]["bus"]
+            assert (await client.get("/v1/line")).json()["bus"] == "away"
+            await bus.ensure(Topics().specs(None))
+            await store.prepare()
+            result = await Conveyor(bus, Topics()).board(0)
+            await shown(client, result)
+            assert (await client.get("/v1/line")).json()["bus"] == "hearing"
+            assert (await client.get("/readyz")).status_code == 200
+        stop.set()
+        await running
+        await store.close()
+        await bus.close()
 
     asyncio.run(main())
