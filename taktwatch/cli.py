@@ -115,15 +115,20 @@ def with_signals(work: Callable[[asyncio.Event], Coroutine[Any, Any, T]]) -> T:
     return asyncio.run(run())
 
 
+def show_version(wanted: bool) -> None:
+    """Print the version and end."""
+    if wanted:
+        out.print(__version__)
+        raise typer.Exit
+
+
 @app.callback()
-def root() -> None:
+def root(
+    version: Annotated[
+        bool, typer.Option("--version", callback=show_version, is_eager=True, help="Print the version.")
+    ] = False,
+) -> None:
     """Streaming production-line inspection: frames in, verdicts, quality figures, alarms and evidence out."""
-
-
-@app.command()
-def version() -> None:
-    """Print the version."""
-    out.print(__version__)
 
 
 @app.command()
