@@ -22,7 +22,7 @@ AROUND = timedelta(hours=1)
 
 @dataclass(frozen=True)
 class Context:
-    """The parts of a running console. `key` None: loopback only, nobody is asked; `door`: one key is tried at a time."""
+    """The parts of a running console. `key` None: loopback only, nobody is asked; One key is tried at a time."""
 
     live: LiveLine
     hub: Hub

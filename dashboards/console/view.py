@@ -86,13 +86,17 @@ class Board:
 
 @dataclass(frozen=True)
 class StationView:
-    """One station: its newest boards (newest first, at most `KEEP_BOARDS`), its last mark, and when it was heard of."""
+    """One station: its newest boards (newest first, at most `KEEP_BOARDS`), its last mark, and when it was heard of.
+
+    `session_at` is when the first mark of the present session was logged.
+    """
 
     station: str
     product: str
     boards: tuple[Board, ...] = ()
     mark: StationMark | None = None
     mark_logged_at: datetime | None = None
+    session_at: datetime | None = None
 
     @property
     def heard_at(self) -> datetime | None:
@@ -172,7 +176,9 @@ def fold_mark(station: StationView, mark: StationMark, heard: Heard) -> StationV
         and current.session != mark.session
     ):
         return station
-    return replace(station, product=mark.product, mark=mark, mark_logged_at=heard.logged_at)
+    same = current is not None and current.session == mark.session
+    session_at = station.session_at if same else heard.logged_at
+    return replace(station, product=mark.product, mark=mark, mark_logged_at=heard.logged_at, session_at=session_at)
 
 
 def find_board(view: LiveView, frame_id: str) -> Board | None:
@@ -211,7 +217,10 @@ def station_state(station: StationView, now: datetime, silent_after: timedelta) 
     if now - heard_at > silent_after:
         return StationState.SILENT
     patience = max(silent_after, timedelta(seconds=STALL_TAKTS * (takt_s(station) or 0.0)))
-    if station.boards and waiting(station) and now - station.boards[0].logged_at > patience:
+    progress = [board.logged_at for board in station.boards[:1]] + [
+        at for at in (station.session_at,) if at is not None
+    ]
+    if waiting(station) and now - max(progress) > patience:
         return StationState.STALLED
     return StationState.RUNNING
 

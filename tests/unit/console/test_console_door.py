@@ -1,13 +1,14 @@
 """Who gets in: a key where there is a network, loopback alone where there is none."""
 
 import asyncio
+import socket
 from pathlib import Path
 
 import httpx
 import pytest
 from console_line import Conveyor, line_config, running_console
 
-from dashboards.console.service import ConsoleService
+from dashboards.console.service import ConsoleService, listen
 from taktwatch.bus.connect import open_bus
 from taktwatch.errors import ConfigError
 from taktwatch.store.connect import open_store
@@ -36,6 +37,23 @@ def test_a_port_that_is_taken_is_named(tmp_path: Path) -> None:
                     pass
 
     asyncio.run(main())
+
+
+def test_answers_do_not_wait_for_more_to_send() -> None:
+    async def main() -> bool:
+        accepted: asyncio.Queue[asyncio.StreamWriter] = asyncio.Queue()
+        with listen("127.0.0.1", 0) as door:
+            server = await asyncio.start_server(lambda _, writer: accepted.put_nowait(writer), sock=door)
+            _, client = await asyncio.open_connection(*door.getsockname())
+            writer = await accepted.get()
+            delayed = not writer.get_extra_info("socket").getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
+            for end in (client, writer):
+                end.close()
+                await end.wait_closed()
+            server.close()
+            return delayed
+
+    assert not asyncio.run(main())
 
 
 def test_with_a_key_everything_but_the_bare_page_and_health_wants_it(tmp_path: Path) -> None:

@@ -131,9 +131,20 @@ def test_results_that_drain_a_backlog_do_not_make_a_silent_camera_look_alive() -
 
 
 def test_a_camera_that_sends_without_getting_verdicts_is_stalled() -> None:
-    view = view_of(heard(result(0, "12:00:00"), "12:00:00", 0), heard(mark(9, "12:00:30"), "12:00:30", 1))
+    view = view_of(
+        heard(mark(0, "12:00:00"), "12:00:00", 0),
+        heard(result(0, "12:00:00"), "12:00:00", 1),
+        heard(mark(9, "12:00:30"), "12:00:30", 2),
+    )
     assert waiting(view.stations["top"]) == 9
     assert station_state(view.stations["top"], at("12:00:31"), SILENT_AFTER) is StationState.STALLED
+
+
+def test_a_detector_that_never_ran_shows_as_stalled_once_patience_is_over() -> None:
+    view = view_of(heard(mark(0, "12:00:00"), "12:00:00", 0), heard(mark(9, "12:00:09"), "12:00:09", 1))
+    assert station_state(view.stations["top"], at("12:00:09"), SILENT_AFTER) is StationState.RUNNING
+    view = fold(view, heard(mark(11, "12:00:11"), "12:00:11", 2))
+    assert station_state(view.stations["top"], at("12:00:11"), SILENT_AFTER) is StationState.STALLED
 
 
 def test_the_end_of_an_old_session_does_not_end_the_new_one() -> None:
