@@ -270,3 +270,23 @@ def test_the_state_forgets_what_is_final() -> None:
         sizes.append(len(save(line.state)))
     assert max(sizes[10:]) < 1.1 * sizes[10]
     assert restore(save(line.state)).stations == line.state.stations
+
+
+def test_a_serial_seen_again_after_the_horizon_is_a_first_pass_again() -> None:
+    line = Timeline(Rules(horizon_minutes=5))
+    for seq, clock in enumerate(("12:00:10", "12:05:50", "12:06:10", "12:20:00")):
+        line.frame(seq, clock, serial="B1")
+    starts = ("12:00:00", "12:05:00", "12:06:00", "12:20:00")
+    assert [line.window(start).first_pass for start in starts] == [1, 0, 1, 1]
+
+
+def test_frames_of_a_broken_off_session_that_are_still_out_hold_the_station_back() -> None:
+    line = Timeline()
+    line.frame(0, "12:00:10")
+    line.mark(1, "12:00:20")
+    line.mark(-1, "12:00:40", session="s2")
+    line.frame(0, "12:00:50", session="s2")
+    line.mark(0, "12:01:30", session="s2")
+    assert line.window("12:00:00").state is WindowState.OPEN
+    line.frame(1, "12:00:15", verdict=Verdict.FAIL)
+    assert (line.window("12:00:00").state, line.window("12:00:00").failed) == (WindowState.CLOSED, 1)
