@@ -2,7 +2,6 @@
 
 import asyncio
 from collections.abc import Sequence
-from contextlib import suppress
 from datetime import timedelta
 
 from aiokafka import AIOKafkaProducer
@@ -17,8 +16,12 @@ from taktwatch.records import Place
 
 __all__ = ["KafkaProducer"]
 
-LINGER_MS = 5
+LINGER_MS = 0
+"""A batch fills while the one before it is on its way; waiting for more would only delay whoever publishes alone."""
 BATCH_BYTES = 256 * 2**10
+
+ABANDON_S = 1.0
+"""How long the requests of a failed producer may take to end before their connections are cut."""
 
 
 class KafkaProducer:
@@ -47,13 +50,14 @@ class KafkaProducer:
     async def publish(self, records: Sequence[Outgoing]) -> list[Place]:
         """Publish, and say where each record lies. Raises `RecordTooLarge`, `BackendUnavailable`."""
         check_sizes(records)
-        counts = {topic: await self._admin.partitions(topic) for topic in {record.topic for record in records}}
-        producer = await self._started()
+        producer: AIOKafkaProducer | None = None
         try:
             async with self._link.explained():
+                counts = {topic: await self._admin.partitions(topic) for topic in {record.topic for record in records}}
+                producer = await self._started()
                 return await send(producer, records, counts)
         except BackendUnavailable:
-            if self._producer is producer:
+            if producer is not None and self._producer is producer:
                 self._producer = None
                 await abandon(producer)
             raise
@@ -108,16 +112,23 @@ async def send(producer: AIOKafkaProducer, records: Sequence[Outgoing], counts: 
             ) from result
         if isinstance(result, BaseException):
             raise result
+        if result.offset < 0:  # it was a repeat that the broker had kept already, and forgotten where
+            raise KafkaError(f"the broker does not say where a record for {record.topic} lies")
         places.append(Place(topic=result.topic, partition=result.partition, offset=result.offset))
     return places
 
 
 async def abandon(producer: AIOKafkaProducer) -> None:
-    """Close a producer without sending what it holds; its own `stop` would wait for a cluster that may be away."""
+    """Close a producer without sending what it holds; its own `stop` would wait for a cluster that may be away.
+
+    The sender ends first: what it has in flight goes back among the waiting batches, which then all fail.
+    """
     producer._closed = True  # noqa: SLF001 - else its destructor complains
-    accumulator, sender = producer._message_accumulator, producer._sender  # noqa: SLF001 - there is no public way
-    accumulator.fail_all(KafkaError("the producer was closed after a failure"))
+    sending = producer._sender.sender_task  # noqa: SLF001 - there is no public way
+    if sending is not None:
+        sending.cancel()
+        await asyncio.wait({sending}, timeout=ABANDON_S)
     await producer.client.close()
-    with suppress(KafkaError):
-        await sender.close()
-    accumulator.fail_all(KafkaError("the producer was closed after a failure"))
+    if sending is not None:
+        await asyncio.wait({sending}, timeout=ABANDON_S)
+    producer._message_accumulator.fail_all(KafkaError("its producer was closed after a failure"))  # noqa: SLF001
