@@ -1,11 +1,11 @@
 """From a box and its 28x28 mask of probabilities to pixels of the frame, without ever pasting a full frame. Pure.
 
-The pixels are those of torchvision's `paste_masks_in_image`, cut at one half; only the box's own ROI is computed.
+Probabilities are read at pixel centres, between cells linearly, and cut at one half. torchvision's own pasting
+stretches every mask by a pixel (a 20 px layer measured 20.8 px): for outlines that hardly shows, for measurements it does.
 """
 
 from dataclasses import dataclass
 
-import cv2
 import numpy as np
 import numpy.typing as npt
 
@@ -56,17 +56,18 @@ def roi_mask(probabilities: npt.NDArray[np.float32], box: npt.NDArray[np.float32
 
     The frame is `height` x `width` px.
     """
+    x0, y0 = max(int(np.floor(box[0])), 0), max(int(np.floor(box[1])), 0)
+    x1, y1 = min(int(np.ceil(box[2])), width), min(int(np.ceil(box[3])), height)
     side = probabilities.shape[0]
-    padded = np.pad(probabilities.astype(np.float32), 1)
-    half = (box[2:] - box[:2]) / 2 * np.float32((side + 2) / side)
-    centre = (box[2:] + box[:2]) / 2
-    left, top = np.trunc(centre - half).astype(int)
-    right, below = np.trunc(centre + half).astype(int)
-    size = (max(int(right - left + 1), 1), max(int(below - top + 1), 1))
-    spread = cv2.resize(padded, size, interpolation=cv2.INTER_LINEAR)
-    x0, y0 = max(int(left), 0), max(int(top), 0)
-    x1, y1 = max(min(int(right) + 1, width), x0), max(min(int(below) + 1, height), y0)
-    return Roi(np.asarray(spread[y0 - top : y1 - top, x0 - left : x1 - left] > CUT), x0, y0)
+    across = _weights(np.arange(x0, x1), float(box[0]), float(box[2]), side)
+    down = _weights(np.arange(y0, y1), float(box[1]), float(box[3]), side)
+    return Roi(np.asarray(down @ probabilities @ across.T > CUT), x0, y0)
+
+
+def _weights(pixels: npt.NDArray[np.int64], low: float, high: float, side: int) -> npt.NDArray[np.float32]:
+    """Return how much of each of `side` cells between `low` and `high` each pixel takes, (pixels, side)."""
+    at = (pixels + 0.5 - low) * (side / max(high - low, 1e-6)) - 0.5
+    return np.maximum(0, 1 - np.abs(at[:, None] - np.arange(side))).astype(np.float32)
 
 
 def to_rle(roi: Roi, height: int, width: int) -> Rle:
