@@ -7,7 +7,7 @@ from datetime import timedelta
 import structlog
 
 from kpi_engine.checks import dead_letter
-from kpi_engine.membership import FIRST_PAUSE_S, LONGEST_PAUSE_S, stay_joined
+from kpi_engine.membership import FIRST_PAUSE_S, LONGEST_PAUSE_S, pause, stay_joined
 from kpi_engine.metrics import BAD_RECORDS, STORE_RETRIES, STORED
 from taktwatch.bus import Bus, Consumer, Message, Outgoing
 from taktwatch.config import LineConfig
@@ -21,7 +21,6 @@ __all__ = ["GROUP", "KpiSink"]
 
 GROUP = "kpi-store"
 BATCH = 1000
-POLL = timedelta(seconds=0.5)
 RANK = {state: rank for rank, state in enumerate(WindowState)}
 
 log = structlog.get_logger()
@@ -34,7 +33,7 @@ class KpiSink:
     """Writes what the KPI service published; one batch in hand at most, however long the store is away."""
 
     def __init__(self, config: LineConfig, bus: Bus, topics: Topics, store: KpiStore, *, member: str = GROUP) -> None:
-        self.config = config
+        self.poll_time = timedelta(seconds=config.kpi.checkpoint_interval_s)  # windows come no faster
         self.bus = bus
         self.topics = topics
         self.store = store
@@ -48,8 +47,9 @@ class KpiSink:
     async def work(self, stop: asyncio.Event) -> None:
         """Join the group and write until `stop`. Raises `BackendUnavailable` where the bus is gone."""
         async with self.bus.consumer(GROUP, [self.topics.kpis], member=self.member) as consumer:
+            await self.write_patiently(consumer, [], stop)  # whoever reads the store finds it prepared
             while not stop.is_set():
-                messages = await consumer.poll(BATCH, POLL)
+                messages = await consumer.poll(BATCH, self.poll_time)
                 if messages and await self.write_patiently(consumer, await self.newest(messages), stop):
                     await consumer.commit(positions(messages))
 
@@ -81,7 +81,11 @@ class KpiSink:
                 log.warning("the store does not answer", error=str(error), pause_s=pause_s)
                 STORE_RETRIES.inc()
                 await consumer.pause(held)
-                await consumer.poll(1, timedelta(seconds=pause_s))  # stays a member; paused partitions bring nothing
+                await pause(pause_s, stop)
+                if await consumer.poll(1, timedelta(0)):  # stays a member; paused partitions bring nothing
+                    raise BackendUnavailable(
+                        "the kpis topic changed hands meanwhile; reading on from the commit"
+                    ) from error
                 pause_s = min(2 * pause_s, LONGEST_PAUSE_S)
             else:
                 await consumer.resume(held)

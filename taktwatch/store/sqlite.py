@@ -64,8 +64,8 @@ class SqliteKpiStore(KpiStore):
         self._pruned_us = 0
 
     async def prepare(self) -> None:
-        """Create folder, file and table."""
-        await self._in_thread(lambda connection: connection.execute(SCHEMA))
+        """Create folder, file and table, as any first use does."""
+        await self._in_thread(lambda _: None)
 
     async def write(self, windows: Sequence[KpiWindow]) -> None:
         """See `KpiStore.write`."""
@@ -136,6 +136,7 @@ def connect(path: Path) -> sqlite3.Connection:
     try:
         connection.execute("PRAGMA journal_mode=WAL")
         connection.execute("PRAGMA synchronous=FULL")
+        connection.execute(SCHEMA)
     except sqlite3.Error:
         connection.close()
         raise
