@@ -218,9 +218,10 @@ def hear(session: Session, author: str, state: MarkState, last_seq: int, told: T
     time_us = told.event_us
     session.heard_us = told.logged_us
     before = session.heard.get(author)
-    if before is not None and (
-        time_us < before or (time_us == before and last_seq <= session.marked and state == session.state)
-    ):
+    known = last_seq <= session.marked and state is session.state
+    if known and state is MarkState.CLOSED:
+        return False
+    if before is not None and (time_us < before or (time_us == before and known)):
         return False
     session.heard[author] = time_us
     session.mark_us = time_us if session.mark_us is None else max(session.mark_us, time_us)

@@ -15,7 +15,7 @@ FRAMES = Gauge(
 WATERMARK_SECONDS = Gauge(
     "taktwatch_kpi_watermark_timestamp_seconds", "Event time up to which everything is in", ["line", "station"]
 )
-LOST_MARKS = Counter(
+WATCHDOG_MARKS = Counter(
     "taktwatch_kpi_watchdog_marks_total", "Marks written for stations ingest is silent about", ["station"]
 )
 STORED = Counter("taktwatch_kpi_windows_stored_total", "Window revisions written to the store")

@@ -16,10 +16,10 @@ from kpi_engine.membership import stay_joined
 from kpi_engine.metrics import (
     BAD_RECORDS,
     FRAMES,
-    LOST_MARKS,
     RECORDS,
     SAVE_SECONDS,
     STATE_BYTES,
+    WATCHDOG_MARKS,
     WATERMARK_SECONDS,
     WINDOWS,
 )
@@ -31,7 +31,7 @@ from taktwatch.checkpoints import load_checkpoint, save_checkpoint
 from taktwatch.clock import now
 from taktwatch.config import LineConfig
 from taktwatch.errors import BadRecord
-from taktwatch.records import Checkpoint
+from taktwatch.records import Checkpoint, MarkState
 from taktwatch.topics import Topics
 from taktwatch.wire import encode
 
@@ -190,8 +190,9 @@ class KpiService:
             if self.states[self.topics.results, number].position < spans[number].next:
                 continue
             for mark in marks:
-                log.warning("nothing heard of a station", station=mark.station, session=mark.session, state=mark.state)
-                LOST_MARKS.labels(mark.station).inc()
+                if mark.state is MarkState.LOST:
+                    log.warning("nothing heard of a station", station=mark.station, session=mark.session)
+                WATCHDOG_MARKS.labels(mark.station).inc()
             await self.bus.publish([Outgoing(self.topics.results, m.line.encode(), *encode(m)) for m in marks])
 
 

@@ -108,6 +108,7 @@ def test_a_mark_delivered_again_says_nothing_new() -> None:
     assert not marked(session, 3, 5)
     assert not marked(session, 2, 4)
     assert marked(session, 3, 5, MarkState.CLOSED)
+    assert not marked(session, 3, 9, MarkState.CLOSED)
 
 
 @given(st.permutations(range(30)), st.integers(-1, 40), st.integers(0, 30))
