@@ -85,7 +85,10 @@ class Rebalance:
     """What a consumer calls when its partitions change.
 
     `assigned` may return positions to start from (a restored checkpoint); partitions it leaves out go on from the
-    committed offset, or from the beginning where nothing was committed. `revoked` is called before they are given away.
+    committed offset, or from the beginning where nothing was committed. `revoked` is called before they are given away,
+    or, where the group went on without this member, as soon as it learns so (a commit then saves nothing). Both are
+    called inside `poll` alone, so never amid a batch, and `revoked` on leaving too, unless an error ends the member.
+    On Kafka a rebalance revokes everything first, so the same partition may come back at once.
     """
 
     assigned: Callable[[frozenset[Partition]], Awaitable[Mapping[Partition, int]]]

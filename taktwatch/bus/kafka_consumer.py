@@ -168,23 +168,26 @@ class KafkaConsumer(Consumer):
             return fetching.result()
 
     async def _settle(self) -> None:
-        """Do what a rebalance asked for since the last poll."""
+        """Do what a rebalance asked for since the last poll; what fails is tried again by the next one."""
         while self._changed.is_set():
             self._changed.clear()
-            if self._revoking is not None:
-                held, revoking = self._held, self._revoking
-                if self._rebalance and held:
-                    await self._rebalance.revoked(held)
-                self._held = self._paused = frozenset()
-                self._revoking = None
-                if not revoking.done():
-                    revoking.set_result(None)
-            if self._fresh is not None:
-                fresh = self._fresh
-                await self._gain(fresh)
-                if self._fresh is fresh:
-                    self._fresh = None
-                    self._held = fresh
+            try:
+                if self._revoking is not None:
+                    await self._give_up(self._revoking)
+                if self._fresh is not None:
+                    await self._gain(self._fresh)
+            except BaseException:
+                self._changed.set()
+                raise
+
+    async def _give_up(self, revoking: asyncio.Future[None]) -> None:
+        """Let the member save its state, then let the rebalance go on."""
+        if self._rebalance and self._held:
+            await self._rebalance.revoked(self._held)
+        self._held = self._paused = frozenset()
+        self._revoking = None
+        if not revoking.done():
+            revoking.set_result(None)
 
     async def _gain(self, fresh: frozenset[Partition]) -> None:
         """Set every position, then let the partitions be fetched.
@@ -192,28 +195,34 @@ class KafkaConsumer(Consumer):
         A start at the beginning is committed at once: else records lost to retention before the group first commits
         would go unnoticed.
         """
-        client = self._client
         chosen = dict(await self._rebalance.assigned(fresh)) if self._rebalance and fresh else {}
-        partitions = {partition: TopicPartition(*partition) for partition in fresh}
-        positions: dict[TopicPartition, int] = {}
         try:
             async with self._link.explained():
-                for partition, place in partitions.items():
-                    committed = chosen.get(partition, await client.committed(place))
-                    if committed is not None:
-                        positions[place] = committed
-                new = [place for place in partitions.values() if place not in positions]
-                beginning = await client.beginning_offsets(new) if new else {}
-                if beginning:
-                    await client.commit(beginning)
-                for place, position in (positions | beginning).items():
-                    client.seek(place, position)
-                client.resume(*partitions.values())
-        except (CommitFailedError, IllegalStateError):
-            self._changed.set()  # the group moved on; another rebalance is under way
-        except BackendUnavailable:
-            self._changed.set()  # the next poll tries again
-            raise
+                await self._set_positions({TopicPartition(*partition): chosen.get(partition) for partition in fresh})
+        except (CommitFailedError, IllegalStateError) as error:
+            log.info("the group moved on before its partitions were taken up", group=self._group, error=str(error))
+            if self._fresh is fresh:
+                self._fresh = None  # the rebalance that is under way brings others
+        else:
+            if self._fresh is fresh:
+                self._fresh = None
+                self._held = fresh
+
+    async def _set_positions(self, chosen: Mapping[TopicPartition, int | None]) -> None:
+        client = self._client
+        positions: dict[TopicPartition, int] = {}
+        for place, position in chosen.items():
+            start = await client.committed(place) if position is None else position
+            if start is not None:
+                positions[place] = start
+        new = [place for place in chosen if place not in positions]
+        if new:
+            beginning = await client.beginning_offsets(new)
+            await client.commit(beginning)
+            positions |= beginning
+        for place, position in positions.items():
+            client.seek(place, position)
+        client.resume(*chosen)
 
     async def _check_alive(self) -> None:
         """After a silence, tell a quiet topic from a cluster that is away. Raises `BackendUnavailable`."""

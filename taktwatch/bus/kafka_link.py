@@ -113,7 +113,8 @@ class Link:
     def unavailable(self, error: BaseException | None = None) -> BackendUnavailable:
         """Return the error for a cluster that does not answer."""
         reason = "" if error is None or isinstance(error, TimeoutError) else f" ({type(error).__name__}: {error})"
-        return BackendUnavailable(f"Kafka at {self.url} does not answer; is it running?{reason}")
+        known = "" if self.config.security == "PLAINTEXT" else " does it know this user, and we its certificate?"
+        return BackendUnavailable(f"Kafka at {self.url} does not answer; is it running?{known}{reason}")
 
 
 def offset_lost(error: OffsetOutOfRangeError) -> OffsetLost:

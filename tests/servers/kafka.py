@@ -7,6 +7,7 @@ import socket
 import subprocess
 import time
 import uuid
+from dataclasses import dataclass
 from pathlib import Path
 
 from servers.require import missing
@@ -95,10 +96,34 @@ def free_ports(count: int) -> list[int]:
             one.close()
 
 
+@dataclass(frozen=True)
+class Security:
+    """A broker that takes its clients only by SASL_SSL with this name and password; PEM files of its certificate."""
+
+    username: str
+    password: str
+    certificate: Path
+    key: Path
+
+    def properties(self) -> str:
+        """Return the lines of server.properties; a line break within a value is escaped."""
+        chain, key = (path.read_text(encoding="utf-8").replace("\n", "\\n") for path in (self.certificate, self.key))
+        login = "org.apache.kafka.common.security.plain.PlainLoginModule required"
+        return (
+            f"listener.name.plaintext.ssl.keystore.type=PEM\nlistener.name.plaintext.ssl.keystore.key={key}\n"
+            f"listener.name.plaintext.ssl.keystore.certificate.chain={chain}\n"
+            "listener.name.plaintext.sasl.enabled.mechanisms=PLAIN\nsasl.mechanism.inter.broker.protocol=PLAIN\n"
+            f"listener.name.plaintext.plain.sasl.jaas.config={login} "
+            f'username="{self.username}" password="{self.password}" user_{self.username}="{self.password}";\n'
+            "listener.name.plaintext.ssl.truststore.type=PEM\n"
+            f"listener.name.plaintext.ssl.truststore.certificates={chain}\n"
+        )
+
+
 class KafkaBroker:
     """A broker of one's own: it can be stopped, killed, and started again on the same port and data."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, security: Security | None = None) -> None:
         self.folder = folder
         self.port, controller = free_ports(2)
         self._java = shutil.which("java")
@@ -109,6 +134,8 @@ class KafkaBroker:
         folder.mkdir(parents=True, exist_ok=True)
         self._properties = folder / "server.properties"
         text = PROPERTIES.format(port=self.port, controller=controller, data=folder / "data")
+        if security is not None:
+            text = text.replace("PLAINTEXT:PLAINTEXT,", "PLAINTEXT:SASL_SSL,") + security.properties()
         self._properties.write_text(text, encoding="utf-8")
         cluster = "MkU3OEVBNTcwNTJENDM2Qg"
         self._run("kafka.tools.StorageTool", "format", "-t", cluster, "-c", str(self._properties))
