@@ -149,7 +149,8 @@ async def kpis(
     product: str | None = None,
     window: Annotated[str, Query(pattern="^[a-z0-9]{1,16}$")] = "1m",
     step_s: Annotated[
-        int | None, Query(ge=60, le=31 * 86400, description="add windows up to steps; default by range")
+        int | None,
+        Query(ge=60, le=31 * 86400, description="add windows up to steps; default: as fine as what there is allows"),
     ] = None,
 ) -> KpisOut:
     """Give KPI windows from the store, added up to steps, with every figure, its n and its interval.
@@ -165,7 +166,8 @@ async def kpis(
         raise HTTPException(422, f"since ({since.isoformat()}) must be before until ({until.isoformat()})")
     if window == "1m" and (until - since) / MINUTE > MOST_WINDOWS:
         raise HTTPException(422, f"more than {MOST_WINDOWS} one-minute windows; ask for a shorter range")
-    step = step_s or step_for(until - since)
-    since = floor_time(since, step)
+    since = floor_time(since, step_s or step_for(until - since))
     query = KpiQuery(window=window, since=since, until=until, line=live.config.line, station=station, product=product)
-    return kpis_out(await console.store.read(query), window, step, since, until)
+    windows = await console.store.read(query)
+    step = step_s or step_for(until - min((part.start for part in windows), default=since))
+    return kpis_out(windows, window, step, since, until)

@@ -5,6 +5,7 @@ import { dayMonth, integer, interval, minuteTime, percent } from "./format.js";
 
 const MARGIN = { left: 46, right: 22, top: 12, bottom: 26 };
 const COLOURS = 6;
+const LEAST_MS = 15 * 60000;
 const NICE = [0.004, 0.008, 0.02, 0.04, 0.08, 0.12, 0.2, 0.28, 0.4, 0.6, 0.8, 1]; // a quarter of each reads well
 const TIME_STEPS = [60, 300, 600, 900, 1800, 3600, 7200, 10800, 14400, 21600, 43200, 86400, 172800, 604800];
 
@@ -43,9 +44,9 @@ export class Chart {
     }
     const width = Math.max(this.box.clientWidth, 240);
     const height = Math.max(this.box.clientHeight, 150);
-    const since = Date.parse(kpis.since);
     const step = kpis.step_s * 1000;
     const until = Math.ceil(Date.parse(kpis.until) / step) * step; // the step that is still filling is drawn whole
+    const since = Math.max(Date.parse(kpis.since), Math.min(Date.parse(rows[0].step), until - LEAST_MS)); // a young line fills it
     const x = (time) => MARGIN.left + ((time - since) / (until - since)) * (width - MARGIN.left - MARGIN.right);
     const top = NICE.find((limit) => limit >= Math.min(1, Math.max(...rows.map(({ figures }) => ceiling(figures.defect_rate))))) ?? 1;
     const y = (value) => MARGIN.top + (1 - Math.min(value, top) / top) * (height - MARGIN.top - MARGIN.bottom);

@@ -402,3 +402,17 @@ def test_a_console_that_comes_before_the_line_waits_for_it(tmp_path: Path) -> No
         await bus.close()
 
     asyncio.run(main())
+
+
+def test_a_young_line_is_shown_in_fine_steps_and_a_long_one_in_coarse(tmp_path: Path) -> None:
+    async def main() -> None:
+        async with asked(tmp_path) as (console, client):
+            start = this_minute()
+            await console.store.write(
+                [minute_window(start - timedelta(minutes=m), inspected=9, failed=0) for m in range(9)]
+            )
+            assert (await client.get("/v1/kpis")).json()["step_s"] == 60
+            await console.store.write([minute_window(start - timedelta(minutes=50), inspected=9, failed=0)])
+            assert (await client.get("/v1/kpis")).json()["step_s"] == 300
+
+    asyncio.run(main())
