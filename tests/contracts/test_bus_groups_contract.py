@@ -25,7 +25,7 @@ from contracts.bus_helpers import (
 from taktwatch.bus import Bus, Message, Outgoing, Partition, Rebalance
 from taktwatch.bus.outgoing import partition_of
 from taktwatch.checkpoints import load_checkpoint, save_checkpoint
-from taktwatch.errors import OffsetLost
+from taktwatch.errors import BackendUnavailable, OffsetLost
 from taktwatch.records import Checkpoint
 from taktwatch.topics import Topics, lag
 
@@ -209,6 +209,43 @@ def test_partitions_are_announced_and_start_at_restored_positions(backend: Backe
                 assert values(await poll_count(consumer, 3)) == [3, 4, 5]
                 assert watcher.events == [("assigned", frozenset({(spec.name, 0), (spec.name, 1)}))]
             assert watcher.events[-1] == ("revoked", frozenset({(spec.name, 0), (spec.name, 1)}))
+
+    run(main())
+
+
+def test_a_callback_that_failed_is_called_again_by_the_next_poll(backend: Backend) -> None:
+    async def main() -> None:
+        spec, group = backend.spec("t", 2), backend.name("g")
+        failures = ["assigned", "revoked"]
+        calls: list[str] = []
+
+        async def called(name: str) -> None:
+            calls.append(name)
+            if name in failures:
+                failures.remove(name)
+                raise BackendUnavailable(name)
+
+        async def assigned(_: frozenset[Partition]) -> Mapping[Partition, int]:
+            await called("assigned")
+            return {}
+
+        async def revoked(_: frozenset[Partition]) -> None:
+            await called("revoked")
+
+        async with (
+            opened(backend, spec) as bus,
+            opened(backend) as other,
+            bus.consumer(group, [spec.name], member="a", rebalance=Rebalance(assigned, revoked)) as a,
+        ):
+            with pytest.raises(BackendUnavailable, match="assigned"):
+                await poll_until(a, bool)
+            assert a.assigned == frozenset()
+            await poll_all([a], lambda: len(a.assigned) == 2)
+            async with other.consumer(group, [spec.name], member="b") as b:
+                with pytest.raises(BackendUnavailable, match="revoked"):
+                    await poll_all([b, a], lambda: False)
+                await poll_all([b, a], lambda: len(a.assigned) == len(b.assigned) == 1)
+                assert calls[:4] == ["assigned", "assigned", "revoked", "revoked"]
 
     run(main())
 
