@@ -75,7 +75,8 @@ async def open_line(
     member = member or default_member()
     bus = await reach_bus(config, topics, member, patience)
     try:
-        store = open_store(config.kpis_url, environ) if {"kpi", "console"} & set(names) else None
+        kept = timedelta(days=config.kpi.retention_days)
+        store = open_store(config.kpis_url, environ, retention=kept) if {"kpi", "console"} & set(names) else None
         try:
             if store is not None and "kpi" not in names:
                 await store.prepare()

@@ -172,6 +172,7 @@ class KpiConfig(Settings):
         default=10.0, gt=0, description="no word from ingest for so long: the station is lost"
     )
     checkpoint_interval_s: float = Field(default=1.0, gt=0)
+    retention_days: float = Field(default=730.0, gt=0, description="how long the store keeps windows")
 
 
 class AlertRule(Settings):
