@@ -1,7 +1,7 @@
 """From a box and its 28x28 mask of probabilities to pixels of the frame, without ever pasting a full frame. Pure.
 
-Probabilities are read at pixel centres, between cells linearly, and cut at one half. torchvision's own pasting stretches
-every mask by a pixel (a 20 px layer measured 20.8 px): for outlines that hardly shows, for measurements it does.
+Probabilities are read at pixel centres, linearly between cells, and cut at one half. torchvision's own pasting
+stretches a mask by a pixel (a 20 px layer measured 20.8 px): outlines hardly show it, measurements do.
 """
 
 from dataclasses import dataclass
