@@ -1,4 +1,4 @@
-"""The command line: `taktwatch demo | run | inspect | train | replay | ledger`."""
+"""The command line: `taktwatch demo | run | inspect | train | evaluate | msa | replay | ledger`."""
 
 import asyncio
 import logging
@@ -305,6 +305,84 @@ def train(
         threads=threads,
     )
     out.print(f"{folder}: weights.safetensors, card.json, MODEL_CARD.md", highlight=False)
+
+
+@app.command()
+def evaluate(
+    model: Annotated[str, typer.Argument(help="A model's folder, or its name in the models folder.")],
+    dataset: Annotated[
+        str, typer.Option(help="A folder (DeepPCB's or COCO's format), or sim:board?layouts=40&boards=5.")
+    ],
+    against: Annotated[str | None, typer.Option(help="Another model to compare with on the same pictures.")] = None,
+    product: Annotated[
+        str | None, typer.Option(help="By whose rules; default: deeppcb for its format, else the first that fits.")
+    ] = None,
+    out_dir: Annotated[Path | None, typer.Option("--out", help="The report's folder; default: runs/evaluate.")] = None,
+    seed: Annotated[int, typer.Option(help="Of the resampling that gives intervals.")] = 0,
+    config: ConfigOption = None,
+    json: JsonOption = False,
+) -> None:
+    """Measure a model on pictures with truth: figures with intervals, report.html and metrics.json."""
+    from detector.evaluation.console import print_report
+    from detector.evaluation.evaluate import evaluate as run_evaluation
+
+    configure_logging(logging.WARNING)
+    settings = read_config(config)
+    folder = out_dir or Path("runs") / "evaluate"
+    with Progress(
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+        console=err,
+        disable=json,
+    ) as bars:
+        tasks: dict[str, Any] = {}
+
+        def on_progress(name: str, done: int, total: int) -> None:
+            if done == 0:
+                tasks[name] = bars.add_task(name, total=total)
+            bars.update(tasks[name], completed=done)
+
+        report = run_evaluation(
+            settings, model, dataset, folder, against=against, product=product, seed=seed, on_progress=on_progress
+        )
+    if json:
+        sys.stdout.write(msgspec.json.encode(report).decode() + "\n")
+    else:
+        print_report(out, report)
+        out.print(f"{folder / report.page}", highlight=False, soft_wrap=True)
+
+
+@app.command()
+def msa(
+    table: Annotated[Path, typer.Argument(help="CSV with part, appraiser, trial, and rating or measured values.")],
+    tolerance: Annotated[
+        list[str] | None, typer.Option(help="QUANTITY=WIDTH: the whole tolerance of a measured quantity.")
+    ] = None,
+    seed: Annotated[int, typer.Option(help="Of the resampling that gives intervals.")] = 0,
+    json: JsonOption = False,
+) -> None:
+    """Study a measurement system: agreement of inspectors and model (kappa), or gauge R&R of measured values."""
+    from detector.evaluation.console import print_study
+    from detector.evaluation.msa import analyse
+
+    widths: dict[str, float] = {}
+    for text in tolerance or []:
+        quantity, _, width = text.partition("=")
+        try:
+            widths[quantity] = float(width)
+        except ValueError:
+            raise ConfigError(f"--tolerance {text!r} is not QUANTITY=WIDTH, such as depth_um=20") from None
+    try:
+        words = table.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"cannot read {table}: {error}") from error
+    study = analyse(words, str(table), tolerances=widths, seed=seed)
+    if json:
+        sys.stdout.write(msgspec.json.encode(study).decode() + "\n")
+    else:
+        print_study(out, study)
 
 
 @app.command()

@@ -1,0 +1,243 @@
+"""What a score is worth, and which thresholds cost least, for one model on one engine and one kind of pictures.
+
+Scores become chances of being right by isotonic regression, per class. Thresholds minimise the expected cost of a board
+at the product's own defect rate, whatever share of the validation boards is defective: escapes against false calls.
+"""
+
+import hashlib
+from collections.abc import Sequence
+from pathlib import Path
+
+import msgspec
+import numpy as np
+import numpy.typing as npt
+from sklearn.isotonic import IsotonicRegression
+
+from detector.evaluation.matching import RULE_IOU, pools
+from detector.evaluation.outcomes import Outcome
+from taktwatch.errors import BadInput, ModelError
+from taktwatch.records import ModelRef
+
+__all__ = [
+    "Calibration",
+    "ClassCalibration",
+    "Costs",
+    "board_cost",
+    "calibrate",
+    "read_calibration",
+    "save_calibration",
+]
+
+Floats = npt.NDArray[np.float64]
+Bools = npt.NDArray[np.bool_]
+
+FILE = "calibration.json"
+LEAST_FOUND = 20
+"""Fewer detections of a class than this carry no curve: its scores are left as they are."""
+ROUNDS = 10
+NEVER = 1.0
+
+
+class Costs(msgspec.Struct, frozen=True, kw_only=True):
+    """What one board costs that is judged wrong, in any one currency."""
+
+    escape: float
+    false_call: float
+
+
+class ClassCalibration(msgspec.Struct, frozen=True, kw_only=True):
+    """One class: threshold on the raw score, and the chance of being right, linear between `scores` and `chances`.
+
+    `n` detections were seen, `right` of them hits. Without points the class had too few, and scores stay as they are.
+    """
+
+    threshold: float
+    n: int
+    right: int
+    scores: tuple[float, ...] = ()
+    chances: tuple[float, ...] = ()
+
+    def chance(self, score: float) -> float:
+        """Return the chance that a detection of this score is right."""
+        return float(np.interp(score, self.scores, self.chances)) if self.scores else score
+
+
+class Calibration(msgspec.Struct, frozen=True, kw_only=True):
+    """A calibration and what it holds for: this model, engine and precision, pictures of this `domain`, these costs.
+
+    `expected_cost` is that of a board of the validation set at the thresholds; `sha256` is the hash of all the rest.
+    """
+
+    model_id: str
+    engine: str
+    precision: str
+    domain: str
+    domain_sha256: str
+    expected_defect_rate: float
+    costs: Costs
+    defective_boards: int
+    good_boards: int
+    expected_cost: float
+    classes: dict[str, ClassCalibration]
+    sha256: str = ""
+
+
+def calibrate(
+    outcomes: Sequence[Outcome],
+    labels: Sequence[str],
+    *,
+    model: ModelRef,
+    domain: str,
+    domain_sha256: str,
+    expected_defect_rate: float,
+    costs: Costs,
+    least_iou: float = RULE_IOU,
+) -> Calibration:
+    """Calibrate on validation boards. Raises `BadInput` without good or without defective ones, or for odd settings."""
+    if not 0 < expected_defect_rate < 1:
+        raise BadInput(f"an expected defect rate of {expected_defect_rate:g} leaves nothing to decide; give 0 to 1")
+    if min(costs.escape, costs.false_call) <= 0:
+        raise BadInput("an escape and a false call both cost something; give costs above 0")
+    defective = np.array([one.defective for one in outcomes], bool)
+    if not defective.any() or defective.all():
+        lacking = "good" if defective.all() else "defective"
+        raise BadInput(f"{domain}: no {lacking} boards to calibrate on; both kinds are weighed against each other")
+    weights = board_weights(defective, expected_defect_rate)
+    best = _best_scores(outcomes, labels)
+    thresholds = _cheapest(best, defective, weights, costs)
+    matched = pools(outcomes, labels, least_iou)
+    classes = {}
+    for index, label in enumerate(labels):
+        pool = matched[label]
+        scores, chances = _isotonic(pool.scores, pool.hits, weights[pool.picture])
+        classes[label] = ClassCalibration(
+            threshold=float(thresholds[index]),
+            n=int(pool.hits.size),
+            right=int(pool.hits.sum()),
+            scores=scores,
+            chances=chances,
+        )
+    made = Calibration(
+        model_id=model.model_id,
+        engine=model.engine,
+        precision=model.precision,
+        domain=domain,
+        domain_sha256=domain_sha256,
+        expected_defect_rate=expected_defect_rate,
+        costs=costs,
+        defective_boards=int(defective.sum()),
+        good_boards=int((~defective).sum()),
+        expected_cost=board_cost(best, thresholds, defective, weights, costs),
+        classes=classes,
+    )
+    return msgspec.structs.replace(made, sha256=_hash(made))
+
+
+def board_weights(defective: Bools, rate: float) -> Floats:
+    """Return what each board (N,) counts, so that defective ones together make up `rate`.
+
+    >>> board_weights(np.array([True, False, False]), 0.1).round(3).tolist()
+    [0.1, 0.45, 0.45]
+    """
+    good = ~defective
+    return np.asarray(np.where(defective, rate / max(defective.sum(), 1), (1 - rate) / max(good.sum(), 1)), np.float64)
+
+
+def board_cost(best: Floats, thresholds: Floats, defective: Bools, weights: Floats, costs: Costs) -> float:
+    """Return the expected cost of a board; `best` (N, C) holds each board's best score of each class.
+
+    A board is stopped by any detection at or above its class's threshold (C,).
+    """
+    stopped = (best >= thresholds).any(axis=1)
+    escaped, called = weights[defective & ~stopped].sum(), weights[~defective & stopped].sum()
+    return float(costs.escape * escaped + costs.false_call * called)
+
+
+def save_calibration(folder: Path, calibration: Calibration) -> Path:
+    """Write a calibration beside its model and return the file."""
+    path = folder / FILE
+    path.write_bytes(msgspec.json.format(msgspec.json.encode(calibration), indent=2) + b"\n")
+    return path
+
+
+def read_calibration(folder: Path, model: ModelRef) -> Calibration:
+    """Read the calibration of a model that runs on this engine.
+
+    Raises `ModelError` where it is missing, was edited, or belongs to another model, engine or precision.
+    """
+    path = folder / FILE
+    try:
+        read = msgspec.json.decode(path.read_bytes(), type=Calibration)
+    except OSError as error:
+        raise ModelError(f"{path}: {error.strerror}; calibrate the model first") from error
+    except msgspec.MsgspecError as error:
+        raise ModelError(f"{path}: not a calibration: {error}") from error
+    if read.sha256 != _hash(read):
+        raise ModelError(f"{path}: its content does not hash to sha256; it was edited by hand, calibrate again")
+    for what, wanted, given in (
+        ("model", model.model_id, read.model_id),
+        ("engine", model.engine, read.engine),
+        ("precision", model.precision, read.precision),
+    ):
+        if wanted != given:
+            raise ModelError(f"{path}: made for {what} {given}, this is {wanted}; calibrate again")
+    return read
+
+
+def _hash(calibration: Calibration) -> str:
+    """Hash everything but the hash."""
+    return hashlib.sha256(msgspec.json.encode(msgspec.structs.replace(calibration, sha256=""))).hexdigest()
+
+
+def _best_scores(outcomes: Sequence[Outcome], labels: Sequence[str]) -> Floats:
+    """Return each board's best score of each class, float (N, C); 0 where nothing was found."""
+    best = np.zeros((len(outcomes), len(labels)))
+    for row, outcome in enumerate(outcomes):
+        for found in outcome.found:
+            if found.label in labels:
+                column = labels.index(found.label)
+                best[row, column] = max(best[row, column], found.score)
+    return best
+
+
+def _cheapest(best: Floats, defective: Bools, weights: Floats, costs: Costs) -> Floats:
+    """Lower the cost a class at a time until nothing gets cheaper; of equal thresholds the middle of the widest gap."""
+    thresholds = np.full(best.shape[1], 0.5)
+    cost = board_cost(best, thresholds, defective, weights, costs)
+    for _ in range(ROUNDS):
+        before = cost
+        for column in range(best.shape[1]):
+            thresholds[column], cost = _best_threshold(best, thresholds, column, defective, weights, costs)
+        if cost >= before - 1e-12:
+            break
+    return thresholds
+
+
+def _best_threshold(  # noqa: PLR0917 - what one round of `_cheapest` holds
+    best: Floats, thresholds: Floats, column: int, defective: Bools, weights: Floats, costs: Costs
+) -> tuple[float, float]:
+    """Return the cheapest threshold of one class, the others held, and what a board then costs."""
+    others = thresholds.copy()
+    others[column] = np.inf
+    free = ~(best >= others).any(axis=1)
+    values = np.unique(np.concatenate([[0.0], best[free, column], [NEVER]]))
+    # A threshold between two neighbouring scores stops all boards from the upper one on.
+    middles = (values[:-1] + values[1:]) / 2
+    gain = np.where(defective, -costs.escape, costs.false_call) * weights
+    nothing = board_cost(best, others, defective, weights, costs)
+    order = np.argsort(best[free, column])
+    summed = np.concatenate([np.cumsum(gain[free][order][::-1])[::-1], [0.0]])
+    at = np.searchsorted(best[free, column][order], middles)
+    totals = nothing + summed[at]
+    cheapest = np.flatnonzero(totals <= totals.min() + 1e-12)
+    widest = cheapest[np.argmax(np.diff(values)[cheapest])]
+    return float(middles[widest]), float(totals[widest])
+
+
+def _isotonic(scores: Floats, hits: Bools, weights: Floats) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    """Return the points of a rising curve from score to chance; none where too little was found."""
+    if scores.size < LEAST_FOUND:
+        return (), ()
+    curve = IsotonicRegression(y_min=0.0, y_max=1.0, out_of_bounds="clip")
+    curve.fit(scores, hits.astype(np.float64), sample_weight=weights)
+    return tuple(map(float, curve.X_thresholds_)), tuple(map(float, curve.y_thresholds_))

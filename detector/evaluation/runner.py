@@ -1,0 +1,146 @@
+"""Shows every picture of a data set to a model, on the way that the line's pictures go."""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from detector.engines import RawDetections
+from detector.engines.torch_engine import TorchEngine
+from detector.evaluation.datasets import Dataset, Item
+from detector.evaluation.outcomes import Found, Outcome, TrueDefect
+from detector.inspect import Inspector
+from detector.judge import Finding, findings, judge
+from detector.masks import Roi, grow_box, to_rle
+from detector.registry import LoadedModel, load_model
+from taktwatch.config import LineConfig, ProductConfig
+from taktwatch.errors import BadInput, ConfigError
+from taktwatch.rle import bbox, decode
+
+__all__ = ["Runner", "choose_product", "model_folder"]
+
+FLOOR = 1e-6
+"""Lowest score that is looked at here; the network's own floor (`score_floor` of its spec) lies above it."""
+
+
+def model_folder(config: LineConfig, model: str) -> Path:
+    """Return a model's folder: a path, or a name in the line's models folder."""
+    path = Path(model)
+    return path if path.is_dir() else config.detector.models_dir / model
+
+
+def choose_product(config: LineConfig, dataset: Dataset, name: str | None) -> str:
+    """Return the product by whose rules a set is judged: that named, or `deeppcb` for its format, or the first fitting.
+
+    Raises `UnknownProduct`, `ConfigError` where none or one of another view is described.
+    """
+    if name is None and dataset.kind == "deeppcb" and "deeppcb" in config.products:
+        name = "deeppcb"
+    if name is None:
+        name = next((key for key, product in config.products.items() if product.view == dataset.view), None)
+    if name is None:
+        raise ConfigError(f"no product of the {dataset.view} view is described; {dataset.name} shows such pictures")
+    product = config.product(name)
+    if product.view != dataset.view:
+        raise ConfigError(f"product {name!r} is a {product.view} view, {dataset.name} shows {dataset.view} views")
+    return name
+
+
+@dataclass(eq=False)
+class Runner:
+    """One model judged by one product's rules. Raises `ModelError`, `ConfigError` when made."""
+
+    config: LineConfig
+    model_path: Path
+    product_name: str
+
+    def __post_init__(self) -> None:
+        """Load the model."""
+        settings = self.config.detector
+        self.model: LoadedModel = load_model(self.model_path)
+        self.engine = TorchEngine(self.model, device=settings.device, threads=settings.threads)
+        self.product = self.config.product(self.product_name).model_copy(update={"model": self.model.card.name})
+        products = {self.product_name: self.product}
+        config = self.config.model_copy(update={"products": products, "stations": ()})
+        self.inspector = Inspector(config, engines={self.model.card.name: self.engine})
+        self.inspector.engine(self.product_name)
+        self.everything = lowered(self.product)
+
+    def check(self, dataset: Dataset) -> None:
+        """Refuse a set with classes that the product or the model does not know. Raises `BadInput`."""
+        known = [label for label in self.model.spec.classes if label in self.product.classes]
+        if strangers := [label for label in dataset.labels if label not in known]:
+            raise BadInput(
+                f"{dataset.name}: unknown class {strangers[0]!r}; product {self.product_name!r} with model "
+                f"{self.model.card.name!r} knows {', '.join(known)}"
+            )
+
+    def run(self, dataset: Dataset, on_picture: Callable[[], None] = lambda: None) -> Iterator[Outcome]:
+        """Inspect one picture after the other. Raises `BadInput` naming a picture that cannot be used."""
+        self.check(dataset)
+        for item in dataset.items:
+            yield self.inspect(item)
+            on_picture()
+
+    def inspect(self, item: Item) -> Outcome:
+        """Inspect one picture at the lowest threshold, and judge it at the product's."""
+        labelled = item.load()
+        try:
+            prepared = self.inspector.prepare(self.product_name, labelled.picture, labelled.template)
+        except BadInput as error:
+            raise BadInput(f"{item.name}: {error}") from error
+        height, width = prepared.size
+        raw = self.engine.infer([prepared.inputs.channels])[0]
+        reported = findings(raw, self.model.spec, self.product, height, width)
+        um_per_px, registration = prepared.um_per_px, prepared.inputs.registration
+        said = judge(reported, self.product, um_per_px=um_per_px, height=height, width=width, registration=registration)
+        truth = judge(
+            [told(one) for one in labelled.truths], self.product, um_per_px=um_per_px, height=height, width=width
+        )
+        return Outcome(
+            name=item.name,
+            board=item.board,
+            size=(height, width),
+            um_per_px=um_per_px,
+            truths=labelled.truths,
+            found=self._found(raw, reported, height, width),
+            defective=truth.verdict != "pass",
+            verdict=said.verdict,
+        )
+
+    def _found(self, raw: RawDetections, reported: list[Finding], height: int, width: int) -> tuple[Found, ...]:
+        """Return everything found, marked where the product's thresholds let it through."""
+        lowest = findings(raw, self.model.spec, self.everything, height, width)
+        shown = {_key(one) for one in reported}
+        lowest += [one for one in reported if _key(one) not in {_key(other) for other in lowest}]
+        margin = self.product.box_margin_um / self.product.um_per_px
+        return tuple(
+            Found(
+                label=one.label,
+                score=one.score,
+                box_px=grow_box(one.roi.box, margin, height, width),
+                mask=to_rle(one.roi, height, width),
+                area_px=one.roi.area_px,
+                reported=_key(one) in shown,
+            )
+            for one in lowest
+        )
+
+
+def lowered(product: ProductConfig) -> ProductConfig:
+    """Return the product with score thresholds that let everything through."""
+    classes = {label: limits.model_copy(update={"score": FLOOR}) for label, limits in product.classes.items()}
+    return product.model_copy(update={"classes": classes})
+
+
+def told(truth: TrueDefect) -> Finding:
+    """Return a truth as a finding that is sure."""
+    x0, y0, x1, y1 = bbox(truth.mask)
+    mask = np.ascontiguousarray(decode(truth.mask)[y0:y1, x0:x1])
+    return Finding(truth.label, 1.0, Roi(mask, x0, y0))
+
+
+def _key(one: Finding) -> tuple[str, float, tuple[int, int, int, int]]:
+    """Tell findings of one picture apart."""
+    return one.label, one.score, one.roi.box

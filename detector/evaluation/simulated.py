@@ -1,0 +1,111 @@
+"""Simulated sets, the same again for the same words: `sim:board?layouts=40&boards=5&camera=mixed`."""
+
+import hashlib
+from dataclasses import dataclass
+from functools import partial
+from typing import Literal, get_args
+from urllib.parse import parse_qsl
+
+import numpy as np
+
+from detector.dataset import CAMERA_SHARES, CAMERAS, HELD_OUT, MOST_DEFECTS
+from detector.evaluation.datasets import Dataset, Item, Labelled
+from detector.evaluation.outcomes import TrueDefect
+from taktwatch import __version__
+from taktwatch.errors import BadInput
+from taktwatch.rle import bbox, encode
+from taktwatch.simulator import BOARD_DEFECTS, SECTION_CLASSES, SimulatedPicture, board, product_look, section
+
+__all__ = ["FIRST", "SimulatedSet", "open_simulated", "parse_simulated"]
+
+FIRST = HELD_OUT + 1_000_000
+"""First layout seed where none is given: neither training nor its validation draws from here on."""
+
+View = Literal["board", "section"]
+LEAST_SIDE_PX = 96
+
+
+@dataclass(frozen=True, slots=True)
+class SimulatedSet:
+    """`boards` boards of each of `layouts` products, drawn from seeds. `defective`: share of boards with defects."""
+
+    view: View
+    layouts: int = 40
+    boards: int = 5
+    first: int = FIRST
+    defective: float = 0.5
+    camera: str = "mixed"
+    height: int = 640
+    width: int = 640
+
+
+def open_simulated(where: str) -> Dataset:
+    """Return a simulated set. Raises `BadInput` for words that mean nothing."""
+    asked = parse_simulated(where)
+    items = [
+        Item(
+            f"layout-{asked.first + layout}-board-{number}",
+            f"layout-{asked.first + layout}",
+            partial(_load, asked, layout, number),
+        )
+        for layout in range(asked.layouts)
+        for number in range(asked.boards)
+    ]
+    labels = BOARD_DEFECTS if asked.view == "board" else SECTION_CLASSES
+    sha256 = hashlib.sha256(f"{asked} taktwatch {__version__}".encode()).hexdigest()
+    return Dataset(where, "sim", asked.view, labels, items, sha256)
+
+
+def parse_simulated(where: str) -> SimulatedSet:
+    """Read `sim:VIEW?key=value&...`. Raises `BadInput`.
+
+    >>> parse_simulated("sim:board?layouts=3&boards=2&camera=binary").layouts
+    3
+    """
+    view, _, query = where.removeprefix("sim:").partition("?")
+    if view not in get_args(View):
+        raise BadInput(f"{where}: no simulated view {view!r}; there are: {', '.join(get_args(View))}")
+    chosen: View = "board" if view == "board" else "section"
+    asked = SimulatedSet(chosen) if chosen == "board" else SimulatedSet(chosen, height=384, width=512)
+    values: dict[str, int | float | str] = {}
+    for key, text in parse_qsl(query, keep_blank_values=True):
+        try:
+            values[key] = type(getattr(asked, key))(text)
+        except AttributeError:
+            raise BadInput(f"{where}: unknown setting {key!r}; there are: {', '.join(asked.__slots__[1:])}") from None
+        except ValueError:
+            raise BadInput(f"{where}: {key}={text} is no number") from None
+    asked = SimulatedSet(**({"view": chosen} | values))  # type: ignore[arg-type]  # each has its default's type
+    if asked.layouts < 1 or asked.boards < 1 or asked.first < 0:
+        raise BadInput(f"{where}: layouts and boards are at least 1, first is at least 0")
+    if not 0 <= asked.defective <= 1:
+        raise BadInput(f"{where}: defective={asked.defective} is no share; give 0 to 1")
+    if asked.camera not in (*CAMERAS, "mixed"):
+        raise BadInput(f"{where}: no camera {asked.camera!r}; there are: {', '.join(CAMERAS)}, mixed")
+    if min(asked.height, asked.width) < LEAST_SIDE_PX:
+        raise BadInput(f"{where}: a side below {LEAST_SIDE_PX} px shows nothing")
+    return asked
+
+
+def _load(asked: SimulatedSet, layout: int, number: int) -> Labelled:
+    """Draw one board."""
+    seed = asked.first + layout
+    rng = np.random.default_rng([0xE7A1, seed, number])
+    size = (asked.height, asked.width)
+    spoiled, board_seed = rng.random() < asked.defective, int(rng.integers(2**31))
+    drawn: SimulatedPicture
+    if asked.view == "section":
+        drawn = section(seed, board_seed, size=size, sites=int(rng.integers(1, 5)) if spoiled else 0)
+    else:
+        # One camera looks at one product, whatever board of it passes.
+        mixed = str(np.random.default_rng([0xE7A2, seed]).choice(CAMERAS, p=CAMERA_SHARES))
+        look = product_look(seed, mixed if asked.camera == "mixed" else asked.camera)  # type: ignore[arg-type]  # checked when parsed
+        count = int(rng.integers(1, MOST_DEFECTS + 1)) if spoiled else 0
+        drawn = board(seed, board_seed, size=size, defects=rng.choice(BOARD_DEFECTS, count).tolist(), look=look)
+    truths = []
+    for truth in drawn.truths:
+        rle = encode(truth.mask)
+        x0, y0, x1, y1 = bbox(rle)
+        box = (float(x0), float(y0), float(x1), float(y1))
+        truths.append(TrueDefect(label=truth.label, box_px=box, mask=rle, area_px=int(truth.mask.sum())))
+    return Labelled(drawn.picture, drawn.template, tuple(truths))
