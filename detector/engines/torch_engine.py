@@ -1,4 +1,4 @@
-"""The reference engine: torch, on the CPU in float32 or on a CUDA device with automatic mixed precision."""
+"""The torch engine: on the CPU in float32 or on a CUDA device with automatic mixed precision."""
 
 from collections.abc import Sequence
 from typing import Literal
@@ -7,7 +7,8 @@ import numpy as np
 import torch
 
 from detector.engines import Channels, RawDetections
-from detector.model import core
+from detector.engines.between import Rules, Tensors, detect
+from detector.engines.parts import cut
 from detector.registry import LoadedModel
 from detector.spec import ModelSpec
 from taktwatch.errors import ModelError
@@ -17,7 +18,10 @@ __all__ = ["TorchEngine"]
 
 
 class TorchEngine:
-    """Runs a loaded model. `device` "auto" takes CUDA where there is one; `threads` 0 leaves torch's choice."""
+    """Runs a loaded model, batch norms folded, channels last; the model itself is left as it is.
+
+    `device` "auto" takes CUDA where there is one; `threads` 0 leaves torch's choice.
+    """
 
     def __init__(
         self, model: LoadedModel, *, device: Literal["auto", "cpu", "cuda"] = "auto", threads: int = 0
@@ -29,7 +33,10 @@ class TorchEngine:
             torch.set_num_threads(threads)
         self.device = torch.device("cpu" if device == "cpu" or not has_cuda else "cuda")
         self.model = model
-        self.network = model.network.to(self.device).to(memory_format=torch.channels_last)
+        self.rules = Rules.of(model.network, model.spec.levels).on(self.device)
+        self.parts = [
+            part.to(self.device).to(memory_format=torch.channels_last) for part in cut(model.network, model.spec.levels)
+        ]
 
     @property
     def spec(self) -> ModelSpec:
@@ -54,13 +61,19 @@ class TorchEngine:
         """Inspect pictures of one size, each (3, H, W)."""
         pictures = torch.from_numpy(np.stack(batch)).to(self.device, memory_format=torch.channels_last)
         with torch.autocast(self.device.type, torch.float16, enabled=self.device.type == "cuda"):
-            found = core(self.network, pictures)
-        return [
-            RawDetections(
-                boxes=one["boxes"].float().cpu().numpy(),
-                labels=one["labels"].cpu().numpy(),
-                scores=one["scores"].float().cpu().numpy(),
-                masks=one["masks"].float().cpu().numpy(),
-            )
-            for one in found
-        ]
+            return detect(self, self.rules, pictures)
+
+    def trunk(self, pictures: torch.Tensor) -> Tensors:
+        """Run the convolutions."""
+        outputs: Tensors = self.parts[0](pictures)
+        return outputs
+
+    def boxes(self, features: Tensors, rois: Tensors) -> Tensors:
+        """Run the box head."""
+        outputs: Tensors = self.parts[1](*features, *rois)
+        return outputs
+
+    def masks(self, features: Tensors, rois: Tensors) -> torch.Tensor:
+        """Run the mask head."""
+        masks: torch.Tensor = self.parts[2](*features, *rois)
+        return masks

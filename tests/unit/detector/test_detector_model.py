@@ -48,7 +48,7 @@ def test_a_frame_alone_equals_the_frame_in_any_batch(engine: TorchEngine, seeds:
 def test_the_engine_finds_what_torchvisions_own_forward_finds(engine: TorchEngine) -> None:
     seen = picture(1)
     with torch.inference_mode():
-        expected = engine.network([torch.from_numpy(seen)])[0]
+        expected = engine.model.network([torch.from_numpy(seen)])[0]
     found = engine.infer([seen])[0]
     assert found.labels.tolist() == expected["labels"].tolist()
     assert np.allclose(found.boxes, expected["boxes"].numpy(), atol=1e-2)

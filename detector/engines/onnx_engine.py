@@ -1,0 +1,89 @@
+"""ONNX Runtime: on the CPU, or on a CUDA device where the installed runtime has a provider for it."""
+
+from collections.abc import Sequence
+from typing import Any, Literal
+
+import numpy as np
+import torch
+
+from detector.engines import Channels, RawDetections
+from detector.engines.between import Rules, Tensors, detect
+from detector.engines.export import PARTS, Export, runtime
+from detector.registry import LoadedModel
+from detector.spec import ModelSpec
+from taktwatch.errors import ModelError
+from taktwatch.records import ModelRef
+
+__all__ = ["OnnxEngine"]
+
+CPU, CUDA = "CPUExecutionProvider", "CUDAExecutionProvider"
+
+
+class OnnxEngine:
+    """Runs an export. `threads` 0 leaves the runtime's choice; what lies between the parts runs on the CPU."""
+
+    def __init__(
+        self,
+        model: LoadedModel,
+        export: Export,
+        *,
+        device: Literal["auto", "cpu", "cuda"] = "auto",
+        threads: int = 0,
+    ) -> None:
+        onnxruntime: Any = runtime("onnx")
+        there = onnxruntime.get_available_providers()
+        if device == "cuda" and CUDA not in there:
+            raise ModelError(
+                "detector.device is cuda, but this onnxruntime has no CUDA provider; "
+                "install onnxruntime-gpu, or set it to auto or cpu"
+            )
+        providers = [name for name in (CUDA, CPU) if name in there and (name == CPU or device != "cpu")]
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = threads
+        self.sessions = [
+            onnxruntime.InferenceSession(export.part(name), options, providers=providers) for name in PARTS
+        ]
+        self.names = [[node.name for node in session.get_inputs()] for session in self.sessions]
+        self.model, self.export = model, export
+        self.version: str = export.card.runtime
+        self.rules = Rules.of(model.network, model.spec.levels)
+
+    @property
+    def spec(self) -> ModelSpec:
+        """What the model is made of."""
+        return self.model.spec
+
+    @property
+    def ref(self) -> ModelRef:
+        """How results name the model and what it ran on."""
+        return ModelRef(
+            name=self.model.card.name,
+            model_id=self.model.card.model_id,
+            weights_sha256=self.model.card.weights_sha256,
+            engine=f"onnxruntime {self.version}",
+            precision="float32",
+            device="cuda" if self.sessions[0].get_providers()[0] == CUDA else "cpu",
+        )
+
+    @torch.inference_mode()
+    def infer(self, batch: Sequence[Channels]) -> list[RawDetections]:
+        """Inspect pictures of one size, each (3, H, W)."""
+        return detect(self, self.rules, torch.from_numpy(np.stack(batch)))
+
+    def trunk(self, pictures: torch.Tensor) -> Tensors:
+        """Run the convolutions."""
+        return self._run(0, [pictures])
+
+    def boxes(self, features: Tensors, rois: Tensors) -> Tensors:
+        """Run the box head."""
+        return self._run(1, [*features, *rois])
+
+    def masks(self, features: Tensors, rois: Tensors) -> torch.Tensor:
+        """Run the mask head."""
+        return self._run(2, [*features, *rois])[0]
+
+    def _run(self, part: int, inputs: Tensors) -> Tensors:
+        """Run a part."""
+        arrays = (np.ascontiguousarray(tensor.numpy()) for tensor in inputs)
+        outputs = self.sessions[part].run(None, dict(zip(self.names[part], arrays, strict=True)))
+        return [torch.from_numpy(array) for array in outputs]
