@@ -198,13 +198,15 @@ class LayerProfile(Part, frozen=True, kw_only=True):
 
 
 class Registration(Part, frozen=True, kw_only=True):
-    """How the template was laid onto the frame: a 2x3 affine map (template px to frame px, row by row) and its quality.
+    """How the template was laid onto the frame: a map (template px to frame px) and its quality.
 
-    `quality` is the correlation of the warped template with the frame, -1 to 1.
+    `matrix` holds the first two rows of the 3x3 map, `tilt` the first two numbers of its third (the last is 1): zero
+    for a camera that looks straight down. `quality` is the correlation of the warped template with the frame, -1 to 1.
     """
 
     matrix: tuple[float, float, float, float, float, float]
     quality: float
+    tilt: tuple[float, float] = (0.0, 0.0)
 
 
 class ModelRef(Part, frozen=True, kw_only=True):
