@@ -329,24 +329,29 @@ def evaluate(
     configure_logging(logging.WARNING)
     settings = read_config(config)
     folder = out_dir or Path("runs") / "evaluate"
-    with Progress(
+    bars = Progress(
         TextColumn("{task.description}"),
         BarColumn(),
         MofNCompleteColumn(),
         TimeElapsedColumn(),
         console=err,
         disable=json,
-    ) as bars:
-        tasks: dict[str, Any] = {}
+    )
+    tasks: dict[str, Any] = {}
 
-        def on_progress(name: str, done: int, total: int) -> None:
-            if done == 0:
-                tasks[name] = bars.add_task(name, total=total)
-            bars.update(tasks[name], completed=done)
+    def on_progress(name: str, done: int, total: int) -> None:
+        if name not in tasks:
+            bars.start()
+            tasks[name] = bars.add_task(name, total=total)
+        bars.update(tasks[name], completed=done)
 
+    try:
         report = run_evaluation(
             settings, model, dataset, folder, against=against, product=product, seed=seed, on_progress=on_progress
         )
+    finally:
+        if tasks:
+            bars.stop()
     if json:
         sys.stdout.write(msgspec.json.encode(report).decode() + "\n")
     else:

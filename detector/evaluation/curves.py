@@ -38,7 +38,7 @@ class Pool:
             return float("nan")
         recall, precision = self._curve(weights, truths)
         highest = np.maximum.accumulate(precision[::-1])[::-1]
-        at = np.searchsorted(recall, RECALLS - 1e-12, side="left")
+        at = np.searchsorted(recall, RECALLS, side="left")
         return float(np.append(highest, 0.0)[np.minimum(at, recall.size)].mean())
 
     def best_f(self, weights: Floats) -> float:

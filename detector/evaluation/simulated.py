@@ -1,7 +1,7 @@
 """Simulated sets, the same again for the same words: `sim:board?layouts=40&boards=5&camera=mixed`."""
 
 import hashlib
-from dataclasses import dataclass
+from dataclasses import dataclass, fields, replace
 from functools import partial
 from typing import Literal, get_args
 from urllib.parse import parse_qsl
@@ -39,6 +39,9 @@ class SimulatedSet:
     width: int = 640
 
 
+SETTINGS = tuple(field.name for field in fields(SimulatedSet) if field.name != "view")
+
+
 def open_simulated(where: str) -> Dataset:
     """Return a simulated set. Raises `BadInput` for words that mean nothing."""
     asked = parse_simulated(where)
@@ -69,13 +72,13 @@ def parse_simulated(where: str) -> SimulatedSet:
     asked = SimulatedSet(chosen) if chosen == "board" else SimulatedSet(chosen, height=384, width=512)
     values: dict[str, int | float | str] = {}
     for key, text in parse_qsl(query, keep_blank_values=True):
+        if key not in SETTINGS:
+            raise BadInput(f"{where}: unknown setting {key!r}; there are: {', '.join(SETTINGS)}")
         try:
             values[key] = type(getattr(asked, key))(text)
-        except AttributeError:
-            raise BadInput(f"{where}: unknown setting {key!r}; there are: {', '.join(asked.__slots__[1:])}") from None
         except ValueError:
             raise BadInput(f"{where}: {key}={text} is no number") from None
-    asked = SimulatedSet(**({"view": chosen} | values))  # type: ignore[arg-type]  # each has its default's type
+    asked = replace(asked, **values)  # type: ignore[arg-type]  # each has its default's type
     if asked.layouts < 1 or asked.boards < 1 or asked.first < 0:
         raise BadInput(f"{where}: layouts and boards are at least 1, first is at least 0")
     if not 0 <= asked.defective <= 1:

@@ -1,0 +1,163 @@
+"""Chances and thresholds: by hand, against an exhaustive search, and refused where they do not belong."""
+
+import itertools
+from pathlib import Path
+
+import msgspec
+import numpy as np
+import pytest
+from eval_scenes import LABELS, found, outcome, true
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from detector.evaluation.calibration import (
+    Calibration,
+    Costs,
+    _best_threshold,
+    board_cost,
+    board_weights,
+    calibrate,
+    read_calibration,
+    save_calibration,
+)
+from detector.evaluation.outcomes import Outcome
+from taktwatch.errors import BadInput, ModelError
+from taktwatch.records import ModelRef
+
+MODEL = ModelRef(
+    name="m", model_id="m-1", weights_sha256="0" * 64, engine="torch 2.15.0", precision="float32", device="cpu"
+)
+PLACE = (10, 10, 50, 50)
+
+
+def boards(seed: int, count: int = 400) -> list[Outcome]:
+    """Half good, half with one open; scores overstate: a detection of score s is right with chance s squared."""
+    rng = np.random.default_rng(seed)
+    made = []
+    for index in range(count):
+        score = float(rng.uniform(0.05, 1))
+        real = rng.random() < score**2
+        truths = [true("open", PLACE)] if real else []
+        made.append(outcome(truths, [found("open", PLACE, score)], name=str(index), board=str(index)))
+    return made
+
+
+def calibrated(outcomes: list[Outcome], rate: float = 0.5, escape: float = 1.0, false_call: float = 1.0) -> Calibration:
+    return calibrate(
+        outcomes,
+        LABELS,
+        model=MODEL,
+        domain="simulated",
+        domain_sha256="1" * 64,
+        expected_defect_rate=rate,
+        costs=Costs(escape=escape, false_call=false_call),
+    )
+
+
+def test_chances_rise_with_scores_and_come_near_the_truth() -> None:
+    outcomes = boards(1, 4000)
+    share = sum(one.defective for one in outcomes) / len(outcomes)
+    one = calibrated(outcomes, rate=share).classes["open"]
+    at = np.linspace(0.1, 0.95, 18)
+    chances = [one.chance(score) for score in at]
+    assert chances == sorted(chances)
+    assert np.abs(np.array(chances) - at**2).max() < 0.08
+
+
+def test_a_rarer_defect_makes_the_same_score_worth_less() -> None:
+    outcomes = boards(2, 2000)
+    assert calibrated(outcomes, rate=0.01).classes["open"].chance(0.7) < calibrated(outcomes, rate=0.5).classes[
+        "open"
+    ].chance(0.7)
+
+
+def test_too_few_detections_leave_scores_as_they_are() -> None:
+    one = calibrated(boards(1)).classes["short"]
+    assert (one.n, one.scores, one.chance(0.37)) == (0, (), 0.37)
+
+
+def test_dear_escapes_lower_the_threshold_and_dear_false_calls_raise_it() -> None:
+    outcomes = boards(3)
+    low, middle, high = (
+        calibrated(outcomes, escape=escape, false_call=call).classes["open"].threshold
+        for escape, call in ((50, 1), (1, 1), (1, 50))
+    )
+    assert low < middle < high
+
+
+def test_a_threshold_stands_in_the_middle_of_the_gap() -> None:
+    bad = [outcome([true("open", PLACE)], [found("open", PLACE, 0.8)], name=f"b{i}") for i in range(5)]
+    good = [outcome([], [found("open", PLACE, 0.2)], name=f"g{i}") for i in range(5)]
+    made = calibrated([*bad, *good])
+    assert made.classes["open"].threshold == pytest.approx(0.5)
+    assert made.expected_cost == 0
+
+
+@settings(deadline=None, max_examples=60)
+@given(st.integers(0, 100_000))
+def test_one_class_gets_the_cheapest_of_all_thresholds(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    best = rng.integers(0, 6, (12, 2)) / 6
+    defective = rng.random(12) < 0.5
+    weights, costs = board_weights(defective, 0.2), Costs(escape=3.0, false_call=1.0)
+    thresholds = np.array([0.5, float(rng.uniform(0, 1))])
+    at, cost = _best_threshold(best, thresholds, 0, defective, weights, costs)
+    every = [
+        board_cost(best, np.array([one, thresholds[1]]), defective, weights, costs) for one in np.arange(0.05, 1, 0.05)
+    ]
+    assert cost <= min(every) + 1e-9
+    assert board_cost(best, np.array([at, thresholds[1]]), defective, weights, costs) == pytest.approx(cost)
+
+
+def test_thresholds_of_two_classes_cost_no_more_than_equal_ones() -> None:
+    rng = np.random.default_rng(5)
+    made = []
+    for index in range(200):
+        real = index % 2 == 0
+        marks = [
+            found("open", PLACE, float(np.clip(rng.normal(0.7 if real else 0.4, 0.15), 0.06, 0.99))),
+            found("short", (100, 100, 140, 140), float(np.clip(rng.normal(0.3 if real else 0.1, 0.1), 0.06, 0.99))),
+        ]
+        made.append(outcome([true("open", PLACE)] if real else [], marks, name=str(index)))
+    best = np.array([[f.score for f in one.found] for one in made])
+    defective = np.array([one.defective for one in made])
+    weights, costs = board_weights(defective, 0.1), Costs(escape=20, false_call=1)
+    grid = np.arange(0.05, 1, 0.05)
+    equal = min(board_cost(best, np.array([at, at]), defective, weights, costs) for at in grid)
+    pairs = min(board_cost(best, np.array(two), defective, weights, costs) for two in itertools.product(grid, grid))
+    found_cost = calibrated(made, rate=0.1, escape=20, false_call=1).expected_cost
+    assert found_cost <= equal
+    assert found_cost <= pairs * 1.1
+
+
+def test_a_calibration_is_read_back_for_its_own_model_and_engine_alone(tmp_path: Path) -> None:
+    made = calibrated(boards(1))
+    save_calibration(tmp_path, made)
+    assert read_calibration(tmp_path, MODEL) == made
+    for field, value in (("model_id", "m-2"), ("engine", "openvino 2026.1"), ("precision", "int8")):
+        with pytest.raises(ModelError, match="calibrate again"):
+            read_calibration(tmp_path, msgspec.structs.replace(MODEL, **{field: value}))
+
+
+def test_an_edited_or_missing_calibration_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ModelError, match="calibrate the model first"):
+        read_calibration(tmp_path, MODEL)
+    path = save_calibration(tmp_path, calibrated(boards(1)))
+    path.write_text(path.read_text().replace('"simulated"', '"real"'))
+    with pytest.raises(ModelError, match="edited by hand"):
+        read_calibration(tmp_path, MODEL)
+    path.write_text("{}")
+    with pytest.raises(ModelError, match="not a calibration"):
+        read_calibration(tmp_path, MODEL)
+
+
+def test_what_cannot_be_weighed_is_refused() -> None:
+    outcomes = boards(1)
+    with pytest.raises(BadInput, match="no good boards"):
+        calibrated([one for one in outcomes if one.defective])
+    with pytest.raises(BadInput, match="no defective boards"):
+        calibrated([one for one in outcomes if not one.defective])
+    with pytest.raises(BadInput, match="defect rate of 0"):
+        calibrated(outcomes, rate=0)
+    with pytest.raises(BadInput, match="costs above 0"):
+        calibrated(outcomes, escape=0)
