@@ -1,0 +1,130 @@
+"""Capability: how well measured values fit between their specification limits, with confidence intervals.
+
+Cp = (upper - lower) / 6 sigma and Cpk = min(upper - mean, mean - lower) / 3 sigma with the sigma *within* (moving range
+or subgroups: what the process could do); Pp and Ppk with the sigma *overall* (what it did). With one limit there is no
+Cp.
+Source: Montgomery, 8.3. Intervals: Cp and Pp by chi-square (Montgomery, eq. 8.19); Cpk and Ppk by A. F. Bissell, How
+reliable is your capability index?, Applied Statistics 39(3), 1990. All assume normal values: depths near 0 are not, so
+look at the chart first.
+"""
+
+from collections.abc import Sequence
+from math import sqrt
+from statistics import fmean, stdev
+
+import msgspec
+
+from kpi_engine.spc.constants import chi2_quantile, normal_quantile
+from kpi_engine.spc.measured import Measured, pooled_deviation, scale_of_values
+
+__all__ = ["Capability", "Index", "capability_of_subgroups", "capability_of_values"]
+
+
+class Index(msgspec.Struct, frozen=True):
+    """A capability index within `low` and `high` with the confidence asked for."""
+
+    value: float
+    low: float
+    high: float
+
+
+class Capability(msgspec.Struct, frozen=True):
+    """Capability of n values; `cp` and `pp` are None where only one limit is given."""
+
+    n: int
+    mean: float
+    sigma_within: float
+    sigma_overall: float
+    cp: Index | None
+    cpk: Index
+    pp: Index | None
+    ppk: Index
+
+
+class Specification(msgspec.Struct, frozen=True):
+    """What is asked of a measured value, at least one limit, and the confidence of the intervals, 0 to 1."""
+
+    lower: float | None = None
+    upper: float | None = None
+    confidence: float = 0.95
+
+    def __post_init__(self) -> None:
+        """Refuse limits that nothing can be within."""
+        if self.lower is None and self.upper is None:
+            raise ValueError("capability needs a lower or an upper specification limit")
+        if self.lower is not None and self.upper is not None and self.lower >= self.upper:
+            raise ValueError(f"the lower specification limit {self.lower} is not below the upper one {self.upper}")
+
+
+def capability_of_values(
+    values: Sequence[float], *, lower: float | None = None, upper: float | None = None, confidence: float = 0.95
+) -> Capability:
+    """Judge 3 or more single values in time order; sigma within comes from the moving range.
+
+    The moving range knows less than n - 1 degrees of freedom: (n - 1)^2 / 2 (0.8264 n - 1.082), from its variance (J.
+    D. Cryer and T. P. Ryan, Journal of Quality Technology 22(3), 1990).
+
+    >>> found = capability_of_values([10.0, 12.0, 11.0, 13.0, 12.0, 11.0, 12.0, 10.0], upper=16.0)
+    >>> found.cp, round(found.cpk.value, 3), round(found.ppk.value, 3)
+    (None, 1.218, 1.453)
+    """
+    n = len(values)
+    if n < 3:  # noqa: PLR2004 - below, the variance of the moving range is not defined
+        raise ValueError(f"capability of single values needs 3 or more, not {n}")
+    degrees = (n - 1) ** 2 / (2 * (0.8264 * n - 1.082))
+    asked = Specification(lower, upper, confidence)
+    return judged(asked, n, fmean(values), (scale_of_values(values).sigma, degrees), stdev(values))
+
+
+def capability_of_subgroups(
+    subgroups: Sequence[Measured], *, lower: float | None = None, upper: float | None = None, confidence: float = 0.95
+) -> Capability:
+    """Judge subgroups; sigma within is their pooled deviation.
+
+    >>> from kpi_engine.spc.measured import measured
+    >>> groups = [measured([10.0, 12.0, 11.0]), measured([13.0, 12.0, 11.0]), measured([12.0, 10.0, 11.0])]
+    >>> round(capability_of_subgroups(groups, lower=6.0, upper=16.0).cp.value, 3)
+    1.599
+    """
+    n = sum(group.n for group in subgroups)
+    mean = sum(group.n * group.mean for group in subgroups) / n
+    squares = sum((group.n - 1) * group.deviation**2 + group.n * (group.mean - mean) ** 2 for group in subgroups)
+    asked = Specification(lower, upper, confidence)
+    return judged(asked, n, mean, pooled_deviation(subgroups), sqrt(squares / (n - 1)))
+
+
+def judged(asked: Specification, n: int, mean: float, within: tuple[float, float], overall: float) -> Capability:
+    """Return the four indices; `within` is sigma and its degrees of freedom."""
+    sigma, degrees = within
+    if not (sigma > 0 and overall > 0):
+        raise ValueError("capability of values that do not vary is not defined")
+    return Capability(
+        n=n,
+        mean=mean,
+        sigma_within=sigma,
+        sigma_overall=overall,
+        cp=two_sided(asked, sigma, degrees),
+        cpk=nearest(asked, n, mean, sigma, degrees),
+        pp=two_sided(asked, overall, n - 1),
+        ppk=nearest(asked, n, mean, overall, n - 1),
+    )
+
+
+def two_sided(asked: Specification, sigma: float, degrees: float) -> Index | None:
+    """Cp or Pp: C sqrt(chi2(alpha / 2) / degrees) to C sqrt(chi2(1 - alpha / 2) / degrees)."""
+    if asked.lower is None or asked.upper is None:
+        return None
+    value = (asked.upper - asked.lower) / (6 * sigma)
+    tail = (1 - asked.confidence) / 2
+    low, high = (value * sqrt(chi2_quantile(share, degrees) / degrees) for share in (tail, 1 - tail))
+    return Index(value, low, high)
+
+
+def nearest(asked: Specification, n: int, mean: float, sigma: float, degrees: float) -> Index:
+    """Cpk or Ppk: C +- z sqrt(1 / 9n + C^2 / 2 degrees)."""
+    distances = [asked.upper - mean] if asked.upper is not None else []
+    if asked.lower is not None:
+        distances.append(mean - asked.lower)
+    value = min(distances) / (3 * sigma)
+    half = normal_quantile((1 + asked.confidence) / 2) * sqrt(1 / (9 * n) + value**2 / (2 * degrees))
+    return Index(value, value - half, value + half)

@@ -1,0 +1,89 @@
+"""What goes into a chart and what comes out of it."""
+
+from datetime import datetime
+
+from taktwatch.records import Part, Record
+
+__all__ = ["ControlPoint", "Point", "Sample", "Subgroup"]
+
+
+class Sample(Part, frozen=True, kw_only=False):
+    """What was counted in one subgroup: `amount` (failed boards, defects, a sum) over `n` (boards, area; above 0).
+
+    >>> Sample(6, 500).value
+    0.012
+    """
+
+    amount: float
+    n: float
+
+    def __post_init__(self) -> None:
+        """Refuse a sample that rests on nothing."""
+        if not self.n > 0:
+            raise ValueError(f"a sample rests on n = {self.n}; it must be above 0: leave empty windows out")
+
+    @property
+    def value(self) -> float:
+        """Amount per unit."""
+        return self.amount / self.n
+
+
+class Subgroup(Part, frozen=True):
+    """Windows merged into one sample: from `start` to `end`, as of the highest revision of its windows."""
+
+    start: datetime
+    end: datetime
+    amount: float
+    n: float
+    revision: int = 0
+
+    @property
+    def sample(self) -> Sample:
+        """The subgroup without its times. Raises `ValueError` where n is 0."""
+        return Sample(self.amount, self.n)
+
+
+class Point(Part, frozen=True):
+    """One point of a chart as it is drawn: its value between its limits, and which rules it breaks, in words.
+
+    `sigma_z` is the overdispersion the limits allow for (1: none). `second` is the point of the panel below: the moving
+    range of an individual, the standard deviation beside a mean, the lower sum beside a CUSUM's upper one.
+    """
+
+    value: float
+    centre: float
+    lower: float
+    upper: float
+    n: float
+    sigma_z: float = 1.0
+    signals: tuple[str, ...] = ()
+    second: "Point | None" = None
+
+
+class ControlPoint(Record, frozen=True, kw_only=True, tag="control_point"):
+    """A point of a control chart as it travels; line, station, product, metric, chart, panel and `start` name it.
+
+    Readers keep the highest revision. `amount` and `n` are the subgroup's own counts (integers of KPI windows), `value`
+    is what the chart plots: the rate itself (p, u, Laney), its weighted mean (EWMA) or a cumulative sum. Without a
+    baseline there are no limits: centre, lower and upper are None and the chart is "run". `value` is None where a
+    correction took the last board out of the subgroup.
+    """
+
+    chart: str
+    line: str
+    station: str
+    product: str
+    metric: str
+    start: datetime
+    end: datetime
+    amount: int
+    n: int
+    value: float | None
+    centre: float | None = None
+    lower: float | None = None
+    upper: float | None = None
+    sigma_z: float = 1.0
+    signals: tuple[str, ...] = ()
+    panel: str = ""
+    baseline_id: str = ""
+    revision: int = 0
