@@ -13,6 +13,8 @@ DASHES = ("", "6 3", "2 2", "8 2 2 2", "1 3", "10 4", "4 1")
 
 WIDTH, HEIGHT = 520, 340
 LEFT, RIGHT, TOP, BELOW = 52, 12, 10, 44
+LEGEND_COLUMNS = 2
+LEGEND_LINE = 18
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +52,7 @@ class Curve:
 def chart(title: str, description: str, x: Axis, y: Axis, curves: Sequence[Curve]) -> str:
     """Return an SVG picture with axes, curves and a legend below; `description` is what a screen reader says."""
     legend = [curve for curve in curves if curve.name]
-    height = HEIGHT + 16 * ((len(legend) + 2) // 3)
+    height = HEIGHT + LEGEND_LINE * -(-len(legend) // LEGEND_COLUMNS) + 8
     parts = [
         f'<svg viewBox="0 0 {WIDTH} {height}" role="img" width="{WIDTH}" height="{height}">',
         f"<title>{escape(title)}</title><desc>{escape(description)}</desc>",
@@ -59,8 +61,9 @@ def chart(title: str, description: str, x: Axis, y: Axis, curves: Sequence[Curve
     for curve in curves:
         parts += _dots(curve, x, y) if curve.dots else _line(curve, x, y)
     for index, curve in enumerate(legend):
-        left, top = LEFT + 150 * (index % 3), HEIGHT + 16 * (index // 3) + 4
-        parts.append(f'<path d="M{left} {top - 4}h22" {_stroke(curve)}/>')
+        left = LEFT + (WIDTH - LEFT) // LEGEND_COLUMNS * (index % LEGEND_COLUMNS)
+        top = HEIGHT + LEGEND_LINE * (index // LEGEND_COLUMNS) + 12
+        parts.append(_sample(curve, left, top - 4))
         parts.append(f'<text x="{left + 28}" y="{top}">{escape(curve.name)}</text>')
     return "".join([*parts, "</svg>"])
 
@@ -105,6 +108,13 @@ def _dots(curve: Curve, x: Axis, y: Axis) -> list[str]:
             parts.append(f'<path d="M{left:.1f} {ends[0]:.1f}V{ends[1]:.1f}" stroke="{colour}" stroke-width="1.5"/>')
         parts.append(f'<circle cx="{left:.1f}" cy="{top:.1f}" r="3.5" fill="{colour}"/>')
     return parts
+
+
+def _sample(curve: Curve, left: int, top: int) -> str:
+    """Draw what a curve looks like, for the legend."""
+    if curve.dots:
+        return f'<circle cx="{left + 11}" cy="{top}" r="3.5" fill="{COLOURS[curve.colour % len(COLOURS)]}"/>'
+    return f'<path d="M{left} {top}h22" {_stroke(curve)}/>'
 
 
 def _stroke(curve: Curve) -> str:

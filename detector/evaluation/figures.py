@@ -17,12 +17,14 @@ from detector.evaluation.pod import Detectability, detectability
 from detector.evaluation.reliability import Reliability, reliability
 from taktwatch.records import Verdict
 
-__all__ = ["BoardRates", "ClassFigures", "Figures", "Headline", "Known", "Scored", "score", "units_of"]
+__all__ = ["BoardFigures", "BoardRates", "ClassFigures", "Figures", "Headline", "Known", "Scored", "score", "units_of"]
 
 Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
 
 STRICT_IOU = 0.75
+MOST_BOARDS = 20
+"""Of more boards than this none is told alone."""
 
 
 class Known(msgspec.Struct, frozen=True, kw_only=True):
@@ -75,6 +77,16 @@ class BoardRates(msgspec.Struct, frozen=True, kw_only=True):
     reviews: Rate
 
 
+class BoardFigures(msgspec.Struct, frozen=True, kw_only=True):
+    """One board alone: AP and best F, pooled over classes; intervals for other pictures of it."""
+
+    board: str
+    pictures: int
+    truths: int
+    ap: Estimate
+    best_f: Estimate
+
+
 class Figures(msgspec.Struct, frozen=True, kw_only=True):
     """Everything that is computed; `labels` in the order of the confusion matrix."""
 
@@ -84,6 +96,7 @@ class Figures(msgspec.Struct, frozen=True, kw_only=True):
     labels: tuple[str, ...]
     headline: Headline
     classes: tuple[ClassFigures, ...]
+    by_board: tuple[BoardFigures, ...]
     rates: BoardRates
     coco_box: CocoFigures
     coco_mask: CocoFigures
@@ -152,6 +165,7 @@ def score(outcomes: Sequence[Outcome], labels: Sequence[str], *, f_threshold: fl
         labels=tuple(labels),
         headline=headline,
         classes=classes,
+        by_board=_by_board(outcomes, labels, seed),
         rates=_rates(outcomes),
         coco_box=coco_figures(outcomes, labels, "bbox"),
         coco_mask=coco_figures(outcomes, labels, "segm"),
@@ -186,6 +200,29 @@ class _Knower:
         drawn = bootstrap(lambda weights: np.array([figure(weights)]), units, seed=self.seed)[:, 0]
         low, high = share_interval(value, drawn, count, effective_trials(truths)) or (None, None)
         return Estimate(value=value, low=low, high=high, units=count)
+
+
+def _by_board(outcomes: Sequence[Outcome], labels: Sequence[str], seed: int) -> tuple[BoardFigures, ...]:
+    """Score each board alone, where there are a few with several pictures each."""
+    boards: dict[str, list[Outcome]] = {}
+    for outcome in outcomes:
+        boards.setdefault(outcome.board, []).append(outcome)
+    if not 1 < len(boards) <= MOST_BOARDS or len(boards) == len(outcomes):
+        return ()
+    told = []
+    for board, own in boards.items():
+        rule = pools(own, labels, RULE_IOU)
+        known = _Knower(own, rule, seed)
+        told.append(
+            BoardFigures(
+                board=board,
+                pictures=len(own),
+                truths=int(rule[""].truths.sum()),
+                ap=known(rule[""].ap).pictures,
+                best_f=known(rule[""].best_f).pictures,
+            )
+        )
+    return tuple(told)
 
 
 def _rates(outcomes: Sequence[Outcome]) -> BoardRates:

@@ -50,6 +50,7 @@ def page(report: Report, pools: dict[str, Pool], misses: Sequence[Shown], false_
         _headline(figures),
         _verdicts(figures.rates),
         _classes(figures),
+        _boards(figures),
         '<div class="charts">',
         _precision_recall(figures, pools),
         _reliability(figures.reliability),
@@ -163,6 +164,26 @@ def _classes(figures: Figures) -> str:
     return "<h2>Classes</h2>" + _table("Found and false calls at the product's thresholds.", head, rows)
 
 
+def _boards(figures: Figures) -> str:
+    """Write the figures of each board, where they are told."""
+    if not figures.by_board:
+        return ""
+    rows = [
+        [
+            escape(one.board),
+            str(one.pictures),
+            str(one.truths),
+            _percent(one.ap.value),
+            _between(one.ap),
+            _percent(one.best_f.value),
+            _between(one.best_f),
+        ]
+        for one in figures.by_board
+    ]
+    head = ["board", "pictures", "true", "AP", "other pictures", "best F", "other pictures"]
+    return "<h2>Boards</h2>" + _table("Each board alone, classes pooled.", head, rows)
+
+
 def _precision_recall(figures: Figures, pools: dict[str, Pool]) -> str:
     """Draw precision against recall by class."""
     curves = []
@@ -218,7 +239,7 @@ def _sizes(one: Detectability, unsized: int) -> str:
         bound = "not bounded" if one.a90_95_um is None else f"{one.a90_95_um:.0f} um"
         words.append(f"a50 {one.a50_um:.0f} um, a90 {one.a90_um:.0f} um, a90/95 {bound} (profile likelihood).")
     if one.why_not:
-        words.append(f"{one.why_not}.")
+        words.append(f"{one.why_not[0].upper()}{one.why_not[1:]}.")
     if unsized:
         words.append(f"{unsized} of unknown size left out.")
     text = escape(" ".join(words))

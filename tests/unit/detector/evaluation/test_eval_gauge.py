@@ -32,7 +32,7 @@ MONTGOMERY = """
 25 25 25 27 29 28 26 26 26
 35 34 34 35 35 34 35 34 35
 """
-"""Montgomery, Introduction to Statistical Quality Control, thermal impedance: a part a row, three inspectors by three."""
+"""Montgomery, Introduction to Statistical Quality Control, thermal impedance: a part a row."""
 
 
 def aiag() -> list[Measurement]:

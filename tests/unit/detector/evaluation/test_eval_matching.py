@@ -121,3 +121,13 @@ def test_intervals_hold_their_figures_and_the_seed_decides() -> None:
         for estimate in (known.pictures, known.boards):
             assert estimate.low <= estimate.value <= estimate.high
     assert one.headline.ap.boards.units == 7
+
+
+def test_each_of_a_few_boards_is_told_alone() -> None:
+    outcomes = [scene(seed) for seed in range(28)]
+    figures = score(outcomes, LABELS, f_threshold=None).figures
+    assert [one.board for one in figures.by_board] == [f"board-{index}" for index in range(7)]
+    assert sum(one.truths for one in figures.by_board) == figures.truths
+    alone = score([one for one in outcomes if one.board == "board-3"], LABELS, f_threshold=None).figures
+    assert figures.by_board[3].ap == alone.headline.ap.pictures
+    assert alone.by_board == ()
