@@ -8,9 +8,10 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
+from detector.evaluate import box_iou
 from detector.evaluation.datasets import Dataset
 from detector.evaluation.matching import Pairing
-from detector.evaluation.outcomes import Box, Outcome
+from detector.evaluation.outcomes import Box, Outcome, found_boxes
 from taktwatch.pictures import encode_png
 
 __all__ = ["Mistake", "picture_of", "worst_false_calls", "worst_misses"]
@@ -68,15 +69,14 @@ def picture_of(mistake: Mistake, dataset: Dataset) -> str:
 
 
 def _best_score(outcome: Outcome, box: Box) -> str:
-    """Say whether anything below the thresholds was seen there."""
-    x0, y0, x1, y1 = box
-    near = [
-        one
-        for one in outcome.found
-        if min(x1, one.box_px[2]) > max(x0, one.box_px[0]) and min(y1, one.box_px[3]) > max(y0, one.box_px[1])
-    ]
-    best = max(near, key=lambda one: one.score, default=None)
-    return "nothing seen there" if best is None else f"seen as {best.label}, score {best.score:.2f}"
+    """Say whether anything was seen there, below the thresholds or with too little overlap."""
+    overlap = box_iou(found_boxes(outcome.found), np.array([box], np.float64))[:, 0]
+    near = [index for index in range(overlap.size) if overlap[index] > 0]
+    if not near:
+        return "nothing seen there"
+    best = max(near, key=lambda index: outcome.found[index].score)
+    one = outcome.found[best]
+    return f"seen as {one.label}, score {one.score:.2f}, IoU {overlap[best]:.2f}"
 
 
 def _crop(picture: Picture, box: Box) -> Picture:
