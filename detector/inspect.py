@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from detector.engines import Engine, RawDetections
-from detector.engines.torch_engine import TorchEngine
+from detector.engines.choose import open_engine
 from detector.inputs import Inputs, rgb_inputs, template_inputs
 from detector.judge import findings, judge
 from detector.registry import load_model
@@ -88,7 +88,7 @@ class Inspector:
             if product.model not in self.engines:
                 settings = self.config.detector
                 model = load_model(settings.models_dir / product.model)
-                self.engines[product.model] = TorchEngine(model, device=settings.device, threads=settings.threads)
+                self.engines[product.model] = open_engine(model, settings)
             engine = self.engines[product.model]
         if engine.spec.view != product.view:
             raise ConfigError(

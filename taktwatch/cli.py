@@ -1,4 +1,4 @@
-"""The command line: `taktwatch demo | run | inspect | train | evaluate | msa | replay | ledger`."""
+"""The command line: `taktwatch demo | run | inspect | train | evaluate | msa | models | replay | ledger`."""
 
 import asyncio
 import logging
@@ -7,7 +7,8 @@ import signal
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from enum import IntEnum
 from pathlib import Path
@@ -449,3 +450,122 @@ def replay(
         print_comparison(out, comparison)
     if not comparison.equal:
         raise typer.Exit(Exit.NO)
+
+
+models_app = typer.Typer(name="models", help="Models and the engines that run them.", no_args_is_help=True)
+app.add_typer(models_app)
+
+ModelArgument = Annotated[str, typer.Argument(help="A model's folder, or its name in the models folder.")]
+
+
+@models_app.command("list")
+def models_list(config: ConfigOption = None, json: JsonOption = False) -> None:
+    """List the models of the models folder."""
+    from detector.registry import list_models
+    from detector.tables import print_models
+
+    cards = list_models(read_config(config).detector.models_dir)
+    if json:
+        for card in cards:
+            sys.stdout.write(card.model_dump_json() + "\n")
+    else:
+        print_models(out, cards)
+
+
+@models_app.command("show")
+def models_show(model: ModelArgument, config: ConfigOption = None, json: JsonOption = False) -> None:
+    """Show what is known of a model, and which engines were proven to run it here."""
+    from detector.evaluation.runner import model_folder
+    from detector.registry import read_card
+    from detector.tables import print_model
+    from detector.verify import proofs
+
+    settings = read_config(config)
+    card = read_card(model_folder(settings, model))
+    if json:
+        sys.stdout.write(card.model_dump_json() + "\n")
+    else:
+        print_model(out, card, proofs(settings.detector.engines_dir, card))
+
+
+@models_app.command("export")
+def models_export(
+    model: ModelArgument,
+    engine: Annotated[str, typer.Option(help="openvino or onnx.")],
+    config: ConfigOption = None,
+) -> None:
+    """Export a model for a runtime; done by itself where a line wants it."""
+    from detector.engines.export import export_parts, known_format
+    from detector.evaluation.runner import model_folder
+    from detector.registry import load_model
+
+    settings = read_config(config)
+    kind = known_format(engine)
+    export = export_parts(load_model(model_folder(settings, model)), kind, settings.detector.engines_dir)
+    out.print(f"{export.folder}: {', '.join(sorted(export.card.files))}", highlight=False, soft_wrap=True)
+
+
+@models_app.command("verify")
+def models_verify(
+    model: ModelArgument,
+    engine: Annotated[str, typer.Option(help="torch, openvino, openvino-bf16 or onnx.")],
+    boards: Annotated[int, typer.Option(min=1, help="Simulated boards; a line wants 3000.")] = 3000,
+    config: ConfigOption = None,
+    json: JsonOption = False,
+) -> None:
+    """Compare an engine with the reference and keep the proof a line asks for; exit 1 where they differ too much."""
+    from detector.engines.choose import known_engine
+    from detector.evaluation.runner import model_folder
+    from detector.parity import shortfalls
+    from detector.registry import load_model
+    from detector.tables import print_parity
+    from detector.verify import verify
+
+    settings = read_config(config)
+    name = known_engine(engine)
+    loaded = load_model(model_folder(settings, model))
+    with boards_progress(f"{loaded.card.name} {name}", boards, quiet=json) as advance:
+        parity = verify(settings, loaded, name, boards=boards, on_board=advance)
+    if json:
+        sys.stdout.write(parity.model_dump_json() + "\n")
+    else:
+        print_parity(out, parity)
+    if shortfalls(parity):
+        raise typer.Exit(Exit.NO)
+
+
+@models_app.command("bench")
+def models_bench(
+    model: ModelArgument,
+    engine: Annotated[list[str] | None, typer.Option(help="Only these; default: all that are installed.")] = None,
+    rounds: Annotated[int, typer.Option(min=1, help="Turns of each.")] = 20,
+    batch: Annotated[int, typer.Option(min=1, help="Pictures in a batch.")] = 4,
+    config: ConfigOption = None,
+    json: JsonOption = False,
+) -> None:
+    """Time engines in turns against plain torchvision on simulated pictures, this machine, one run."""
+    from detector.bench import bench_model, machine
+    from detector.engines.choose import known_engine
+    from detector.evaluation.runner import model_folder
+    from detector.registry import load_model
+    from detector.tables import print_paces
+
+    settings = read_config(config)
+    names = [known_engine(name) for name in engine or []] or None
+    loaded = load_model(model_folder(settings, model))
+    where = machine()
+    with boards_progress(f"{loaded.card.name} bench", rounds, quiet=json) as advance:
+        paces = bench_model(settings.detector, loaded, names, rounds=rounds, batch=batch, on_round=advance)
+    if json:
+        sys.stdout.write(msgspec.json.encode(paces).decode() + "\n")
+    else:
+        print_paces(out, paces, where, batch)
+
+
+@contextmanager
+def boards_progress(title: str, total: int, *, quiet: bool) -> Iterator[Callable[[], None]]:
+    """Show a progress bar; gives what moves it on by one."""
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+    with Progress(*columns, console=err, disable=quiet) as bars:
+        task = bars.add_task(title, total=total)
+        yield lambda: bars.advance(task)

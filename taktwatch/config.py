@@ -156,6 +156,12 @@ class DetectorConfig(Settings):
     """The engine and how pictures are gathered for it."""
 
     models_dir: Path = Path("models")
+    engine: Literal["auto", "torch", "openvino", "openvino-bf16", "onnx"] = Field(
+        default="torch", description="auto: the fastest that `taktwatch models verify` has proven here"
+    )
+    engines_dir: Path = Field(
+        default=Path("~/.cache/taktwatch/engines"), description="exports of models and their proofs; may be deleted"
+    )
     device: Literal["auto", "cpu", "cuda"] = "auto"
     max_batch: int = Field(default=4, ge=1, le=64)
     threads: int = Field(default=0, ge=0, description="0: as many as there are cores")
@@ -368,7 +374,9 @@ def rooted(config: LineConfig, root: Path) -> LineConfig:
         else station
         for station in config.stations
     )
-    detector = config.detector.model_copy(update={"models_dir": root / config.detector.models_dir})
+    own = config.detector
+    engines_dir = root / own.engines_dir.expanduser()
+    detector = own.model_copy(update={"models_dir": root / own.models_dir, "engines_dir": engines_dir})
     return config.model_copy(
         update={"data_dir": root / config.data_dir, "products": products, "stations": stations, "detector": detector}
     )

@@ -1,4 +1,4 @@
-"""The parts of a network as files that other runtimes read, kept beside nothing but their own hashes.
+"""The parts of a network as files that other runtimes read, each named by its hash.
 
 An export is a folder named by what it was made from: weights, settings, exporter and runtime. Whoever opens it checks
 every file against `export.json`. Nothing in it is ever unpickled, and it may be deleted at any time.
@@ -20,10 +20,10 @@ from torch import nn
 
 from detector.engines.parts import cut
 from detector.model import STRIDE_PX
-from detector.registry import LoadedModel
+from detector.registry import LoadedModel, ModelCard
 from taktwatch.errors import ConfigError, ModelError
 
-__all__ = ["PARTS", "Export", "Format", "export_parts", "runtime"]
+__all__ = ["PARTS", "Export", "Format", "export_parts", "known_format", "model_exports", "runtime"]
 
 VERSION = 1
 """Goes up when the same network would be exported differently."""
@@ -82,6 +82,14 @@ def runtime(kind: Format) -> ModuleType:
     return first
 
 
+def known_format(name: str) -> Format:
+    """Return the format of that name. Raises `ConfigError`."""
+    for kind in SUFFIXES:
+        if kind == name:
+            return kind
+    raise ConfigError(f"nothing exports for {name!r}; there are: {', '.join(SUFFIXES)}")
+
+
 def export_parts(model: LoadedModel, kind: Format, engines_dir: Path) -> Export:
     """Return a model's export, made now where there is none yet.
 
@@ -89,8 +97,7 @@ def export_parts(model: LoadedModel, kind: Format, engines_dir: Path) -> Export:
     that was tampered with.
     """
     version = runtime(kind).__version__.split("-")[0]
-    named = hashlib.sha256(f"{model.card.weights_sha256}{model.card.spec_sha256}".encode()).hexdigest()[:16]
-    folder = engines_dir / f"{model.card.name}-{named}" / f"{kind}-{version}-{VERSION}"
+    folder = model_exports(model.card, engines_dir) / f"{kind}-{version}-{VERSION}"
     if not (folder / CARD).exists():
         try:
             _write(model, kind, version, folder)
@@ -99,6 +106,11 @@ def export_parts(model: LoadedModel, kind: Format, engines_dir: Path) -> Export:
                 f"{folder} cannot be written: {error.strerror}; set detector.engines_dir to a folder that can"
             ) from error
     return _checked(folder, model)
+
+
+def model_exports(card: ModelCard, engines_dir: Path) -> Path:
+    """Return the folder of all exports of one model's weights and settings."""
+    return engines_dir.expanduser() / card.model_id
 
 
 def _write(model: LoadedModel, kind: Format, version: str, folder: Path) -> None:

@@ -40,6 +40,7 @@ class OnnxEngine:
         providers = [name for name in (CUDA, CPU) if name in there and (name == CPU or device != "cpu")]
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = threads
+        options.add_session_config_entry("session.intra_op.allow_spinning", "0")  # others want the cores too
         self.sessions = [
             onnxruntime.InferenceSession(export.part(name), options, providers=providers) for name in PARTS
         ]

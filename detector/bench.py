@@ -1,0 +1,172 @@
+"""How fast engines are, side by side in one run: taken in turns, so that a drifting machine slows all of them alike."""
+
+import os
+import platform
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from torchvision.models.detection import MaskRCNN
+from torchvision.models.detection.transform import GeneralizedRCNNTransform
+
+from detector.dataset import HELD_OUT, SECTION_PX, simulate
+from detector.engines import Channels
+from detector.engines.choose import ENGINES, EngineName, build_engine
+from detector.model import build_model
+from detector.registry import LoadedModel
+from detector.spec import ModelSpec
+from taktwatch.config import DetectorConfig
+from taktwatch.errors import ConfigError
+
+__all__ = ["Pace", "Runner", "bench_model", "eager", "machine", "race", "simulated"]
+
+Runner = Callable[[Sequence[Channels]], object]
+"""Inspects a batch; what it returns is thrown away."""
+
+WARM_UP = 2
+PICTURES = 16
+BOARD_PX = (640, 640)
+
+
+@dataclass(frozen=True, slots=True)
+class Pace:
+    """One contender. Milliseconds of one picture alone, and of CPU time on it; pictures a second, alone and in batches.
+
+    ratio, batch_ratio: how many times faster than the first contender, the median of turns taken next to each other.
+    """
+
+    name: str
+    p50_ms: float
+    p95_ms: float
+    p99_ms: float
+    cpu_ms: float
+    alone_per_s: float
+    batch_per_s: float
+    ratio: float
+    batch_ratio: float
+
+
+def bench_model(
+    settings: DetectorConfig,
+    model: LoadedModel,
+    names: Sequence[EngineName] | None,
+    *,
+    rounds: int,
+    batch: int,
+    on_round: Callable[[], None],
+    pictures: Sequence[Channels] | None = None,
+) -> list[Pace]:
+    """Race engines (None: all that are installed and that this CPU can run) against `eager`, which comes first.
+
+    `pictures`: of one size; None draws simulated ones.
+    """
+    pictures = pictures or simulated(model.spec)
+    runners = {"torchvision eager": eager(model, pictures[0].shape[1:])}
+    for name in names or ENGINES:
+        try:
+            runners[name] = build_engine(model, name, settings).infer
+        except ConfigError:
+            if names:
+                raise
+    return race(runners, pictures, rounds=rounds, batch=batch, on_round=on_round)
+
+
+def simulated(spec: ModelSpec) -> list[Channels]:
+    """Draw pictures of unseen products of the line's usual size, as the network sees them."""
+    size = BOARD_PX if spec.view == "board" else SECTION_PX
+    return [
+        simulate(spec, HELD_OUT + number, np.random.default_rng([HELD_OUT, number]), size).channels
+        for number in range(PICTURES)
+    ]
+
+
+def race(
+    runners: Mapping[str, Runner],
+    pictures: Sequence[Channels],
+    *,
+    rounds: int,
+    batch: int,
+    on_round: Callable[[], None],
+) -> list[Pace]:
+    """Let each contender inspect the same picture alone and the same batch, in turns; every second round backwards.
+
+    Ratios compare with the first, which inspects a batch one by one where that is its way. Warm-up is not counted.
+    """
+    names = list(runners)
+    alone: dict[str, list[float]] = {name: [] for name in names}
+    together: dict[str, list[float]] = {name: [] for name in names}
+    cpu: dict[str, float] = dict.fromkeys(names, 0.0)
+    for number in range(-WARM_UP, rounds):
+        first = number * batch
+        chosen = [pictures[(first + at) % len(pictures)] for at in range(batch)]
+        for name in names if number % 2 else names[::-1]:
+            worked = time.process_time()
+            one = _seconds(runners[name], chosen[:1])
+            worked = time.process_time() - worked
+            many = _seconds(runners[name], chosen) / batch
+            if number >= 0:
+                alone[name].append(one)
+                together[name].append(many)
+                cpu[name] += worked
+        on_round()
+    return [_pace(name, alone, together, cpu[name] / rounds, names[0]) for name in names]
+
+
+def eager(model: LoadedModel, size: tuple[int, ...]) -> Runner:
+    """Return what a torchvision user writes: `model([x])` per picture, its own transform and pasting, same weights.
+
+    `size` (height, width) of the pictures: the transform is told not to change it.
+    """
+    network: MaskRCNN = build_model(model.spec)
+    network.load_state_dict(model.network.state_dict())
+    network.eval()
+    network.transform = GeneralizedRCNNTransform(min(size), max(size), [0.0] * 3, [1.0] * 3)
+
+    def run(batch: Sequence[Channels]) -> object:
+        with torch.inference_mode():
+            return [network([torch.from_numpy(one)]) for one in batch]
+
+    return run
+
+
+def machine() -> str:
+    """Name the processor, its cores, and how busy they are besides."""
+    name = platform.processor() or platform.machine()
+    info = Path("/proc/cpuinfo")
+    if info.exists():
+        lines = [line for line in info.read_text().splitlines() if line.startswith("model name")]
+        name = lines[0].partition(":")[2].strip() if lines else name
+    load = f", load average {os.getloadavg()[0]:.1f} before" if hasattr(os, "getloadavg") else ""
+    return f"{name}, {len(os.sched_getaffinity(0))} cores{load}"
+
+
+def _seconds(run: Runner, batch: Sequence[Channels]) -> float:
+    """Time one call."""
+    began = time.perf_counter()
+    run(batch)
+    return time.perf_counter() - began
+
+
+def _pace(
+    name: str,
+    alone: Mapping[str, list[float]],
+    together: Mapping[str, list[float]],
+    cpu_s: float,
+    first: str,
+) -> Pace:
+    """Sum one contender up."""
+    p50, p95, p99 = (float(np.quantile(alone[name], share)) * 1000 for share in (0.5, 0.95, 0.99))
+    return Pace(
+        name=name,
+        p50_ms=p50,
+        p95_ms=p95,
+        p99_ms=p99,
+        cpu_ms=cpu_s * 1000,
+        alone_per_s=1000 / p50,
+        batch_per_s=1 / float(np.median(together[name])),
+        ratio=float(np.median(np.array(alone[first]) / np.array(alone[name]))),
+        batch_ratio=float(np.median(np.array(together[first]) / np.array(together[name]))),
+    )

@@ -1,0 +1,174 @@
+"""Does an engine say what the reference says? Detections are matched by overlap; scores, areas, verdicts compared.
+
+The reference is the network as it was trained and measured: torch, float32, uncut. Pure.
+"""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+from pydantic import BaseModel, ConfigDict
+
+from detector.engines import RawDetections
+from detector.evaluate import box_iou
+from detector.evaluation.intervals import rate
+from detector.masks import roi_mask
+from taktwatch.records import ModelRef, Verdict
+
+__all__ = ["BOUNDS", "Agreement", "Bounds", "Parity", "compare", "shortfalls", "summed"]
+
+Floats = npt.NDArray[np.float64]
+
+SAME_IOU = 0.5
+"""Two boxes of one class that overlap by so much are one detection."""
+CLEAR = 0.05
+"""A detection counts as unmatched from so far above the network's floor; below, a hair's breadth decides."""
+ALMOST_ALL = 0.999
+"""Score and area bounds hold for this share: rarely, two boxes are so alike that rounding decides which one is kept."""
+
+
+@dataclass(frozen=True, slots=True)
+class Bounds:
+    """How far almost all detections may stray. score: 0..1; area: share of the larger; unmatched: share of detections.
+
+    escapes: share of boards that the reference fails and the engine passes, counted on at least `boards`.
+    """
+
+    score: float
+    area: float
+    unmatched: float = 1e-3
+    escapes: float = 1e-3
+    boards: int = 3000
+
+
+BOUNDS = {
+    "float32": Bounds(score=1e-3, area=0.02),
+    "float16": Bounds(score=0.1, area=0.3, unmatched=0.01),
+    "bfloat16": Bounds(score=0.1, area=0.3, unmatched=0.01),
+    "int8": Bounds(score=0.2, area=0.4, unmatched=0.03),
+}
+"""By precision."""
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class Agreement:
+    """One picture, two answers. scores, areas: differences of matched detections (M,); unmatched: of both together."""
+
+    scores: Floats
+    areas: Floats
+    unmatched: int
+    expected: Verdict
+    said: Verdict
+
+
+class Parity(BaseModel):
+    """What was measured, of which engine, here. `to_pass`: boards the reference failed and the engine passed."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    model_id: str
+    weights_sha256: str
+    engine: str
+    precision: str
+    device: str
+    export_sha256: str
+    boards: int
+    failed: int
+    detections: int
+    unmatched: int
+    score: float
+    score_most: float
+    area: float
+    area_most: float
+    to_pass: int
+    to_fail: int
+
+    @property
+    def to_pass_upper(self) -> float:
+        """The share of `to_pass` is below this with 95 % confidence."""
+        return rate(self.to_pass, self.boards).upper
+
+
+def compare(
+    reference: RawDetections, other: RawDetections, *, size: tuple[int, int], floor: float, verdicts: Sequence[Verdict]
+) -> Agreement:
+    """Compare two answers to one picture of `size` (height, width); `verdicts`: the reference's, the other's."""
+    scores, areas, mine, theirs = [], [], set(), set()
+    for one, two in _pairs(reference, other):
+        scores.append(abs(float(reference.scores[one]) - float(other.scores[two])))
+        before, after = (
+            roi_mask(raw.masks[at], raw.boxes[at], *size).area_px for raw, at in ((reference, one), (other, two))
+        )
+        areas.append(abs(before - after) / max(before, after, 1))
+        mine.add(one)
+        theirs.add(two)
+    unmatched = sum(
+        float(score) >= floor + CLEAR
+        for raw, matched in ((reference, mine), (other, theirs))
+        for at, score in enumerate(raw.scores)
+        if at not in matched
+    )
+    expected, said = verdicts
+    return Agreement(np.array(scores, np.float64), np.array(areas, np.float64), unmatched, expected, said)
+
+
+def _pairs(reference: RawDetections, other: RawDetections) -> list[tuple[int, int]]:
+    """Give each detection of the reference, best score first, the free one of its class that it overlaps most."""
+    overlap = box_iou(reference.boxes.astype(np.float64), other.boxes.astype(np.float64))
+    overlap[reference.labels[:, None] != other.labels[None]] = -1
+    pairs = []
+    for one in range(len(reference.scores)):
+        if overlap.shape[1] and overlap[one].max() >= SAME_IOU:
+            two = int(overlap[one].argmax())
+            overlap[:, two] = -1
+            pairs.append((one, two))
+    return pairs
+
+
+def summed(agreements: Iterable[Agreement], ref: ModelRef, export_sha256: str) -> Parity:
+    """Sum up what was compared."""
+    everything = list(agreements)
+    scores = np.concatenate([one.scores for one in everything] or [np.zeros(0)])
+    areas = np.concatenate([one.areas for one in everything] or [np.zeros(0)])
+    verdicts = [(one.expected, one.said) for one in everything]
+    return Parity(
+        model_id=ref.model_id,
+        weights_sha256=ref.weights_sha256,
+        engine=ref.engine,
+        precision=ref.precision,
+        device=ref.device,
+        export_sha256=export_sha256,
+        boards=len(everything),
+        failed=sum(expected is Verdict.FAIL for expected, _ in verdicts),
+        detections=len(scores),
+        unmatched=sum(one.unmatched for one in everything),
+        score=_almost_all(scores),
+        score_most=float(scores.max(initial=0)),
+        area=_almost_all(areas),
+        area_most=float(areas.max(initial=0)),
+        to_pass=verdicts.count((Verdict.FAIL, Verdict.PASS)),
+        to_fail=verdicts.count((Verdict.PASS, Verdict.FAIL)),
+    )
+
+
+def shortfalls(parity: Parity) -> list[str]:
+    """Say what keeps an engine from being used; nothing where it may be."""
+    bounds = BOUNDS[parity.precision]
+    words = []
+    if parity.score > bounds.score:
+        words.append(f"scores differ by {parity.score:.2g}, at most {bounds.score:.2g}")
+    if parity.area > bounds.area:
+        words.append(f"areas differ by {parity.area:.2g}, at most {bounds.area:.2g}")
+    if parity.unmatched > bounds.unmatched * max(parity.detections, 1):
+        words.append(f"{parity.unmatched} of {parity.detections} detections have no partner")
+    if parity.to_pass > bounds.escapes * parity.boards:
+        words.append(f"{parity.to_pass} of {parity.boards} boards pass that the reference fails")
+    if parity.boards < bounds.boards:
+        words.append(f"compared on {parity.boards} boards, {bounds.boards} are wanted")
+    return words
+
+
+def _almost_all(values: Floats) -> float:
+    """Return what almost all values are at most."""
+    return float(np.quantile(values, ALMOST_ALL, method="higher")) if values.size else 0.0

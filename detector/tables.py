@@ -1,0 +1,94 @@
+"""What `taktwatch models` prints: tables for people."""
+
+from collections.abc import Mapping, Sequence
+
+from rich.console import Console
+from rich.table import Table
+
+from detector.bench import Pace
+from detector.parity import Parity, shortfalls
+from detector.registry import ModelCard
+
+__all__ = ["print_model", "print_models", "print_paces", "print_parity"]
+
+
+def print_models(console: Console, cards: Sequence[ModelCard]) -> None:
+    """Print one line a model."""
+    table = Table("model", "view", "parameters", "AP at IoU 0.33", "licence", "commercial use", "weights")
+    for card in cards:
+        table.add_row(
+            card.name,
+            card.spec.view,
+            f"{card.parameters:,}",
+            f"{card.metrics['ap33']:.3f}" if "ap33" in card.metrics else "",
+            card.licence,
+            _yes(card.commercial_use),
+            card.weights_sha256[:12],
+        )
+    console.print(table)
+
+
+def print_model(console: Console, card: ModelCard, proofs: Mapping[str, Parity]) -> None:
+    """Print a card's facts, and what was measured of the model's engines here."""
+    table = Table(show_header=False, title=card.model_id, title_justify="left")
+    for name, value in (
+        ("view", card.spec.view),
+        ("sees", card.spec.input),
+        ("classes", ", ".join(card.spec.classes)),
+        ("backbone", f"{card.spec.backbone}, {card.spec.levels} levels, {card.parameters:,} parameters"),
+        ("licence", card.licence),
+        ("commercial use", _yes(card.commercial_use)),
+        ("learned from", "; ".join(f"{source.name} ({source.licence})" for source in card.training_data)),
+        ("starting weights", card.ancestry),
+        ("weights SHA-256", card.weights_sha256),
+        ("trained", f"{card.trained_at} with {card.trained_with}"),
+        ("command", card.command),
+        *((name, f"{value:.4g}") for name, value in card.metrics.items() if "/" not in name),
+    ):
+        table.add_row(name, value)
+    console.print(table)
+    for name, parity in proofs.items():
+        console.print(f"[bold]{name}[/bold]: {_verdict(parity)}", highlight=False)
+    if not proofs:
+        console.print("No engine but torch was verified here yet: taktwatch models verify MODEL --engine ENGINE")
+
+
+def print_parity(console: Console, parity: Parity) -> None:
+    """Print how an engine compares with the reference."""
+    table = Table(show_header=False, title=f"{parity.engine} {parity.precision}, {parity.device}", title_justify="left")
+    for name, value in (
+        ("model", parity.model_id),
+        ("boards", f"{parity.boards}, of which the reference fails {parity.failed}"),
+        ("detections matched", f"{parity.detections}, without a partner {parity.unmatched}"),
+        ("score difference", f"{parity.score:.2g} for 99.9 %, at most {parity.score_most:.2g}"),
+        ("area difference", f"{parity.area:.2%} for 99.9 %, at most {parity.area_most:.2%}"),
+        ("fail to pass", f"{parity.to_pass} boards, below {parity.to_pass_upper:.3%} with 95 % confidence"),
+        ("pass to fail", f"{parity.to_fail} boards"),
+    ):
+        table.add_row(name, value)
+    console.print(table)
+    console.print(_verdict(parity), highlight=False)
+
+
+def print_paces(console: Console, paces: Sequence[Pace], where: str, batch: int) -> None:
+    """Print a race; ratios are against the first, turn by turn."""
+    table = Table("engine", title=where, title_justify="left")
+    for name in ("p50 ms", "p95 ms", "p99 ms", "CPU ms", "alone /s", f"batch of {batch} /s", "ratio", "batch ratio"):
+        table.add_column(name, justify="right")
+    for pace in paces:
+        figures = (pace.p50_ms, pace.p95_ms, pace.p99_ms, pace.cpu_ms, pace.alone_per_s, pace.batch_per_s)
+        table.add_row(
+            pace.name, *(f"{value:.1f}" for value in figures), f"{pace.ratio:.2f}x", f"{pace.batch_ratio:.2f}x"
+        )
+    console.print(table)
+
+
+def _verdict(parity: Parity) -> str:
+    """Say whether a line may run it."""
+    words = shortfalls(parity)
+    return f"[red]not to be used: {'; '.join(words)}[/red]" if words else "[green]proven: a line may run it[/green]"
+
+
+def _yes(answer: bool) -> str:  # noqa: FBT001 - the one thing it is about
+    """Write yes or no."""
+    return "yes" if answer else "no"
