@@ -1,0 +1,264 @@
+"""Every engine says what the network itself says, alone and in any batch. Random weights, real runtimes."""
+
+import hashlib
+import shutil
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from tiny_model import TINY, card
+
+from detector.engines import Engine, RawDetections
+from detector.engines.between import Rules, by_level, detect
+from detector.engines.choose import ENGINES, EngineName, build_engine, open_engine, parity_file
+from detector.engines.export import export_parts
+from detector.engines.parts import cut
+from detector.engines.torch_engine import TorchEngine
+from detector.model import build_model, core
+from detector.parity import BOUNDS, Parity
+from detector.registry import LoadedModel, pack_weights
+from detector.spec import ModelSpec
+from detector.verify import reference
+from taktwatch.config import DetectorConfig
+from taktwatch.errors import ConfigError, ModelError
+
+EXACT: tuple[EngineName, ...] = ("torch", "openvino", "onnx")
+
+
+def network(seed: int, spec: ModelSpec = TINY) -> LoadedModel:
+    torch.manual_seed(seed)
+    built = build_model(spec).eval().requires_grad_(requires_grad=False)
+    for module in built.modules():
+        if isinstance(module, torch.nn.BatchNorm2d):  # as if it had been trained: folding must not forget them
+            module.running_mean.uniform_(-0.2, 0.2)
+            module.running_var.uniform_(0.5, 1.5)
+    sha256 = hashlib.sha256(pack_weights(built)).hexdigest()
+    return LoadedModel(card(spec).model_copy(update={"weights_sha256": sha256}), built)
+
+
+def picture(seed: int, height: int = 96, width: int = 128) -> np.ndarray:
+    return np.random.default_rng(seed).standard_normal((3, height, width)).astype(np.float32)
+
+
+@pytest.fixture(scope="module")
+def model() -> LoadedModel:
+    return network(5)
+
+
+@pytest.fixture(scope="module")
+def settings(tmp_path_factory: pytest.TempPathFactory) -> DetectorConfig:
+    return DetectorConfig(engines_dir=tmp_path_factory.mktemp("engines"), device="cpu", threads=1)
+
+
+@pytest.fixture(scope="module")
+def engines(model: LoadedModel, settings: DetectorConfig) -> dict[str, Engine]:
+    return {name: build_engine(model, name, settings) for name in EXACT}
+
+
+def assert_same(one: RawDetections, other: RawDetections) -> None:
+    assert one.labels.tolist() == other.labels.tolist()
+    assert np.allclose(one.boxes, other.boxes, atol=1e-2)
+    assert np.allclose(one.scores, other.scores, atol=1e-4)
+    assert np.allclose(one.masks, other.masks, atol=1e-3)
+
+
+@pytest.mark.parametrize("name", EXACT)
+@pytest.mark.parametrize("size", [(96, 128), (75, 101), (33, 200)])
+def test_an_engine_finds_what_the_network_itself_finds(
+    engines: dict[str, Engine], model: LoadedModel, name: str, size: tuple[int, int]
+) -> None:
+    for seed in range(3):
+        seen = picture(seed, *size)
+        expected = reference(model, seen)
+        assert len(expected.scores) > 0
+        assert_same(expected, engines[name].infer([seen])[0])
+
+
+@pytest.mark.parametrize("name", EXACT)
+def test_on_every_engine_a_frame_alone_equals_the_frame_in_any_batch(engines: dict[str, Engine], name: str) -> None:
+    batch = [picture(seed) for seed in range(5)]
+    for count in (2, 5):
+        for seen, together in zip(batch, engines[name].infer(batch[:count]), strict=False):
+            assert_same(engines[name].infer([seen])[0], together)
+
+
+def test_bfloat16_stays_near_and_says_that_it_is_bfloat16(model: LoadedModel, settings: DetectorConfig) -> None:
+    try:
+        engine = build_engine(model, "openvino-bf16", settings)
+    except ConfigError as error:
+        pytest.skip(str(error))
+    assert engine.ref.precision == "bfloat16"
+    seen = picture(3)
+    (found,) = engine.infer([seen])
+    assert abs(float(found.scores[0]) - float(reference(model, seen).scores[0])) < BOUNDS["bfloat16"].score
+
+
+@pytest.mark.parametrize("name", EXACT)
+def test_every_engine_names_itself_and_the_model(engines: dict[str, Engine], model: LoadedModel, name: str) -> None:
+    ref = engines[name].ref
+    assert ref.weights_sha256 == model.card.weights_sha256
+    assert name in ref.engine
+    assert ref.precision == "float32"
+    assert ref.device
+
+
+@pytest.mark.parametrize("name", EXACT)
+def test_a_picture_without_findings_gives_empty_arrays_on_every_engine(
+    settings: DetectorConfig, name: EngineName
+) -> None:
+    quiet = network(5, TINY.model_copy(update={"score_floor": 0.999}))
+    (found,) = build_engine(quiet, name, settings).infer([picture(0)])
+    assert found.boxes.shape == (0, 4)
+    assert found.masks.shape == (0, 28, 28)
+
+
+@pytest.mark.parametrize("backbone", ["resnet18", "resnet50", "mobilenet_v3"])
+def test_every_backbone_is_cut_and_folded_without_a_change(backbone: str) -> None:
+    loaded = network(7, TINY.model_copy(update={"backbone": backbone, "levels": 3, "anchors_px": (8, 16, 32, 64)}))
+    engine = TorchEngine(loaded, device="cpu", threads=1)
+    norms = [module for part in engine.parts for module in part.modules() if isinstance(module, torch.nn.BatchNorm2d)]
+    assert norms == []
+    seen = picture(1)
+    assert_same(reference(loaded, seen), engine.infer([seen])[0])
+
+
+def test_making_an_engine_leaves_the_network_as_it_is(model: LoadedModel) -> None:
+    before = {name: value.clone() for name, value in model.network.state_dict().items()}
+    TorchEngine(model, device="cpu", threads=1).infer([picture(0)])
+    after = model.network.state_dict()
+    assert before.keys() == after.keys()
+    assert all(torch.equal(value, after[name]) for name, value in before.items())
+
+
+def test_boxes_come_back_in_their_order_from_the_levels_they_were_sorted_into() -> None:
+    boxes = [torch.tensor([[0.0, 0, 300, 300], [0, 0, 10, 10]]), torch.tensor([[0.0, 0, 120, 120]])]
+    rois, places = by_level(boxes, 3)
+    assert [len(level) for level in rois] == [1, 1, 1]
+    assert torch.cat(rois)[places].tolist() == [[0, 0, 0, 300, 300], [0, 0, 0, 10, 10], [1, 0, 0, 120, 120]]
+
+
+@torch.inference_mode()
+def test_the_steps_between_the_parts_are_torchvisions_to_the_last_bit(model: LoadedModel) -> None:
+    class Plain:
+        """The parts as they are: no folding, no other layout."""
+
+        trunk_part, box_part, mask_part = cut(model.network, TINY.levels)
+
+        def trunk(self, pictures: torch.Tensor) -> list[torch.Tensor]:
+            features = list(model.network.backbone(pictures).values())
+            objectness, deltas = model.network.rpn.head(features)
+            return [*features[:-1], *objectness, *deltas]
+
+        def boxes(self, features: list[torch.Tensor], rois: list[torch.Tensor]) -> tuple[torch.Tensor, torch.Tensor]:
+            scores, deltas = self.box_part(*features, *rois)
+            return scores, deltas
+
+        def masks(self, features: list[torch.Tensor], rois: list[torch.Tensor]) -> torch.Tensor:
+            return self.mask_part(*features, *rois)
+
+    pictures = torch.from_numpy(np.stack([picture(1), picture(2)]))
+    expected = core(model.network, pictures)
+    for one, other in zip(expected, detect(Plain(), Rules.of(model.network, 2), pictures), strict=True):
+        assert one["labels"].tolist() == other.labels.tolist()
+        assert np.allclose(one["boxes"].numpy(), other.boxes, atol=1e-5, rtol=0)
+        assert np.allclose(one["scores"].numpy(), other.scores, atol=1e-6, rtol=0)
+
+
+def test_an_export_is_made_once_and_each_weights_have_their_own(model: LoadedModel, settings: DetectorConfig) -> None:
+    first = export_parts(model, "onnx", settings.engines_dir)
+    stamp = first.part("trunk").stat().st_mtime_ns
+    assert export_parts(model, "onnx", settings.engines_dir).part("trunk").stat().st_mtime_ns == stamp
+    other = export_parts(network(6), "onnx", settings.engines_dir)
+    assert other.folder != first.folder
+    assert other.sha256 != first.sha256
+
+
+def test_a_changed_export_is_refused_by_name(model: LoadedModel, settings: DetectorConfig, tmp_path: Path) -> None:
+    shutil.copytree(settings.engines_dir, tmp_path / "copy")
+    path = export_parts(model, "onnx", tmp_path / "copy").part("trunk")
+    body = bytearray(path.read_bytes())
+    body[len(body) // 2] ^= 1
+    path.write_bytes(body)
+    with pytest.raises(ModelError, match=r"trunk\.onnx is not the file that was exported; delete"):
+        export_parts(model, "onnx", tmp_path / "copy")
+
+
+@pytest.mark.parametrize(("name", "package"), [("openvino", "openvino"), ("onnx", "onnxruntime")])
+def test_a_missing_runtime_says_what_to_install(
+    model: LoadedModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: EngineName, package: str
+) -> None:
+    monkeypatch.setitem(sys.modules, package, None)
+    with pytest.raises(ConfigError, match=rf"{package}, which is not installed; pip install 'taktwatch\[{name}\]'"):
+        build_engine(model, name, DetectorConfig(engines_dir=tmp_path))
+
+
+def test_a_folder_that_cannot_be_written_is_named(model: LoadedModel, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("in the way")
+    with pytest.raises(ConfigError, match=r"cannot be written: .*; set detector\.engines_dir"):
+        export_parts(model, "onnx", tmp_path / "file" / "engines")
+
+
+def proven(engine: Engine, **changed: object) -> Parity:
+    ref = engine.ref
+    facts = {"model_id": ref.model_id, "weights_sha256": ref.weights_sha256, "engine": ref.engine}
+    counts = dict.fromkeys(("failed", "detections", "unmatched", "to_pass", "to_fail"), 0) | {"boards": 3000}
+    figures = dict.fromkeys(("score", "score_most", "area", "area_most"), 0.0)
+    place = parity_file(engine, "onnx")
+    assert place is not None
+    measured = facts | {"precision": ref.precision, "device": ref.device, "export_sha256": place[1]}
+    return Parity.model_validate(measured | counts | figures | changed)
+
+
+@pytest.mark.parametrize(
+    ("changed", "words"),
+    [
+        ({}, ""),
+        ({"score": 0.01}, r"scores differ by 0\.01, at most 0\.001"),
+        ({"to_pass": 4}, "4 of 3000 boards pass that the reference fails"),
+        ({"boards": 300}, "compared on 300 boards, 3000 are wanted"),
+        ({"device": "another CPU"}, "was compared as .* on another CPU"),
+        ({"export_sha256": "0" * 64}, "or another export"),
+    ],
+)
+def test_a_line_runs_only_an_engine_that_was_proven_here(
+    model: LoadedModel, settings: DetectorConfig, engines: dict[str, Engine], changed: dict[str, object], words: str
+) -> None:
+    wanted = settings.model_copy(update={"engine": "onnx"})
+    place = parity_file(engines["onnx"], "onnx")
+    assert place is not None
+    place[0].unlink(missing_ok=True)
+    with pytest.raises(ModelError, match=r"not yet compared .*; run `taktwatch models verify tiny --engine onnx`"):
+        open_engine(model, wanted)
+    place[0].write_text(proven(engines["onnx"], **changed).model_dump_json())
+    try:
+        if words:
+            with pytest.raises(ModelError, match=words):
+                open_engine(model, wanted)
+        else:
+            assert open_engine(model, wanted).ref == engines["onnx"].ref
+    finally:
+        place[0].unlink()
+
+
+def test_auto_takes_torch_where_nothing_else_was_proven(model: LoadedModel, settings: DetectorConfig) -> None:
+    assert isinstance(open_engine(model, settings.model_copy(update={"engine": "auto"})), TorchEngine)
+
+
+def test_auto_considers_what_was_proven(
+    model: LoadedModel, settings: DetectorConfig, engines: dict[str, Engine]
+) -> None:
+    place = parity_file(engines["onnx"], "onnx")
+    assert place is not None
+    place[0].write_text(proven(engines["onnx"]).model_dump_json())
+    try:
+        chosen = open_engine(model, settings.model_copy(update={"engine": "auto"})).ref.engine
+    finally:
+        place[0].unlink()
+    assert chosen in {engines["torch"].ref.engine, engines["onnx"].ref.engine}
+
+
+def test_every_engine_has_its_name_in_the_settings() -> None:
+    for name in ENGINES:
+        assert DetectorConfig(engine=name).engine == name
