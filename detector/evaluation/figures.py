@@ -15,6 +15,7 @@ from detector.evaluation.matching import RULE_IOU, Confusion, Pairing, confusion
 from detector.evaluation.outcomes import Outcome
 from detector.evaluation.pod import Detectability, detectability
 from detector.evaluation.reliability import Reliability, reliability
+from detector.judge import LAYER
 from taktwatch.records import Verdict
 
 __all__ = ["BoardFigures", "BoardRates", "ClassFigures", "Figures", "Headline", "Known", "Scored", "score", "units_of"]
@@ -237,7 +238,7 @@ def _rates(outcomes: Sequence[Outcome]) -> BoardRates:
 
 
 def _sizes(outcomes: Sequence[Outcome], pairings: Sequence[Pairing]) -> tuple[Floats, npt.NDArray[np.bool_], int]:
-    """Return equivalent diameters in um of all truths of known size, whether each was reported, and how many are not.
+    """Return equivalent diameters in um of all defects of known size, whether each was reported, and how many are not.
 
     A defect reported under another name counts as found: the board was stopped at the right place.
     """
@@ -245,6 +246,8 @@ def _sizes(outcomes: Sequence[Outcome], pairings: Sequence[Pairing]) -> tuple[Fl
     for outcome, one in zip(outcomes, pairings, strict=True):
         missed = set(one.missed)
         for index, truth in enumerate(outcome.truths):
+            if truth.label == LAYER:
+                continue  # not a defect, but what defects sit in
             if not truth.sized:
                 unsized += 1
                 continue

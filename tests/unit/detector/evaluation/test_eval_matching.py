@@ -131,3 +131,9 @@ def test_each_of_a_few_boards_is_told_alone() -> None:
     alone = score([one for one in outcomes if one.board == "board-3"], LABELS, f_threshold=None).figures
     assert figures.by_board[3].ap == alone.headline.ap.pictures
     assert alone.by_board == ()
+
+
+def test_a_layer_is_no_defect_whose_size_matters() -> None:
+    one = outcome([true("copper_layer", (0, 0, 200, 40)), true("corrosion", (60, 10, 90, 20))], [])
+    sizes = score([one], ("copper_layer", "corrosion"), f_threshold=None).figures.detectability
+    assert sizes.n == 1
