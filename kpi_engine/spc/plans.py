@@ -57,11 +57,11 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
 PLANS: dict[str, Plan] = {
     plan.name: plan
     for plan in (
-        Plan(name="laney_ewma", kind="ewma", width=3.4),
+        Plan(name="laney_ewma", kind="ewma", width=3.3),
         Plan(name="laney", kind="shewhart"),
         Plan(name="laney_cusum", kind="cusum"),
         Plan(name="shewhart", kind="shewhart", overdispersed=False),
-        Plan(name="ewma", kind="ewma", overdispersed=False, width=3.4),
+        Plan(name="ewma", kind="ewma", overdispersed=False, width=3.3),
         Plan(name="cusum", kind="cusum", overdispersed=False),
     )
 }

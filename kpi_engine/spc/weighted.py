@@ -31,18 +31,18 @@ class Ewma(msgspec.Struct, frozen=True):
     level = weight * value + (1 - weight) * level; variance = weight^2 * spread(n)^2 + (1 - weight)^2 * variance;
     limits: centre +- width * sqrt(variance). With n constant that is Montgomery's 9.2 with its exact, widening limits
     (S. W. Roberts, Technometrics 1(3), 1959; J. M. Lucas and M. S. Saccucci, Technometrics 32(1), 1990). Over a Laney
-    scale it is the default chart for rates; `docs/spc.md` says why its width is 3.4.
+    scale it is the default chart for rates; `docs/spc.md` says why its width is 3.3.
 
     >>> from kpi_engine.spc.scales import Binomial
     >>> chart = Ewma(Binomial(0.01, sigma_z=1.73))
     >>> state, point = chart.update(chart.start(), Sample(10, 500))
     >>> round(point.value, 6), round(point.upper, 6)
-    (0.012, 0.015235)
+    (0.012, 0.015081)
     """
 
     scale: Scale
     weight: float = 0.2
-    width: float = 3.4
+    width: float = 3.3
     on_z: bool = False
 
     def __post_init__(self) -> None:

@@ -58,7 +58,9 @@ def samples(amounts: np.ndarray, n: np.ndarray) -> list[Sample]:
 def agree(found: list[Point], panel: Any) -> None:
     """Compare value, centre and limits of every point."""
     for name, theirs in (("value", panel.values), ("centre", panel.center), ("lower", panel.lcl), ("upper", panel.ucl)):
-        np.testing.assert_allclose([getattr(point, name) for point in found], theirs, rtol=1e-12, atol=CLOSE, err_msg=name)
+        np.testing.assert_allclose(
+            [getattr(point, name) for point in found], theirs, rtol=1e-12, atol=CLOSE, err_msg=name
+        )
 
 
 def signalled(found: list[Point], rule: Rule) -> list[int]:
@@ -119,7 +121,7 @@ def test_ewma_over_a_laney_scale_is_the_ewma_of_z_scores_where_n_is_constant(pcc
     scale = estimated(failed, n, "binomial")
     spread = scale.spread(500)
     z = (failed / n - scale.centre) / spread
-    panel = pccpy.ewma_chart(z, target=0.0, sigma=1.0, weight=0.2, k=3.4).panels[0]
+    panel = pccpy.ewma_chart(z, target=0.0, sigma=1.0, weight=0.2, k=3.3).panels[0]
     agree(points(Ewma(scale, on_z=True), samples(failed, n)), panel)
     found = points(Ewma(scale), samples(failed, n))
     np.testing.assert_allclose([(point.value - scale.centre) / spread for point in found], panel.values, atol=CLOSE)
