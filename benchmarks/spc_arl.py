@@ -199,6 +199,9 @@ def main() -> None:
         row(table, chart.name, measure(seed, line, limits, chart))
     console.print(table)
 
+    centre, sigma_z = (f"{part.mean():.4f} ± {part.std():.4f}" for part in (limits.centre, limits.sigma_z))
+    console.print(f"Estimated from these: centre {centre} (true {line.rate}), sigma_z {sigma_z} (true {line.sigma_z})")
+
     table = fresh("The default chart, other baselines")
     cases = [
         ("100 subgroups, phase I at 3 sigma", 100, 3.0, 0),
@@ -210,6 +213,8 @@ def main() -> None:
     ]
     for name, windows, width, spoiled in cases:
         row(table, name, measure(seed, line, estimated(rng, line, runs, windows, width, spoiled=spoiled), DEFAULT))
+    narrow = replace(DEFAULT, width=3.05)
+    row(table, "400 subgroups, width 3.05", measure(seed, line, estimated(rng, line, runs, 400, 4.5), narrow))
     console.print(table)
 
     table = fresh("The default chart, other lines, limits estimated from 100 subgroups")

@@ -12,7 +12,7 @@ from kpi_engine.spc.baseline import BaselineRefused
 from kpi_engine.spc.fold import SpcState, fold_window, merged_windows, restore, save, subgroups_of
 from kpi_engine.spc.merger import Merger
 from kpi_engine.spc.phase1 import baseline
-from kpi_engine.spc.plans import PLANS, Plan, SpcSettings, chart_of, update
+from kpi_engine.spc.plans import PLANS, SpcSettings, chart_of, update
 from kpi_engine.spc.points import ControlPoint, Sample
 from taktwatch.errors import BadRecord, UnknownSchema
 from taktwatch.records import KpiWindow
