@@ -66,7 +66,7 @@ def print_verdicts(console: Console, summary: Summary) -> None:
     if summary.truth:
         console.print("caught, escaped: defective boards, by the simulator's truth; review stops a board as fail does")
     else:
-        console.print("The truth of these pictures is not known here; docs/models.md says how accurate the models are")
+        console.print("The truth of these pictures is not known here; docs/accuracy.md says how accurate the model is")
 
 
 def print_windows(console: Console, summary: Summary) -> None:
