@@ -20,7 +20,7 @@ LEAST_GAIN, MOST_GAIN = 0.3, 3.0
 OFFSET_SD = 10.0  # grey levels that a sensor's black may be off
 NODE_SD = 4.0  # grey levels by which a node of a good board deviates
 OUTLIER = 3.0  # robust spreads; a node beyond shows a defect or a misfit, not light
-ROUNDS = 2
+ROUNDS = 3
 
 
 def flattened(grey: Grey, block_px: int) -> Field:
@@ -54,8 +54,10 @@ def lit_like(template: Grey, picture: Grey, *, use: BoolMask | None = None) -> F
     seen, golden = (_shrunk(grey, nodes) for grey in (picture, template))
     shares = np.ones_like(seen) if use is None else _shrunk(use.astype(np.uint8), nodes)
     weight, offset, gain = shares, 0.0, np.ones_like(seen)
-    for _ in range(ROUNDS + 1):
-        offset = _offset(seen, golden, weight)
+    for _ in range(ROUNDS):
+        gain = _gain(seen - np.float32(offset), golden, weight)
+        # What the gain leaves over, fitted after it: bright parts on the lamp's dark side are not taken for an offset.
+        offset += _offset(seen - np.float32(offset) - gain * golden, golden, weight)
         gain = _gain(seen - np.float32(offset), golden, weight)
         away = np.abs(seen - np.float32(offset) - gain * golden)
         spread = 1.4826 * float(np.median(away)) + 1.0
@@ -64,17 +66,17 @@ def lit_like(template: Grey, picture: Grey, *, use: BoolMask | None = None) -> F
     return np.asarray(template * full + np.float32(offset), np.float32)
 
 
-def _offset(seen: Field, golden: Field, weight: Field) -> float:
+def _offset(left: Field, golden: Field, weight: Field) -> float:
     """Return the offset of a straight line through the nodes; near 0 where they are all alike and cannot tell."""
     total = float(weight.sum())
     if total == 0:
         return 0.0
-    mean_seen, mean_golden = float((seen * weight).sum()) / total, float((golden * weight).sum()) / total
+    mean_left, mean_golden = float((left * weight).sum()) / total, float((golden * weight).sum()) / total
     variance = float((weight * (golden - mean_golden) ** 2).sum())
-    shared = float((weight * (golden - mean_golden) * (seen - mean_seen)).sum())
+    shared = float((weight * (golden - mean_golden) * (left - mean_left)).sum())
     if variance == 0 or mean_golden == 0:
         return 0.0
-    offset = mean_seen - shared / variance * mean_golden
+    offset = mean_left - shared / variance * mean_golden
     unsure = NODE_SD**2 * (1 / total + mean_golden**2 / variance) * 2 * np.pi * REACH_NODES**2
     return float(offset * OFFSET_SD**2 / (OFFSET_SD**2 + unsure))
 

@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from detector.alignment import Aligned, align, find_edges
-from detector.capture import find_candidates
+from detector.capture import find_candidates, find_shifts
 from detector.light import flattened
 from detector.maps import IDENTITY, Map, rescaled
 from taktwatch.records import Registration
@@ -139,8 +139,15 @@ def _captured(sizes: dict[int, Pair], coarsest: int, factor: int) -> Map | None:
             best = aligned
     if best is None:
         return None
-    settled = align(seen, edges, best.matrix, rounds=6, enough_px=0.03)
-    return (settled or best).matrix
+    settled = align(seen, edges, best.matrix, rounds=6, enough_px=0.03) or best
+    # Repeated traces hold a board fast one trace beside its place, but turned and zoomed as it should be: slide it.
+    chosen, fit = settled.matrix, _agreement(seen, golden, settled.matrix)
+    for beside in find_shifts(seen, golden, settled.matrix, ceil(CAPTURE_PX / factor), count=CANDIDATES):
+        if np.abs(beside[:2, 2] - settled.matrix[:2, 2]).max() > 1:
+            moved = align(seen, edges, beside, rounds=5, enough_px=0.03)
+            if moved is not None and (better := _agreement(seen, golden, moved.matrix)) > fit:
+                chosen, fit = moved.matrix, better
+    return chosen
 
 
 def _followed(pair: Pair, start: Map, factor: int) -> Map | None:
