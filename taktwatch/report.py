@@ -22,7 +22,7 @@ def print_summary(console: Console, summary: Summary) -> None:
     if summary.alerts:
         console.print("[bold]Open alerts[/bold]")
         for alert in summary.alerts:
-            console.print(f"  {alert.severity.upper():8} {alert.state:10} {alert.summary}")
+            console.print(f"  {alert.severity.upper():8} {alert.state:10} {alert.summary}", soft_wrap=True)
     else:
         console.print("Open alerts: none")
     console.print(
@@ -64,7 +64,7 @@ def print_verdicts(console: Console, summary: Summary) -> None:
         table.add_row(row.station, *(str(number) for number in numbers), *known)
     console.print(table)
     if summary.truth:
-        console.print("caught, escaped: defective boards, by the simulator's truth; review stops a board as fail does")
+        console.print("Caught, escaped: defective boards by the simulator's truth; review stops a board as fail does")
     else:
         console.print("The truth of these pictures is not known here; docs/accuracy.md says how accurate the model is")
 
@@ -84,6 +84,7 @@ def print_windows(console: Console, summary: Summary) -> None:
                 f"  {station}: defect rate {rate.value:.1%} [{rate.low:.1%}, {rate.high:.1%}] (n = {rate.n}), "
                 f"first-pass yield {fpy.value:.1%} (n = {fpy.n})",
                 highlight=False,
+                soft_wrap=True,
             )
 
 

@@ -17,7 +17,7 @@ from taktwatch.records import InspectionResult, KpiWindow
 from taktwatch.topics import Topics
 from taktwatch.wire import decode
 
-BOARDS = int(os.environ.get("TAKTWATCH_KILL_BOARDS", "60"))
+BOARDS = int(os.environ.get("TAKTWATCH_KILL_BOARDS", "40"))
 SERVICES = ("ingest", "detector", "kpi", "alerts")
 
 Windows = dict[tuple[str, str], dict[str, Any]]
