@@ -12,7 +12,7 @@ from detector.inputs import rgb_inputs, template_inputs
 from detector.spec import ModelSpec
 from taktwatch.simulator import BOARD_DEFECTS, SimulatedPicture, board, product_look, section
 
-__all__ = ["HELD_OUT", "Sample", "SimulatedSamples", "collate", "simulate", "to_targets"]
+__all__ = ["HELD_OUT", "SECTION_PX", "Sample", "SimulatedSamples", "collate", "simulate", "to_targets"]
 
 Target = dict[str, torch.Tensor]
 

@@ -21,7 +21,7 @@ from torch import nn
 from torch.utils.data import DataLoader
 from torchvision.models.detection import MaskRCNN
 
-from detector.dataset import HELD_OUT, Sample, SimulatedSamples, Target, collate, simulate, to_targets
+from detector.dataset import HELD_OUT, SECTION_PX, Sample, SimulatedSamples, Target, collate, simulate, to_targets
 from detector.measure import measure
 from detector.model import build_model, count_parameters
 from detector.registry import DataSource, ModelCard, pack_weights, save_model
@@ -94,7 +94,7 @@ def train_simulated(
     Raises `ModelError` for an unknown spec.
     """
     spec = find_spec(spec_name)
-    size = (320, 320) if spec.view == "board" else (384, 384)
+    size = (320, 320) if spec.view == "board" else SECTION_PX
     settings = TrainSettings(
         seed=seed,
         steps=steps,
@@ -209,7 +209,7 @@ def _batches(spec: ModelSpec, settings: TrainSettings, first_step: int) -> Itera
 
 def _held_out(spec: ModelSpec, settings: TrainSettings) -> list[Sample]:
     """Make the validation pictures: products that training never sees."""
-    size = (640, 640) if spec.view == "board" else (384, 512)
+    size = (640, 640) if spec.view == "board" else SECTION_PX
     return [
         simulate(spec, HELD_OUT + index, np.random.default_rng([HELD_OUT, index]), size)
         for index in range(settings.held_out_pictures)

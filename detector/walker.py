@@ -5,7 +5,7 @@ sound columns on either side. Layers run left to right, slightly tilted; every e
 extent across the layer by the cosine of the tilt.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Self
 
@@ -60,11 +60,37 @@ class Faces:
     @property
     def slant(self) -> float:
         """The cosine of the layer's tilt."""
+        return float(1 / np.hypot(1.0, self._slope))
+
+    @property
+    def _slope(self) -> float:
+        """How many px the layer's middle falls per column."""
         middle = (self.upper + self.lower) / 2
-        if middle.size == 1:
-            return 1.0
-        slope = np.polyfit(np.arange(middle.size), middle, 1)[0]
-        return float(1 / np.hypot(1.0, slope))
+        return float(np.polyfit(np.arange(middle.size), middle, 1)[0]) if middle.size > 1 else 0.0
+
+    def middle_at(self, x: float) -> float:
+        """Return how far down the layer's middle lies at a column, on a straight line through all of it."""
+        middle = (self.upper + self.lower) / 2
+        at = x - self.x0 - (middle.size - 1) / 2
+        return float(middle.mean() + at * self._slope)
+
+    def is_same_layer(self, other: Self) -> bool:
+        """Say whether two masks are pieces of one layer: half-way between them their middles meet."""
+        half_way = (self.x0 + self.upper.size / 2 + other.x0 + other.upper.size / 2) / 2
+        thickness = float((self.lower - self.upper).mean() + (other.lower - other.upper).mean()) / 2
+        return abs(self.middle_at(half_way) - other.middle_at(half_way)) < thickness / 2
+
+    def joined(self, other: Self) -> Self:
+        """Return two pieces as one layer: the mean where both are, a straight bridge between them."""
+        x0 = min(self.x0, other.x0)
+        columns = np.arange(x0, max(self.x0 + self.upper.size, other.x0 + other.upper.size))
+        upper, lower = (np.full((2, columns.size), np.nan) for _ in range(2))
+        for row, piece in enumerate((self, other)):
+            there = slice(piece.x0 - x0, piece.x0 - x0 + piece.upper.size)
+            upper[row, there], lower[row, there] = piece.upper, piece.lower
+        known = np.flatnonzero(~np.isnan(upper).all(axis=0))
+        faces = (np.nanmean(face[:, known], axis=0) for face in (upper, lower))
+        return type(self)(x0, *(np.interp(np.arange(columns.size), known, face) for face in faces))
 
     def inside(self, roi: Roi) -> npt.NDArray[np.bool_]:
         """Return which pixels of a ROI's mask lie in the layer, bool (h, w)."""
@@ -106,7 +132,7 @@ def walk(layers: Sequence[Roi], sites: Sequence[Roi], um_per_px: float) -> Walk:
     >>> profile.corroded_area_share, profile.corroded_length_share
     (0.025, 0.1)
     """
-    faces = sorted(filter(None, (Faces.of(layer, sites) for layer in layers)), key=_height)
+    faces = sorted(_whole(filter(None, (Faces.of(layer, sites) for layer in layers))), key=_height)
     homes = [_home(site, faces) for site in sites]
     profiles = tuple(
         _profile(
@@ -115,6 +141,18 @@ def walk(layers: Sequence[Roi], sites: Sequence[Roi], um_per_px: float) -> Walk:
         for index, face in enumerate(faces)
     )
     return Walk(profiles, tuple(index for index, home in enumerate(homes) if home is None))
+
+
+def _whole(pieces: Iterable[Faces]) -> list[Faces]:
+    """Join the pieces of each layer: a long layer may be found in two."""
+    whole: list[Faces] = []
+    for piece in pieces:
+        joined = piece
+        for other in [layer for layer in whole if layer.is_same_layer(piece)]:
+            whole.remove(other)
+            joined = joined.joined(other)
+        whole.append(joined)
+    return whole
 
 
 def _height(face: Faces) -> float:

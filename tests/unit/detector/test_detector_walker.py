@@ -76,6 +76,21 @@ def test_layers_are_named_from_the_top_and_each_has_its_own_sites() -> None:
     assert walked.strays == ()
 
 
+def test_a_layer_found_in_two_pieces_is_one_layer() -> None:
+    whole = slab(30, 20, tilt=0.1)
+    left, right = (Roi(whole.mask[:, half], x0, 0) for half, x0 in ((slice(0, 110), 0), (slice(120, 200), 120)))
+    twice = Roi(whole.mask[:, :60], 0, 0)
+    (profile,) = walk([right, left, twice], [pit(112, 50, 6, 5)], 1.0).profiles
+    (expected,) = walk([whole], [pit(112, 50, 6, 5)], 1.0).profiles
+    assert (profile.length_px, profile.sites) == (200, 1)
+    assert profile.thickness_um == pytest.approx(expected.thickness_um, abs=0.1)
+    assert profile.deepest_um == pytest.approx(expected.deepest_um, abs=0.1)
+
+
+def test_neighbouring_layers_are_not_joined() -> None:
+    assert len(walk([slab(20, 10), slab(34, 10)], [], 1.0).profiles) == 2
+
+
 def test_a_site_in_the_laminate_belongs_to_no_layer() -> None:
     assert walk([slab(20, 10)], [pit(10, 70, 5, 4)], 1.0).strays == (0,)
     assert walk([], [pit(10, 70, 5, 4)], 1.0).strays == (0,)
