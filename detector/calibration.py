@@ -9,11 +9,11 @@ import cv2
 import msgspec
 import numpy as np
 
-from detector.camera import Calibration, CharucoTarget, View, calibrate_camera, find_view
+from detector.camera import Calibration, CharucoTarget, View, calibrate_camera, draw_target, find_view
 from taktwatch.errors import BadInput, ConfigError
-from taktwatch.pictures import decode
+from taktwatch.pictures import decode, encode_png
 
-__all__ = ["calibrate_pictures", "load_calibration", "save_calibration"]
+__all__ = ["calibrate_pictures", "load_calibration", "print_target", "save_calibration"]
 
 
 def calibrate_pictures(files: Sequence[Path], target: CharucoTarget, *, now: datetime, valid: timedelta) -> Calibration:
@@ -38,6 +38,14 @@ def calibrate_pictures(files: Sequence[Path], target: CharucoTarget, *, now: dat
         views.append(find_view(grey, target, str(path)))
         sources.append((path.name, hashlib.sha256(body).hexdigest()))
     return calibrate_camera(views, size, target, now=now, expires=now + valid, sources=sources)
+
+
+def print_target(target: CharucoTarget, path: Path) -> None:
+    """Draw a board to a PNG file. Raises `BadInput` where it cannot be written."""
+    try:
+        path.write_bytes(encode_png(np.repeat(draw_target(target)[..., None], 3, axis=2)))
+    except OSError as error:
+        raise BadInput(f"{path} cannot be written: {error.strerror}") from error
 
 
 def save_calibration(calibration: Calibration, path: Path) -> None:

@@ -13,7 +13,7 @@ from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from taktwatch.errors import ConfigError, UnknownProduct
 from taktwatch.records import Severity
@@ -124,6 +124,28 @@ class SectionConfig(Settings):
     allow_surface: bool = False
 
 
+def encloses_something(corners: tuple[tuple[float, float], ...]) -> tuple[tuple[float, float], ...]:
+    """Refuse a polygon without area; its corners may go round either way.
+
+    >>> encloses_something(((0, 0), (4, 0), (2, 0)))
+    Traceback (most recent call last):
+    ValueError: the corners (0, 0), (4, 0), (2, 0) enclose nothing; list them in turn around the region
+    """
+    ends = (*corners[1:], corners[0])
+    twice = sum(x0 * y1 - x1 * y0 for (x0, y0), (x1, y1) in zip(corners, ends, strict=True))
+    if abs(twice) < 1:
+        listed = ", ".join(f"({x:g}, {y:g})" for x, y in corners)
+        raise ValueError(f"the corners {listed} enclose nothing; list them in turn around the region")
+    return corners
+
+
+Coordinate = Annotated[float, Field(ge=0, le=100_000, allow_inf_nan=False)]
+Polygon = Annotated[
+    tuple[tuple[Coordinate, Coordinate], ...], Field(min_length=3, max_length=256), AfterValidator(encloses_something)
+]
+"""Corners (x, y) in px, in turn around a region."""
+
+
 class ProductConfig(Settings):
     """What is inspected and how it is judged."""
 
@@ -138,6 +160,8 @@ class ProductConfig(Settings):
         default=0.0, ge=0, lt=1, description="a defect scored below this sends the board to review"
     )
     min_registration: float = Field(default=0.0, ge=-1, le=1, description="a worse template correlation means review")
+    roi: Polygon | None = Field(default=None, description="corners in template px; only what lies inside is inspected")
+    ignore: tuple[Polygon, ...] = Field(default=(), description="corners in template px; what lies inside is left out")
     section: SectionConfig = Field(default_factory=SectionConfig)
 
 
