@@ -1,4 +1,4 @@
-"""What an inspection costs on each engine, against plain torchvision `model([x])`: same weights, same pictures, one run.
+"""What inspecting costs on each engine, against plain torchvision `model([x])`: same weights, same pictures, one run.
 
 python benchmarks/engines.py                              board-sim on simulated boards, every engine that is installed
 python benchmarks/engines.py --pictures FOLDER            on ID_test.* pictures with their ID_temp.* templates
@@ -67,7 +67,7 @@ def agreement(model: LoadedModel, settings: DetectorConfig, pictures: list[Chann
     return "; ".join(words)
 
 
-def section(model: LoadedModel, paces: list[Pace], where: str, what: str, alike: str, batch: int, rounds: int) -> str:
+def section(paces: list[Pace], setting: str, alike: str, batch: int) -> str:
     """Write the page's section."""
     rows = "\n".join(
         f"| {pace.name} | {pace.p50_ms:.0f} | {pace.p95_ms:.0f} | {pace.p99_ms:.0f} | {pace.cpu_ms:.0f} | "
@@ -77,8 +77,8 @@ def section(model: LoadedModel, paces: list[Pace], where: str, what: str, alike:
     return f"""{BEGIN}
 ## Engines: one picture through the network
 
-`python benchmarks/engines.py`, {where}; `{model.card.model_id}`, {what}, {rounds} turns each. The first row is torchvision's
-own loop `model([x])` with its transform and its pasted masks; ratios are medians over turns next to each other.
+`python benchmarks/engines.py`, {setting}. The first row is torchvision's own loop `model([x])` with its
+transform and its pasted masks; ratios are medians over turns next to each other.
 
 | engine | p50 ms | p95 ms | p99 ms | CPU ms | alone /s | batches of {batch} /s | ratio alone | ratio in batches |
 |---|---:|---:|---:|---:|---:|---:|---:|---:|
@@ -119,10 +119,9 @@ def main() -> None:
     print_paces(Console(width=120), paces, f"{where}; {what}", asked.batch)
     print(alike)
     if asked.write:
-        PAGE.write_text(
-            put(PAGE.read_text(encoding="utf-8"), section(model, paces, where, what, alike, asked.batch, asked.rounds)),
-            encoding="utf-8",
-        )
+        setting = f"{where}; `{model.card.model_id}`, {what}, {asked.rounds} turns each"
+        part = section(paces, setting, alike, asked.batch)
+        PAGE.write_text(put(PAGE.read_text(encoding="utf-8"), part), encoding="utf-8")
 
 
 if __name__ == "__main__":

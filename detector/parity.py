@@ -24,29 +24,30 @@ SAME_IOU = 0.5
 """Two boxes of one class that overlap by so much are one detection."""
 CLEAR = 0.05
 """A detection counts as unmatched from so far above the network's floor; below, a hair's breadth decides."""
-ALMOST_ALL = 0.999
-"""Score and area bounds hold for this share: rarely, two boxes are so alike that rounding decides which one is kept."""
 
 
 @dataclass(frozen=True, slots=True)
 class Bounds:
-    """How far almost all detections may stray. score: 0..1; area: share of the larger; unmatched: share of detections.
+    """How far detections may stray. score: 0..1; area: share of the larger; unmatched: share of detections.
 
+    almost_all: the share of detections that score and area bounds hold for; of two boxes that are nearly alike,
+    rounding decides which one is kept.
     escapes: share of boards that the reference fails and the engine passes, counted on at least `boards`.
     """
 
     score: float
     area: float
-    unmatched: float = 1e-3
+    almost_all: float = 0.99
+    unmatched: float = 0.01
     escapes: float = 1e-3
     boards: int = 3000
 
 
 BOUNDS = {
-    "float32": Bounds(score=1e-3, area=0.02),
-    "float16": Bounds(score=0.1, area=0.3, unmatched=0.01),
-    "bfloat16": Bounds(score=0.1, area=0.3, unmatched=0.01),
-    "int8": Bounds(score=0.2, area=0.4, unmatched=0.03),
+    "float32": Bounds(score=1e-3, area=0.02, almost_all=0.999, unmatched=1e-3),
+    "float16": Bounds(score=0.05, area=0.1),
+    "bfloat16": Bounds(score=0.05, area=0.1),
+    "int8": Bounds(score=0.2, area=0.3, unmatched=0.03),
 }
 """By precision."""
 
@@ -63,7 +64,10 @@ class Agreement:
 
 
 class Parity(BaseModel):
-    """What was measured, of which engine, here. `to_pass`: boards the reference failed and the engine passed."""
+    """What was measured, of which engine, here. `to_pass`: boards the reference failed and the engine passed.
+
+    score, area: what the differences of the share `almost_all` of detections do not exceed; `..._most`: the greatest.
+    """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -77,6 +81,7 @@ class Parity(BaseModel):
     failed: int
     detections: int
     unmatched: int
+    almost_all: float
     score: float
     score_most: float
     area: float
@@ -132,6 +137,7 @@ def summed(agreements: Iterable[Agreement], ref: ModelRef, export_sha256: str) -
     scores = np.concatenate([one.scores for one in everything] or [np.zeros(0)])
     areas = np.concatenate([one.areas for one in everything] or [np.zeros(0)])
     verdicts = [(one.expected, one.said) for one in everything]
+    share = BOUNDS[ref.precision].almost_all
     return Parity(
         model_id=ref.model_id,
         weights_sha256=ref.weights_sha256,
@@ -143,9 +149,10 @@ def summed(agreements: Iterable[Agreement], ref: ModelRef, export_sha256: str) -
         failed=sum(expected is Verdict.FAIL for expected, _ in verdicts),
         detections=len(scores),
         unmatched=sum(one.unmatched for one in everything),
-        score=_almost_all(scores),
+        almost_all=share,
+        score=_most(scores, share),
         score_most=float(scores.max(initial=0)),
-        area=_almost_all(areas),
+        area=_most(areas, share),
         area_most=float(areas.max(initial=0)),
         to_pass=verdicts.count((Verdict.FAIL, Verdict.PASS)),
         to_fail=verdicts.count((Verdict.PASS, Verdict.FAIL)),
@@ -169,6 +176,6 @@ def shortfalls(parity: Parity) -> list[str]:
     return words
 
 
-def _almost_all(values: Floats) -> float:
-    """Return what almost all values are at most."""
-    return float(np.quantile(values, ALMOST_ALL, method="higher")) if values.size else 0.0
+def _most(values: Floats, share: float) -> float:
+    """Return what this share of the values does not exceed."""
+    return float(np.quantile(values, share, method="higher")) if values.size else 0.0

@@ -60,8 +60,8 @@ def print_parity(console: Console, parity: Parity) -> None:
         ("model", parity.model_id),
         ("boards", f"{parity.boards}, of which the reference fails {parity.failed}"),
         ("detections matched", f"{parity.detections}, without a partner {parity.unmatched}"),
-        ("score difference", f"{parity.score:.2g} for 99.9 %, at most {parity.score_most:.2g}"),
-        ("area difference", f"{parity.area:.2%} for 99.9 %, at most {parity.area_most:.2%}"),
+        ("score difference", f"{parity.score:.2g} for {parity.almost_all:.1%}, at most {parity.score_most:.2g}"),
+        ("area difference", f"{parity.area:.2%} for {parity.almost_all:.1%}, at most {parity.area_most:.2%}"),
         ("fail to pass", f"{parity.to_pass} boards, below {parity.to_pass_upper:.3%} with 95 % confidence"),
         ("pass to fail", f"{parity.to_fail} boards"),
     ):

@@ -8,10 +8,11 @@ import numpy as np
 import torch
 from pydantic import ValidationError
 
-from detector.dataset import BOARD_SIDES_PX, HELD_OUT, SECTION_PX, Sample, simulate
+from detector.dataset import CAMERAS, HELD_OUT, SECTION_PX, simulate
 from detector.engines import Channels, Engine, RawDetections
 from detector.engines.choose import EngineName, build_engine, parity_file
-from detector.engines.export import model_exports
+from detector.engines.exported import model_exports
+from detector.inputs import rgb_inputs, template_inputs
 from detector.judge import findings, judge
 from detector.model import core
 from detector.parity import Agreement, Parity, compare, summed
@@ -19,12 +20,14 @@ from detector.registry import LoadedModel, ModelCard
 from detector.spec import ModelSpec
 from taktwatch.config import ClassConfig, LineConfig, ProductConfig
 from taktwatch.records import Verdict
+from taktwatch.simulator import BOARD_DEFECTS, board, product_look
 
 __all__ = ["draw", "proofs", "reference", "rules_for", "verify"]
 
 FIRST = HELD_OUT + 3_000_000
 """First layout seed: no model was trained or evaluated on these products."""
-LARGE_PX, LARGE_EVERY = (640, 640), 10
+SMALL_PX, LARGE_PX, LARGE_EVERY = (384, 384), (640, 640), 10
+DEFECTS = (0, 1, 1, 1, 1, 2, 5)
 BOARDS_EACH = 8
 """So many boards of one product in a row."""
 
@@ -37,8 +40,8 @@ def verify(
     product = rules_for(config, model)
     place = parity_file(engine, name)
     agreements = []
-    for sample in draw(model.spec, boards):
-        agreements.append(_compared(model, engine, product, sample))
+    for channels in draw(model.spec, boards):
+        agreements.append(_compared(model, engine, product, channels))
         on_board()
     parity = summed(agreements, engine.ref, "" if place is None else place[1])
     if place is not None:
@@ -65,14 +68,26 @@ def rules_for(config: LineConfig, model: LoadedModel) -> ProductConfig:
     return own or ProductConfig(view=spec.view, model=model.card.name, um_per_px=20.0, classes=classes)
 
 
-def draw(spec: ModelSpec, boards: int) -> Iterator[Sample]:
-    """Draw boards of every camera and defect, most of them small, the same again each time."""
-    side = BOARD_SIDES_PX[0]
+def draw(spec: ModelSpec, boards: int) -> Iterator[Channels]:
+    """Draw boards as the network sees them, most of them small, the same again each time.
+
+    Every camera and every defect; most boards have one defect, because there one changed detection changes the verdict.
+    """
     for number in range(boards):
-        size = SECTION_PX if spec.view == "section" else (side, side)
-        if spec.view == "board" and number % LARGE_EVERY == 0:
-            size = LARGE_PX
-        yield simulate(spec, FIRST + number // BOARDS_EACH, np.random.default_rng([FIRST, number]), size)
+        layout, rng = FIRST + number // BOARDS_EACH, np.random.default_rng([FIRST, number])
+        if spec.view == "section":
+            yield simulate(spec, layout, rng, SECTION_PX).channels
+            continue
+        camera = CAMERAS[layout % len(CAMERAS)]
+        seen = board(
+            layout,
+            int(rng.integers(2**31)),
+            size=LARGE_PX if number % LARGE_EVERY == 0 else SMALL_PX,
+            defects=rng.choice(BOARD_DEFECTS, int(rng.choice(DEFECTS))).tolist(),
+            look=product_look(layout, camera),  # type: ignore[arg-type]  # a tuple forgets the literals
+        )
+        picture, template = seen.picture, seen.template
+        yield (rgb_inputs(picture) if template is None else template_inputs(picture, template)).channels
 
 
 @torch.inference_mode()
@@ -82,10 +97,10 @@ def reference(model: LoadedModel, channels: Channels) -> RawDetections:
     return RawDetections(**{name: found[name].numpy() for name in ("boxes", "labels", "scores", "masks")})
 
 
-def _compared(model: LoadedModel, engine: Engine, product: ProductConfig, sample: Sample) -> Agreement:
+def _compared(model: LoadedModel, engine: Engine, product: ProductConfig, channels: Channels) -> Agreement:
     """Ask both about one board."""
-    height, width = sample.channels.shape[1:]
-    expected, said = reference(model, sample.channels), engine.infer([sample.channels])[0]
+    height, width = channels.shape[1:]
+    expected, said = reference(model, channels), engine.infer([channels])[0]
 
     def verdict(raw: RawDetections) -> Verdict:
         found = findings(raw, model.spec, product, height, width)

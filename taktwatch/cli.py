@@ -491,11 +491,12 @@ def models_show(model: ModelArgument, config: ConfigOption = None, json: JsonOpt
 @models_app.command("export")
 def models_export(
     model: ModelArgument,
-    engine: Annotated[str, typer.Option(help="openvino or onnx.")],
+    engine: Annotated[str, typer.Option(help="openvino, openvino-int8 or onnx.")],
     config: ConfigOption = None,
 ) -> None:
     """Export a model for a runtime; done by itself where a line wants it."""
-    from detector.engines.export import export_parts, known_format
+    from detector.engines.export import export_parts
+    from detector.engines.exported import known_format
     from detector.evaluation.runner import model_folder
     from detector.registry import load_model
 
@@ -508,7 +509,7 @@ def models_export(
 @models_app.command("verify")
 def models_verify(
     model: ModelArgument,
-    engine: Annotated[str, typer.Option(help="torch, openvino, openvino-bf16 or onnx.")],
+    engine: Annotated[str, typer.Option(help="torch, openvino, openvino-bf16, openvino-int8 or onnx.")],
     boards: Annotated[int, typer.Option(min=1, help="Simulated boards; a line wants 3000.")] = 3000,
     config: ConfigOption = None,
     json: JsonOption = False,

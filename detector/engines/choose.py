@@ -8,7 +8,8 @@ import numpy as np
 from pydantic import ValidationError
 
 from detector.engines import Engine
-from detector.engines.export import Export, export_parts
+from detector.engines.export import export_parts
+from detector.engines.exported import Export
 from detector.engines.onnx_engine import OnnxEngine
 from detector.engines.openvino_engine import OpenVinoEngine
 from detector.engines.torch_engine import TorchEngine
@@ -19,8 +20,8 @@ from taktwatch.errors import ConfigError, ModelError
 
 __all__ = ["ENGINES", "EngineName", "build_engine", "known_engine", "open_engine", "parity_file"]
 
-EngineName = Literal["torch", "openvino", "openvino-bf16", "onnx"]
-ENGINES: tuple[EngineName, ...] = ("torch", "openvino", "openvino-bf16", "onnx")
+EngineName = Literal["torch", "openvino", "openvino-bf16", "openvino-int8", "onnx"]
+ENGINES: tuple[EngineName, ...] = ("torch", "openvino", "openvino-bf16", "openvino-int8", "onnx")
 
 TRIAL_PX = 320
 TRIALS = 5
@@ -51,6 +52,9 @@ def build_engine(model: LoadedModel, name: EngineName, settings: DetectorConfig)
         case "openvino-bf16":
             export = export_parts(model, "openvino", settings.engines_dir)
             return OpenVinoEngine(model, export, precision="bfloat16", threads=threads)
+        case "openvino-int8":
+            export = export_parts(model, "openvino-int8", settings.engines_dir)
+            return OpenVinoEngine(model, export, precision="int8", threads=threads)
         case "onnx":
             export = export_parts(model, "onnx", settings.engines_dir)
             return OnnxEngine(model, export, device=settings.device, threads=threads)

@@ -1,93 +1,35 @@
-"""The parts of a network as files that other runtimes read, each named by its hash.
+"""Makes exports: parts of a network captured once and converted for a runtime."""
 
-An export is a folder named by what it was made from: weights, settings, exporter and runtime. Whoever opens it checks
-every file against `export.json`. Nothing in it is ever unpickled, and it may be deleted at any time.
-"""
-
-import hashlib
-import importlib
 import os
 import shutil
 import tempfile
-from dataclasses import dataclass
 from pathlib import Path
-from types import ModuleType
-from typing import Any, Literal
+from typing import Any
 
 import torch
-from pydantic import BaseModel, ConfigDict, ValidationError
 from torch import nn
 
+from detector.engines.exported import (
+    CARD,
+    PARTS,
+    Export,
+    ExportCard,
+    Format,
+    file_sha256,
+    model_exports,
+    open_export,
+    runtime,
+)
 from detector.engines.parts import cut
+from detector.engines.quantise import quantise
 from detector.model import STRIDE_PX
-from detector.registry import LoadedModel, ModelCard
-from taktwatch.errors import ConfigError, ModelError
+from detector.registry import LoadedModel
+from taktwatch.errors import ConfigError
 
-__all__ = ["PARTS", "Export", "Format", "export_parts", "known_format", "model_exports", "runtime"]
+__all__ = ["export_parts"]
 
 VERSION = 1
 """Goes up when the same network would be exported differently."""
-
-PARTS = ("trunk", "boxes", "masks")
-CARD = "export.json"
-
-Format = Literal["openvino", "onnx"]
-PACKAGES: dict[Format, tuple[str, ...]] = {"openvino": ("openvino",), "onnx": ("onnxruntime", "onnx", "onnxscript")}
-SUFFIXES: dict[Format, str] = {"openvino": ".xml", "onnx": ".onnx"}
-
-
-class ExportCard(BaseModel):
-    """What an export was made from, and the SHA-256 of each of its files by name."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    exporter: int
-    format: Format
-    runtime: str
-    weights_sha256: str
-    spec_sha256: str
-    files: dict[str, str]
-
-
-@dataclass(frozen=True, slots=True)
-class Export:
-    """An export on disk, checked. `sha256` names its content."""
-
-    folder: Path
-    card: ExportCard
-
-    @property
-    def sha256(self) -> str:
-        """Hash over the hashes of its files."""
-        return hashlib.sha256(repr(sorted(self.card.files.items())).encode()).hexdigest()
-
-    def part(self, name: str) -> Path:
-        """Return the file of one of `PARTS`."""
-        return self.folder / f"{name}{SUFFIXES[self.card.format]}"
-
-
-def runtime(kind: Format) -> ModuleType:
-    """Import a runtime. Raises `ConfigError` naming what to install."""
-    first: ModuleType | None = None
-    for name in PACKAGES[kind]:
-        try:
-            module = importlib.import_module(name)
-        except ImportError as error:
-            raise ConfigError(
-                f"the {kind} engine wants the package {name}, which is not installed; "
-                f"pip install 'taktwatch[{kind}]', or set detector.engine to torch"
-            ) from error
-        first = first or module
-    assert first is not None  # noqa: S101 - no format has no package
-    return first
-
-
-def known_format(name: str) -> Format:
-    """Return the format of that name. Raises `ConfigError`."""
-    for kind in SUFFIXES:
-        if kind == name:
-            return kind
-    raise ConfigError(f"nothing exports for {name!r}; there are: {', '.join(SUFFIXES)}")
 
 
 def export_parts(model: LoadedModel, kind: Format, engines_dir: Path) -> Export:
@@ -100,37 +42,36 @@ def export_parts(model: LoadedModel, kind: Format, engines_dir: Path) -> Export:
     folder = model_exports(model.card, engines_dir) / f"{kind}-{version}-{VERSION}"
     if not (folder / CARD).exists():
         try:
-            _write(model, kind, version, folder)
+            _write(model, kind, version, engines_dir, folder)
         except OSError as error:
             raise ConfigError(
                 f"{folder} cannot be written: {error.strerror}; set detector.engines_dir to a folder that can"
             ) from error
-    return _checked(folder, model)
+    return open_export(folder, model.card)
 
 
-def model_exports(card: ModelCard, engines_dir: Path) -> Path:
-    """Return the folder of all exports of one model's weights and settings."""
-    return engines_dir.expanduser() / card.model_id
-
-
-def _write(model: LoadedModel, kind: Format, version: str, folder: Path) -> None:
+def _write(model: LoadedModel, kind: Format, version: str, engines_dir: Path, folder: Path) -> None:
     """Export into a folder of its own and put it in place whole; who comes second leaves the first one's."""
     folder.parent.mkdir(parents=True, exist_ok=True)
     made = Path(tempfile.mkdtemp(prefix=".export-", dir=folder.parent))
     try:
-        for name, program in zip(PARTS, _programs(model), strict=True):
-            path = made / f"{name}{SUFFIXES[kind]}"
-            if kind == "openvino":
-                _save_openvino(program, path)
-            else:
-                _save_onnx(program, path)
+        match kind:
+            case "openvino-int8":
+                plain = export_parts(model, "openvino", engines_dir)
+                quantise(model, [plain.part(name) for name in PARTS], made)
+            case "openvino":
+                for name, program in zip(PARTS, _programs(model), strict=True):
+                    _save_openvino(program, made / f"{name}.xml")
+            case "onnx":
+                for name, program in zip(PARTS, _programs(model), strict=True):
+                    _save_onnx(program, made / f"{name}.onnx")
         card = ExportCard(
             exporter=VERSION,
             format=kind,
             runtime=version,
             weights_sha256=model.card.weights_sha256,
             spec_sha256=model.card.spec_sha256,
-            files={path.name: _sha256(path) for path in sorted(made.iterdir())},
+            files={path.name: file_sha256(path) for path in sorted(made.iterdir())},
         )
         (made / CARD).write_text(card.model_dump_json(indent=2) + "\n", encoding="utf-8")
         try:
@@ -171,25 +112,3 @@ def _save_onnx(program: Any, path: Path) -> None:
     """Convert and save, weights in float32 in the file itself."""
     converted: Any = torch.onnx.export(program, dynamo=True, verbose=False)
     converted.save(path)
-
-
-def _checked(folder: Path, model: LoadedModel) -> Export:
-    """Read an export's card and compare its files with it."""
-    again = f"delete {folder} and export again"
-    try:
-        card = ExportCard.model_validate_json((folder / CARD).read_bytes())
-    except (OSError, ValidationError) as error:
-        raise ModelError(f"{folder / CARD} cannot be read; {again}") from error
-    if (card.weights_sha256, card.spec_sha256) != (model.card.weights_sha256, model.card.spec_sha256):
-        raise ModelError(f"{folder} was exported from another model; {again}")
-    for name, sha256 in card.files.items():
-        path = folder / name
-        if not path.is_file() or _sha256(path) != sha256:
-            raise ModelError(f"{path} is not the file that was exported; {again}")
-    return Export(folder, card)
-
-
-def _sha256(path: Path) -> str:
-    """Hash a file."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -8,7 +8,7 @@ import torch
 
 from detector.engines import Channels, RawDetections
 from detector.engines.between import Rules, Tensors, detect
-from detector.engines.export import PARTS, Export, runtime
+from detector.engines.exported import PARTS, Export, runtime
 from detector.registry import LoadedModel
 from detector.spec import ModelSpec
 from taktwatch.errors import ModelError

@@ -10,7 +10,7 @@ import torch
 
 from detector.engines import Channels, RawDetections
 from detector.engines.between import Rules, Tensors, detect
-from detector.engines.export import PARTS, Export, runtime
+from detector.engines.exported import PARTS, Export, runtime
 from detector.registry import LoadedModel
 from detector.spec import ModelSpec
 from taktwatch.errors import ConfigError
@@ -18,8 +18,7 @@ from taktwatch.records import ModelRef
 
 __all__ = ["OpenVinoEngine"]
 
-Precision = Literal["float32", "bfloat16"]
-HINTS: dict[Precision, str] = {"float32": "f32", "bfloat16": "bf16"}
+Precision = Literal["float32", "bfloat16", "int8"]
 
 
 class Lane:
@@ -55,19 +54,24 @@ class Lane:
 
 
 class OpenVinoEngine:
-    """Runs an export. `threads` 0 leaves OpenVINO's choice; bfloat16 wants a CPU that computes in it."""
+    """Runs an export. `threads` 0 leaves OpenVINO's choice; bfloat16 wants a CPU that computes in it.
+
+    int8 is what a quantised export computes in; where it does not, the trunk takes bfloat16 if the CPU does.
+    """
 
     def __init__(
         self, model: LoadedModel, export: Export, *, precision: Precision = "float32", threads: int = 0
     ) -> None:
         openvino: Any = runtime("openvino")
         core = openvino.Core()
-        if precision == "bfloat16" and "BF16" not in core.get_property("CPU", "OPTIMIZATION_CAPABILITIES"):
+        short = "BF16" in core.get_property("CPU", "OPTIMIZATION_CAPABILITIES")
+        if precision == "bfloat16" and not short:
             raise ConfigError("this CPU does not compute in bfloat16; set detector.engine to openvino")
         self.model, self.export, self.precision = model, export, precision
         self.version: str = export.card.runtime
         self.device = " ".join(core.get_property("CPU", "FULL_DEVICE_NAME").split())
         rules = Rules.of(model.network, model.spec.levels)
+        self.hint = "bf16" if short and precision != "float32" else "f32"
         graphs = [core.read_model(export.part(name)) for name in PARTS]
         alone = {"PERFORMANCE_HINT": "LATENCY", "INFERENCE_PRECISION_HINT": "f32"}
         if threads:
@@ -82,7 +86,7 @@ class OpenVinoEngine:
 
     def _compiled(self, core: Any, graphs: Sequence[Any], settings: dict[str, str]) -> list[Any]:
         """Compile the parts; the precision is the trunk's."""
-        trunk = settings | {"INFERENCE_PRECISION_HINT": HINTS[self.precision]}
+        trunk = settings | {"INFERENCE_PRECISION_HINT": self.hint}
         return [core.compile_model(graph, "CPU", settings if at else trunk) for at, graph in enumerate(graphs)]
 
     @property

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from detector.engines import RawDetections
-from detector.engines.torch_engine import TorchEngine
+from detector.engines.choose import build_engine, open_engine
 from detector.evaluation.datasets import Dataset, Item
 from detector.evaluation.outcomes import Found, Outcome, TrueDefect
 from detector.inspect import Inspector
@@ -59,7 +59,8 @@ class Runner:
         """Load the model."""
         settings = self.config.detector
         self.model: LoadedModel = load_model(self.model_path)
-        self.engine = TorchEngine(self.model, device=settings.device, threads=settings.threads)
+        name = settings.engine  # one that is named is measured, proven or not
+        self.engine = open_engine(self.model, settings) if name == "auto" else build_engine(self.model, name, settings)
         self.product = self.config.product(self.product_name).model_copy(update={"model": self.model.card.name})
         products = {self.product_name: self.product}
         config = self.config.model_copy(update={"products": products, "stations": ()})

@@ -1,0 +1,85 @@
+"""Turns an OpenVINO export into one that computes in 8-bit integers, by NNCF, on simulated training pictures.
+
+Each part is quantised as a graph of its own: the whole network, with its loops over proposals, no quantiser takes.
+"""
+
+import importlib
+import logging
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import redirect_stdout
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from detector.dataset import BOARD_SIDES_PX, SECTION_PX, TRAINED, simulate
+from detector.engines.between import Rules, Tensors
+from detector.engines.openvino_engine import Lane
+from detector.registry import LoadedModel
+from taktwatch.errors import ConfigError
+
+__all__ = ["quantise"]
+
+Arrays = list[npt.NDArray[np.float32]]
+
+PICTURES = 60
+SEED = 0x1278
+
+
+class Listener(Lane):
+    """Keeps what each part is given."""
+
+    def __init__(self, compiled: Sequence[Any], rules: Rules) -> None:
+        super().__init__(compiled, rules)
+        self.given: list[list[Arrays]] = [[] for _ in compiled]
+
+    def _run(self, part: int, inputs: Tensors) -> Tensors:
+        """Run a part and keep copies of its inputs."""
+        arrays = [np.array(tensor.numpy()) for tensor in inputs]
+        self.given[part].append(_without_gaps(arrays, self.rules.levels) if part else arrays)
+        return super()._run(part, inputs)
+
+
+def quantise(model: LoadedModel, parts: Sequence[Path], into: Path) -> None:
+    """Write the parts, trunk first, into a folder under their own names. Raises `ConfigError` where NNCF is missing."""
+    try:
+        nncf: Any = importlib.import_module("nncf")
+    except ImportError as error:
+        raise ConfigError(
+            "computing in 8 bits wants the package nncf once, which is not installed; "
+            "pip install 'taktwatch[int8]', or set detector.engine to openvino"
+        ) from error
+    openvino: Any = importlib.import_module("openvino")
+    core = openvino.Core()
+    graphs = [core.read_model(path) for path in parts]
+    exact = {"PERFORMANCE_HINT": "LATENCY", "INFERENCE_PRECISION_HINT": "f32"}
+    listener = Listener(
+        [core.compile_model(graph, "CPU", exact) for graph in graphs], Rules.of(model.network, model.spec.levels)
+    )
+    for picture in _pictures(model):
+        listener.infer(picture)
+    nncf.set_log_level(logging.ERROR)
+    with redirect_stdout(sys.stderr):  # its progress bars
+        for path, graph, given in zip(parts, graphs, listener.given, strict=True):
+            made = nncf.quantize(
+                graph, nncf.Dataset(given), subset_size=len(given), preset=nncf.QuantizationPreset.MIXED
+            )
+            openvino.save_model(made, into / path.name, compress_to_fp16=False)
+
+
+def _pictures(model: LoadedModel) -> Iterator[npt.NDArray[np.float32]]:
+    """Draw pictures of products that training drew from."""
+    side = BOARD_SIDES_PX[0]
+    size = SECTION_PX if model.spec.view == "section" else (side, side)
+    for number in range(PICTURES):
+        rng = np.random.default_rng([SEED, number])
+        yield simulate(model.spec, int(rng.integers(*TRAINED)), rng, size).channels
+
+
+def _without_gaps(arrays: Arrays, levels: int) -> Arrays:
+    """Let a level without boxes see all boxes: a range cannot be learned from nothing."""
+    rois = arrays[levels:]
+    everything = np.concatenate(rois)
+    return [*arrays[:levels], *(own if len(own) else everything for own in rois)]
