@@ -19,7 +19,7 @@ Picture = npt.NDArray[np.uint8]
 Grey = npt.NDArray[np.uint8]
 
 LEAST_BOARDS, MOST_BOARDS = 3, 64
-LEAST_QUALITY = 0.9
+LEAST_QUALITY = 0.8
 """Correlation below which a board is no board of this product, or lies turned around."""
 STRIP_ROWS = 64  # the median is taken of so many rows at a time
 SPREADS = 4.0  # robust spreads that good boards stay within

@@ -38,7 +38,7 @@ def register(picture: Grey, template: Grey) -> tuple[Registration, Grey]:
     """Return how the template (h, w) lies on the picture (H, W), and the template warped there (H, W).
 
     It is found within 40 px, 3 degrees, 2 % of scale and a slight tilt. `quality` is the correlation of what both show
-    besides slow changes of light, where they overlap: above 0.9 for a board of the product, below for another one or
+    besides slow changes of light, where they overlap: above 0.8 for a board of the product, below for another one or
     a turned one. Where the warped template does not reach, it shows the picture itself: nothing can be said of a
     difference there.
 
