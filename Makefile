@@ -24,6 +24,7 @@ lint: setup
 
 bench: setup
 	$(BIN)/python benchmarks/bus.py
+	$(BIN)/python benchmarks/engines.py
 
 setup: $(LOCKED)
 	@$(BIN)/python -c "import sys, importlib.metadata as m; d = m.distribution('taktwatch'); \

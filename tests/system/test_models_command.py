@@ -1,0 +1,88 @@
+"""`taktwatch models` from the command line, on a small model with random weights."""
+
+import hashlib
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from tiny_model import TINY, card
+
+from detector.model import build_model
+from detector.registry import pack_weights, save_model
+from taktwatch.simulator import BOARD_DEFECTS
+
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    spec = TINY.model_copy(update={"classes": BOARD_DEFECTS})
+    torch.manual_seed(5)
+    weights = pack_weights(build_model(spec))
+    known = card(spec).model_copy(update={"weights_sha256": hashlib.sha256(weights).hexdigest()})
+    top = tmp_path_factory.mktemp("line")
+    save_model(top / "models" / "tiny", known, weights)
+    (top / "line.toml").write_text('[detector]\nmodels_dir = "models"\nengines_dir = "engines"\nthreads = 1\n')
+    return top
+
+
+def models(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "taktwatch", "models", *arguments, "--config", "line.toml"],
+        capture_output=True,
+        text=True,
+        cwd=folder,
+        check=False,
+        timeout=150,
+        env={**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT), "COLUMNS": "120"},
+    )
+
+
+@pytest.mark.slow
+def test_an_engine_is_verified_and_what_was_measured_is_shown(folder: Path) -> None:
+    done = models(folder, "verify", "tiny", "--engine", "onnx", "--boards", "3", "--json")
+    assert done.returncode == 1, done.stderr
+    measured = json.loads(done.stdout)
+    assert measured["boards"] == 3
+    assert measured["score"] < 1e-3
+    shown = models(folder, "show", "tiny")
+    assert shown.returncode == 0, shown.stderr
+    assert "compared on 3 boards, 3000 are wanted" in " ".join(shown.stdout.split())
+
+
+@pytest.mark.slow
+def test_models_are_listed_with_their_licence(folder: Path) -> None:
+    done = models(folder, "list")
+    assert done.returncode == 0, done.stderr
+    assert "tiny" in done.stdout
+    assert "Apache-2.0" in done.stdout
+
+
+@pytest.mark.slow
+def test_engines_are_timed_against_plain_torchvision(folder: Path) -> None:
+    done = models(folder, "bench", "tiny", "--engine", "torch", "--rounds", "1", "--batch", "1", "--json")
+    assert done.returncode == 0, done.stderr
+    first, second = json.loads(done.stdout)
+    assert (first["name"], second["name"]) == ("torchvision eager", "torch")
+    assert first["ratio"] == 1
+    assert second["p50_ms"] > 0
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (("verify", "tiny", "--engine", "abacus"), "no engine is called 'abacus'; there are: torch, openvino"),
+        (("export", "tiny", "--engine", "torch"), "nothing exports for 'torch'; there are: openvino"),
+        (("show", "absent"), "no model in"),
+    ],
+)
+def test_a_mistake_is_one_line(folder: Path, arguments: tuple[str, ...], words: str) -> None:
+    done = models(folder, *arguments)
+    assert done.returncode == 2
+    (line,) = done.stderr.strip().splitlines()
+    assert words in line
