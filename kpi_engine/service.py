@@ -27,11 +27,11 @@ from kpi_engine.sums import microseconds
 from kpi_engine.watchdog import silent_stations
 from kpi_engine.windows import KpiState, Rules, drain, empty, fold, restore, save
 from taktwatch.bus import Bus, Message, Outgoing, Partition, Rebalance
-from taktwatch.checkpoints import load_checkpoint, save_checkpoint
+from taktwatch.checkpoints import Checkpoints
 from taktwatch.clock import now
 from taktwatch.config import LineConfig
 from taktwatch.errors import BadRecord
-from taktwatch.records import Checkpoint, MarkState
+from taktwatch.records import MarkState
 from taktwatch.topics import Topics
 from taktwatch.wire import encode
 
@@ -64,6 +64,7 @@ class KpiService:
         self.interval_s = config.kpi.checkpoint_interval_s
         self.states: dict[Partition, KpiState] = {}
         self.saved: dict[Partition, int] = {}
+        self.checkpoints = Checkpoints(bus, topics, GROUP, member)
 
     async def run(self, stop: asyncio.Event) -> None:
         """Run until `stop`. An absent bus is waited for; then everything since the last checkpoint is folded again."""
@@ -99,7 +100,7 @@ class KpiService:
         """Restore the state of partitions that become ours and say where each goes on."""
         positions = {}
         for partition in partitions:
-            checkpoint = await load_checkpoint(self.bus, self.topics, GROUP, partition)
+            checkpoint = await self.checkpoints.load(partition)
             if checkpoint is None:
                 self.states[partition] = empty()
             else:
@@ -166,11 +167,9 @@ class KpiService:
 
     async def save_state(self, partition: Partition, state: KpiState) -> None:
         """Save state and position as one record."""
-        topic, number = partition
         saved = await asyncio.to_thread(save, state)
-        STATE_BYTES.labels(str(number)).set(len(saved))
-        checkpoint = Checkpoint(group=GROUP, topic=topic, partition=number, position=state.position, state=saved)
-        await save_checkpoint(self.bus, self.topics, checkpoint)
+        STATE_BYTES.labels(str(partition[1])).set(len(saved))
+        await self.checkpoints.save(partition, state.position, saved)
         self.saved[partition] = state.position
 
     async def speak_for_the_silent(self) -> None:

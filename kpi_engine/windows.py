@@ -71,6 +71,12 @@ class Saved(msgspec.Struct):
     stations: dict[str, Station]
 
 
+class Versioned(msgspec.Struct):
+    """The part of a checkpoint that every version has."""
+
+    version: int
+
+
 VERSION = 1
 
 
@@ -89,11 +95,12 @@ def save(state: KpiState) -> bytes:
 def restore(saved: bytes) -> KpiState:
     """Return the state that `save` wrote. Raises `BadRecord` for other bytes, `UnknownSchema` for another version's."""
     try:
+        version = msgspec.msgpack.decode(saved, type=Versioned).version
+        if version != VERSION:
+            raise UnknownSchema(f"a KPI checkpoint of version {version}, this taktwatch reads {VERSION}")
         found = msgspec.msgpack.decode(saved, type=Saved)
     except msgspec.MsgspecError as error:
         raise BadRecord(f"a damaged KPI checkpoint: {error}") from error
-    if found.version != VERSION:
-        raise UnknownSchema(f"a KPI checkpoint of version {found.version}, this taktwatch reads {VERSION}")
     return KpiState(found.position, found.stations, {}, [])
 
 

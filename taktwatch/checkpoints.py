@@ -1,39 +1,156 @@
-"""State and the position it belongs to, saved as one record of a compacted topic."""
+"""State and the position it belongs to, saved so that a crash at any moment leaves a complete checkpoint behind.
 
-from taktwatch.bus import Bus, Outgoing, Partition
+Up to 1 MB a checkpoint is one record. A larger one goes as chunks first, and its manifest, which names their number and
+the digest of the whole, last. Keys are fixed, so compaction keeps the topic short; manifests and chunks alternate
+between two slots, so what is being written never replaces what would be restored. Keys of chunks contain their writer's
+name: an owner that was stopped and wakes up amid a save writes over chunks of its own alone.
+"""
+
+from dataclasses import dataclass
+from hashlib import sha256
+
+from taktwatch.bus import Bus, Message, Outgoing, Partition
 from taktwatch.errors import BadRecord
-from taktwatch.records import Checkpoint
+from taktwatch.records import Checkpoint, CheckpointChunk, CheckpointManifest
 from taktwatch.topics import Topics
 from taktwatch.wire import decode, encode
 
-__all__ = ["load_checkpoint", "save_checkpoint"]
+__all__ = ["CHUNK_BYTES", "Checkpoints", "load_checkpoint", "save_checkpoint"]
+
+CHUNK_BYTES = 2**20
+SLOTS = 2
 
 
-def checkpoint_key(group: str, partition: Partition) -> bytes:
-    """One key per group and partition.
+@dataclass(frozen=True)
+class Found:
+    """What a slot holds, and where it lies."""
 
-    >>> checkpoint_key("kpi", ("taktwatch.results", 2))
-    b'kpi/taktwatch.results/2'
+    record: Checkpoint | CheckpointManifest
+    message: Message
+    slot: int
+
+
+class Checkpoints:
+    """The checkpoints of a group, as one of its members saves them; `member` is its stable name."""
+
+    def __init__(self, bus: Bus, topics: Topics, group: str, member: str) -> None:
+        self._bus = bus
+        self._topic = topics.checkpoints
+        self._group = group
+        self._member = member
+        self._slots: dict[Partition, int] = {}
+
+    async def load(self, partition: Partition) -> Checkpoint | None:
+        """Return the newest complete checkpoint, or None where none was ever saved. Raises as `load_checkpoint`."""
+        checkpoint, slot = await newest_complete(self._bus, self._topic, self._group, partition)
+        self._slots[partition] = slot
+        return checkpoint
+
+    async def save(self, partition: Partition, position: int, state: bytes) -> None:
+        """Save state and position into the slot that would not be restored now; durable on return."""
+        slot = (self._slots[partition] + 1) % SLOTS
+        topic, number = partition
+        record: Checkpoint | CheckpointManifest
+        record = Checkpoint(group=self._group, topic=topic, partition=number, position=position, state=state)
+        if len(state) > CHUNK_BYTES:
+            chunks, record = split(record, f"{self._member}.{slot}")
+            keys = (chunk_key(record, chunk.index) for chunk in chunks)
+            await self._bus.publish(
+                [Outgoing(self._topic, key, *encode(chunk)) for key, chunk in zip(keys, chunks, strict=True)]
+            )
+        await self._bus.publish([Outgoing(self._topic, slot_key(self._group, partition, slot), *encode(record))])
+        self._slots[partition] = slot
+
+
+def slot_key(group: str, partition: Partition, slot: int = 0) -> bytes:
+    """Return the key of a slot of a group and partition.
+
+    >>> slot_key("kpi", ("taktwatch.results", 2)), slot_key("kpi", ("taktwatch.results", 2), 1)
+    (b'kpi/taktwatch.results/2', b'kpi/taktwatch.results/2/1')
     """
     topic, number = partition
-    return f"{group}/{topic}/{number}".encode()
+    return f"{group}/{topic}/{number}{f'/{slot}' if slot else ''}".encode()
+
+
+def chunk_key(manifest: CheckpointManifest, index: int) -> bytes:
+    """Return the key of a chunk: the same again each time its writer comes back to the slot."""
+    return f"{manifest.group}/{manifest.topic}/{manifest.partition}/{manifest.chunks_of}/{index}".encode()
+
+
+def split(whole: Checkpoint, chunks_of: str) -> tuple[list[CheckpointChunk], CheckpointManifest]:
+    """Return the chunks of a checkpoint, and the manifest that names them."""
+    digest = sha256(whole.state).hexdigest()
+    parts = [whole.state[first : first + CHUNK_BYTES] for first in range(0, len(whole.state), CHUNK_BYTES)]
+    manifest = CheckpointManifest(
+        group=whole.group,
+        topic=whole.topic,
+        partition=whole.partition,
+        position=whole.position,
+        chunks=len(parts),
+        chunks_of=chunks_of,
+        sha256=digest,
+    )
+    return [CheckpointChunk(sha256=digest, index=index, state=part) for index, part in enumerate(parts)], manifest
 
 
 async def save_checkpoint(bus: Bus, topics: Topics, checkpoint: Checkpoint) -> None:
-    """Save a checkpoint; it is durable on return."""
-    value, headers = encode(checkpoint)
-    key = checkpoint_key(checkpoint.group, (checkpoint.topic, checkpoint.partition))
-    await bus.publish([Outgoing(topics.checkpoints, key, value, headers)])
+    """Save a checkpoint that stays small, as one record; it is durable on return. `Checkpoints` saves large ones."""
+    key = slot_key(checkpoint.group, (checkpoint.topic, checkpoint.partition))
+    await bus.publish([Outgoing(topics.checkpoints, key, *encode(checkpoint))])
 
 
 async def load_checkpoint(bus: Bus, topics: Topics, group: str, partition: Partition) -> Checkpoint | None:
-    """Return the newest checkpoint of a group and partition, or None where none was saved."""
-    message = await bus.last(topics.checkpoints, checkpoint_key(group, partition))
-    if message is None:
-        return None
-    checkpoint = decode(message.value, message.headers)
-    if not isinstance(checkpoint, Checkpoint):
-        raise BadRecord(
-            f"{topics.checkpoints} holds a {type(checkpoint).__name__} at {message.place}, not a checkpoint"
-        )
+    """Return the newest complete checkpoint of a group and partition, or None where none was saved.
+
+    Raises `BadRecord` where checkpoints were saved and none is complete: to begin anew would count twice;
+    `UnknownSchema` for one that a newer taktwatch wrote.
+    """
+    checkpoint, _ = await newest_complete(bus, topics.checkpoints, group, partition)
     return checkpoint
+
+
+async def newest_complete(bus: Bus, topic: str, group: str, partition: Partition) -> tuple[Checkpoint | None, int]:
+    """Return the complete checkpoint with the highest offset and its slot; None and -1 where none was saved."""
+    found = []
+    for slot in range(SLOTS):
+        message = await bus.last(topic, slot_key(group, partition, slot))
+        if message is not None:
+            found.append(Found(checkpoint_in(message), message, slot))
+    found.sort(key=lambda one: one.message.offset, reverse=True)
+    for one in found:
+        checkpoint = await assembled(bus, topic, one.record)
+        if checkpoint is not None:
+            return checkpoint, one.slot
+    if found:
+        raise BadRecord(
+            f"no complete checkpoint of {group} for {partition[0]}/{partition[1]}: chunks of the newest, at "
+            f"{found[0].message.place}, are missing in {topic}; restore that topic from a backup"
+        )
+    return None, -1
+
+
+def checkpoint_in(message: Message) -> Checkpoint | CheckpointManifest:
+    """Return the checkpoint or manifest in a message. Raises `BadRecord` for anything else, `UnknownSchema`."""
+    found = decode(message.value, message.headers)
+    if not isinstance(found, Checkpoint | CheckpointManifest):
+        raise BadRecord(f"{message.topic} holds a {type(found).__name__} at {message.place}, not a checkpoint")
+    return found
+
+
+async def assembled(bus: Bus, topic: str, found: Checkpoint | CheckpointManifest) -> Checkpoint | None:
+    """Return a checkpoint with its state; None where the chunks of its manifest are not all of one piece."""
+    if isinstance(found, Checkpoint):
+        return found
+    parts = []
+    for index in range(found.chunks):
+        message = await bus.last(topic, chunk_key(found, index))
+        chunk = None if message is None else decode(message.value, message.headers)
+        if not isinstance(chunk, CheckpointChunk) or (chunk.sha256, chunk.index) != (found.sha256, index):
+            return None
+        parts.append(chunk.state)
+    state = b"".join(parts)
+    if sha256(state).hexdigest() != found.sha256:
+        return None
+    return Checkpoint(
+        group=found.group, topic=found.topic, partition=found.partition, position=found.position, state=state
+    )

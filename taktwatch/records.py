@@ -15,6 +15,8 @@ __all__ = [
     "AlertTransition",
     "Asset",
     "Checkpoint",
+    "CheckpointChunk",
+    "CheckpointManifest",
     "DeadLetter",
     "Detection",
     "Frame",
@@ -359,7 +361,8 @@ class DeadLetter(Record, frozen=True, kw_only=True):
 class Checkpoint(Record, frozen=True, kw_only=True):
     """Open state and the position it belongs to, in one record: both are saved, or neither is.
 
-    `position` is the next offset to read of `topic`/`partition`.
+    `position` is the next offset to read of `topic`/`partition`. A state too large for one record has a
+    `CheckpointManifest` instead.
     """
 
     payload: ClassVar[str | None] = "state"
@@ -368,6 +371,31 @@ class Checkpoint(Record, frozen=True, kw_only=True):
     topic: str
     partition: int
     position: int
+    state: bytes
+
+
+class CheckpointManifest(Record, frozen=True, kw_only=True, tag="checkpoint_manifest"):
+    """A checkpoint whose state lies in `chunks` records of `CheckpointChunk`, written before it.
+
+    `chunks_of` is part of their keys: who wrote them, and in which slot. `sha256` is that of the whole state.
+    """
+
+    group: str
+    topic: str
+    partition: int
+    position: int
+    chunks: int
+    chunks_of: str
+    sha256: str
+
+
+class CheckpointChunk(Record, frozen=True, kw_only=True):
+    """A piece of a large state, counted from 0; `sha256` is that of the whole."""
+
+    payload: ClassVar[str | None] = "state"
+
+    sha256: str
+    index: int
     state: bytes
 
 

@@ -16,6 +16,8 @@ from taktwatch.records import (
     AlertTransition,
     Asset,
     Checkpoint,
+    CheckpointChunk,
+    CheckpointManifest,
     DeadLetter,
     Frame,
     InspectionResult,
@@ -45,6 +47,8 @@ NAMES: dict[type[Record], str] = {
     Notification: "taktwatch.notification",
     DeadLetter: "taktwatch.dead",
     Checkpoint: "taktwatch.checkpoint",
+    CheckpointChunk: "taktwatch.checkpoint-chunk",
+    CheckpointManifest: "taktwatch.checkpoint-manifest",
     Asset: "taktwatch.asset",
 }
 TYPES = {name.encode(): kind for kind, name in NAMES.items()}

@@ -17,6 +17,8 @@ from taktwatch.records import (
     AlertTransition,
     Asset,
     Checkpoint,
+    CheckpointChunk,
+    CheckpointManifest,
     DeadLetter,
     Detection,
     Frame,
@@ -154,6 +156,16 @@ EXAMPLES: dict[str, Record] = {
         station="top",
     ),
     "checkpoint": Checkpoint(group="kpi", topic="taktwatch.results", partition=2, position=99, state=b"\x00\x01"),
+    "checkpoint-chunk": CheckpointChunk(sha256="ef" * 32, index=1, state=b"\x00\x01"),
+    "checkpoint-manifest": CheckpointManifest(
+        group="kpi",
+        topic="taktwatch.results",
+        partition=2,
+        position=99,
+        chunks=2,
+        chunks_of="host-1.0",
+        sha256="ef" * 32,
+    ),
     "asset": Asset(sha256="cd" * 32, kind="template", media_type="image/png", body=b"\x89PNG"),
 }
 
