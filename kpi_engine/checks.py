@@ -4,10 +4,13 @@ from datetime import UTC, datetime, timedelta
 from hashlib import sha256
 from math import isfinite
 
+import msgspec
+
+from kpi_engine.slim import Result, SlimResult, slim_result
 from taktwatch.bus import Message
 from taktwatch.errors import BadRecord
 from taktwatch.records import DeadLetter, InspectionResult, LayerProfile, StationMark
-from taktwatch.wire import decode
+from taktwatch.wire import decode, kind_of
 
 __all__ = ["dead_letter", "readable"]
 
@@ -22,24 +25,47 @@ DEAD_BYTES = 2**20
 """How much of a refused record is kept; results are kilobytes."""
 
 
-def readable(message: Message) -> InspectionResult | StationMark:
-    """Return the record in a message of the results topic.
+def readable(message: Message) -> SlimResult | StationMark:
+    """Return the record in a message of the results topic; of a result, what is needed to count it.
 
     Raises `BadRecord` for bytes that are no record, records of another kind, and numbers no sum can hold. Stations and
     products that line.toml does not know are counted like any other: the file may have changed since.
     """
-    record = decode(message.value, message.headers)
-    if isinstance(record, StationMark):
-        check_time("time", record.time)
-        check_range("last_seq", record.last_seq, -1, MOST_FRAMES)
-    elif isinstance(record, InspectionResult):
-        check_result(record)
-    else:
-        raise BadRecord(f"a {type(record).__name__} in {message.topic}, where results and marks are expected")
-    return record
+    kind = kind_of(message.headers)
+    if kind is InspectionResult:
+        try:
+            result = slim_result(message.value)
+        except msgspec.MsgspecError as error:
+            raise BadRecord(f"a damaged taktwatch.result record: {error}") from error
+        if not is_plain(result):
+            check_result(result)
+        return result
+    if kind is not StationMark:
+        raise BadRecord(f"a {kind.__name__} in {message.topic}, where results and marks are expected")
+    mark = decode(message.value, message.headers)
+    assert isinstance(mark, StationMark)  # noqa: S101 - narrows the type; its headers say so
+    check_time("time", mark.time)
+    check_range("last_seq", mark.last_seq, -1, MOST_FRAMES)
+    return mark
 
 
-def check_result(result: InspectionResult) -> None:
+def is_plain(result: Result) -> bool:
+    """Whether nothing is wrong with a result at first sight: no layers to measure, all else in range."""
+    try:
+        return (
+            not result.layers
+            and EARLIEST <= result.event_at < LATEST
+            and EARLIEST <= result.received_at < LATEST
+            and EARLIEST <= result.inspected_at < LATEST
+            and abs(result.inspected_at - result.received_at) <= LONGEST_LATENCY
+            and 0 <= result.seq <= MOST_FRAMES
+            and 0 <= result.opportunities <= MOST_OPPORTUNITIES
+        )
+    except TypeError:  # a time without zone
+        return False
+
+
+def check_result(result: Result) -> None:
     """Refuse a result whose times or numbers are impossible."""
     for name in ("event_at", "received_at", "inspected_at"):
         check_time(name, getattr(result, name))

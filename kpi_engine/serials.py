@@ -4,15 +4,18 @@ A visit is a re-inspection where the same serial (in the same view) was seen at 
 event time is the first pass, in whatever order the results arrive.
 """
 
-from bisect import bisect_left
+from bisect import insort
 from typing import NamedTuple
 
 import msgspec
 
-__all__ = ["FirstPass", "Visit", "expire", "visit"]
+__all__ = ["Due", "FirstPass", "Visit", "due_again", "expire", "visit"]
+
+Due = dict[int, list[str]]
+"""By minute since 1970: serials to look at once that minute is final."""
 
 
-class Visit(msgspec.Struct, order=True, array_like=True):
+class Visit(msgspec.Struct, order=True, array_like=True, gc=False):
     """One inspection of a serial: when, which frame, in which minute's window, and whether it passed."""
 
     event_us: int
@@ -42,7 +45,7 @@ def visit(visits: list[Visit], new: Visit, horizon_minutes: int, frozen_minute: 
     >>> visit(visits, Visit(180_000_000, "s", 9, 3, "p", passed=True), 60, 0)
     []
     """
-    visits.insert(bisect_left(visits, new), new)
+    insort(visits, new)
     changes = []
     leader: Visit | None = None
     for known in visits:
@@ -55,15 +58,31 @@ def visit(visits: list[Visit], new: Visit, horizon_minutes: int, frozen_minute: 
     return changes
 
 
-def expire(serials: dict[str, list[Visit]], horizon_minutes: int, frozen_minute: int) -> None:
-    """Forget visits in final windows, but for a first pass that visits still to come may be a re-inspection of."""
-    for serial, visits in list(serials.items()):
-        if visits[0].minute >= frozen_minute:
-            continue
-        leaders = [known for known in visits if known.minute < frozen_minute and known.first]
-        kept = [known for known in leaders[-1:] if known.minute + horizon_minutes >= frozen_minute]
-        kept += [known for known in visits if known.minute >= frozen_minute]
-        if kept:
-            serials[serial] = kept
-        else:
-            del serials[serial]
+def expire(serials: dict[str, list[Visit]], due: Due, horizon_minutes: int, frozen_minute: int) -> None:
+    """Forget visits in final windows, but for a first pass that visits still to come may be a re-inspection of.
+
+    Only serials that are `due` are looked at: by the hour there are too many to look at all of them every minute.
+    """
+    for minute in sorted(minute for minute in due if minute < frozen_minute):
+        for serial in due.pop(minute):
+            visits = serials.get(serial)
+            if visits is None or visits[0].minute >= frozen_minute:
+                continue
+            leaders = [known for known in visits if known.minute < frozen_minute and known.first]
+            kept = [known for known in leaders[-1:] if known.minute + horizon_minutes >= frozen_minute]
+            for leader in kept:
+                due.setdefault(leader.minute + horizon_minutes, []).append(serial)
+            kept += [known for known in visits if known.minute >= frozen_minute]
+            if kept:
+                serials[serial] = kept
+            else:
+                del serials[serial]
+
+
+def due_again(serials: dict[str, list[Visit]]) -> Due:
+    """Return when restored serials are due: as soon as a minute of their visits is final."""
+    due: Due = {}
+    for serial, visits in serials.items():
+        for known in visits:
+            due.setdefault(known.minute, []).append(serial)
+    return due

@@ -23,6 +23,7 @@ from kpi_engine.metrics import (
     WATERMARK_SECONDS,
     WINDOWS,
 )
+from kpi_engine.slim import SlimResult
 from kpi_engine.sums import microseconds
 from kpi_engine.watchdog import silent_stations
 from kpi_engine.windows import KpiState, Rules, drain, empty, fold, restore, save
@@ -124,6 +125,8 @@ class KpiService:
     def fold_all(self, messages: Sequence[Message]) -> list[Outgoing]:
         """Fold messages into the states of their partitions and return dead letters for the unreadable ones."""
         bad = []
+        stamp, logged_us = None, 0
+        results = 0
         for message in messages:
             state = self.states[message.topic, message.partition]
             try:
@@ -135,8 +138,13 @@ class KpiService:
                 bad.append(Outgoing(self.topics.dead, message.key, value, headers))
                 state.position = message.offset + 1
             else:
-                fold(state, record, message.offset, microseconds(message.timestamp), self.rules)
-                RECORDS.labels(type(record).__name__).inc()
+                if message.timestamp is not stamp:  # shared by what the bus took at once
+                    stamp = message.timestamp
+                    logged_us = microseconds(stamp)
+                fold(state, record, message.offset, logged_us, self.rules)
+                results += isinstance(record, SlimResult)
+        RECORDS.labels("InspectionResult").inc(results)
+        RECORDS.labels("StationMark").inc(len(messages) - len(bad) - results)
         return bad
 
     async def settle(self, partitions: frozenset[Partition]) -> None:

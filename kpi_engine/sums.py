@@ -5,12 +5,14 @@ from math import floor, log2
 
 import msgspec
 
-from taktwatch.records import InspectionResult, KpiWindow, MarkState, Outcome, Verdict, WindowState
+from kpi_engine.slim import Result
+from taktwatch.records import KpiWindow, MarkState, Outcome, Verdict, WindowState
 
 __all__ = ["MINUTE_US", "STRUCTURES", "Sums", "add", "instant", "latency_bucket", "microseconds", "published"]
 
 MINUTE_US = 60_000_000
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+MICROSECOND = timedelta(microseconds=1)
 
 STRUCTURES = frozenset({"copper_layer"})
 """Classes that name what is looked at, not what is wrong with it: no defects."""
@@ -70,7 +72,7 @@ def latency_bucket(latency_us: int) -> int:
     return floor(4 * log2(max(latency_us, 1)))
 
 
-def add(sums: Sums, result: InspectionResult) -> None:
+def add(sums: Sums, result: Result) -> None:
     """Count a result that was not counted before. First passes are counted apart: they depend on other visits."""
     if result.outcome is Outcome.SKIPPED:
         sums.skipped += 1
@@ -95,7 +97,7 @@ def add(sums: Sums, result: InspectionResult) -> None:
         sums.corroded_um2 += round(layer.corroded_px * um2_per_px)
         sums.deepest_um = max(sums.deepest_um, round(layer.deepest_um))
         sums.surface_corrosion += layer.surface
-    latency_us = max(0, microseconds(result.inspected_at) - microseconds(result.received_at))
+    latency_us = max(0, (result.inspected_at - result.received_at) // MICROSECOND)
     sums.latency_sum_us += latency_us
     bucket = latency_bucket(latency_us)
     sums.latency_buckets[bucket] = sums.latency_buckets.get(bucket, 0) + 1

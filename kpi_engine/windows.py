@@ -13,10 +13,11 @@ from dataclasses import dataclass
 import msgspec
 
 from kpi_engine.ledger import Move, Session, Told, declare_missing, hear, see, watermark
-from kpi_engine.serials import Visit, expire, visit
+from kpi_engine.serials import Due, Visit, due_again, expire, visit
+from kpi_engine.slim import Result
 from kpi_engine.sums import MINUTE_US, Sums, add, microseconds, published
 from taktwatch.errors import BadRecord, UnknownSchema
-from taktwatch.records import InspectionResult, KpiWindow, MarkState, Outcome, StationMark, Verdict, WindowState
+from taktwatch.records import KpiWindow, MarkState, Outcome, StationMark, Verdict, WindowState
 
 __all__ = ["KpiState", "Rules", "Station", "drain", "empty", "fold", "restore", "save"]
 
@@ -55,12 +56,16 @@ Key = tuple[str, str, int]
 
 @dataclass
 class KpiState:
-    """Everything the fold knows. `position` is the next offset to fold; `changed` and `finals` wait for `drain`."""
+    """Everything the fold knows. `position` is the next offset to fold; `changed` and `finals` wait for `drain`.
+
+    `due`: by station, when to look at its serials; follows from `stations`.
+    """
 
     position: int
     stations: dict[str, Station]
     changed: dict[Key, None]
     finals: list[KpiWindow]
+    due: dict[str, Due]
 
 
 class Saved(msgspec.Struct):
@@ -82,7 +87,7 @@ VERSION = 1
 
 def empty() -> KpiState:
     """Return the state before the first record."""
-    return KpiState(0, {}, {}, [])
+    return KpiState(0, {}, {}, [], {})
 
 
 def save(state: KpiState) -> bytes:
@@ -101,10 +106,11 @@ def restore(saved: bytes) -> KpiState:
         found = msgspec.msgpack.decode(saved, type=Saved)
     except msgspec.MsgspecError as error:
         raise BadRecord(f"a damaged KPI checkpoint: {error}") from error
-    return KpiState(found.position, found.stations, {}, [])
+    due = {key: due_again(station.serials) for key, station in found.stations.items()}
+    return KpiState(found.position, found.stations, {}, [], due)
 
 
-def fold(state: KpiState, record: InspectionResult | StationMark, offset: int, logged_us: int, rules: Rules) -> None:
+def fold(state: KpiState, record: Result | StationMark, offset: int, logged_us: int, rules: Rules) -> None:
     """Take one record of the results topic into the state; records come in log order, each once.
 
     `logged_us`: when the bus took the record, in microseconds since 1970.
@@ -167,7 +173,7 @@ class Step(msgspec.Struct, gc=False):
         return sums
 
 
-def fold_result(step: Step, result: InspectionResult) -> None:
+def fold_result(step: Step, result: Result) -> None:
     """Count a frame's first outcome in the window of its event time."""
     station = step.station
     event_us = microseconds(result.event_at)
@@ -250,7 +256,7 @@ def recount_missing(step: Step, moves: list[Move]) -> None:
         step.touch(move.product, move.place_us // MINUTE_US).missing += move.frames
 
 
-def count_first_pass(step: Step, result: InspectionResult, event_us: int, minute: int) -> None:
+def count_first_pass(step: Step, result: Result, event_us: int, minute: int) -> None:
     """Count a board's first visit; without a serial each visit is one."""
     passed = result.verdict is Verdict.PASS
     if result.serial is None:
@@ -258,7 +264,9 @@ def count_first_pass(step: Step, result: InspectionResult, event_us: int, minute
         sums.first_pass += 1
         sums.first_pass_passed += passed
         return
-    visits = step.station.serials.setdefault(f"{result.product}\x1f{result.view}\x1f{result.serial}", [])
+    serial = f"{result.product}\x1f{result.view}\x1f{result.serial}"
+    visits = step.station.serials.setdefault(serial, [])
+    step.state.due.setdefault(step.key, {}).setdefault(minute, []).append(serial)
     new = Visit(event_us, result.session, result.seq, minute, result.product, passed)
     for change in visit(visits, new, step.rules.horizon_minutes, step.frozen_minute):
         sums = step.touch(change.product, change.minute)
@@ -310,7 +318,7 @@ def finish(step: Step) -> None:
             final = published(sums, minute, WindowState.FINAL, line=station.line, station=station.name, product=product)
             step.state.finals.append(final)
     station.windows = {product: windows for product, windows in station.windows.items() if windows}
-    expire(station.serials, step.rules.horizon_minutes, frozen_minute)
+    expire(station.serials, step.state.due.setdefault(step.key, {}), step.rules.horizon_minutes, frozen_minute)
     station.sessions = {
         name: session
         for name, session in station.sessions.items()

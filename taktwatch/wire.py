@@ -7,6 +7,7 @@ protocol binding, binary mode) beside it.
 
 from collections.abc import Mapping
 from datetime import datetime
+from functools import lru_cache
 from typing import Any
 
 import msgspec
@@ -27,7 +28,7 @@ from taktwatch.records import (
     StationMark,
 )
 
-__all__ = ["SCHEMA", "Headers", "decode", "encode"]
+__all__ = ["SCHEMA", "Headers", "decode", "encode", "kind_of"]
 
 SCHEMA = "1.0"
 """Major.minor. A reader takes any minor of its own major (unknown fields are ignored) and refuses another major."""
@@ -102,10 +103,7 @@ def decode(value: bytes, headers: Headers) -> Record:
 
     Raises `UnknownSchema` for another major schema version, `BadRecord` for bytes that are not what they claim.
     """
-    check_schema(headers.get(SCHEMA_HEADER))
-    kind = TYPES.get(headers.get(TYPE_HEADER, b""))
-    if kind is None:
-        raise BadRecord(f"a record of unknown type {headers.get(TYPE_HEADER)!r}; was it written by taktwatch?")
+    kind = kind_of(headers)
     try:
         if kind.payload is None:
             record = DECODERS[kind].decode(value)
@@ -116,6 +114,21 @@ def decode(value: bytes, headers: Headers) -> Record:
         raise BadRecord(f"a damaged {NAMES[kind]} record: {error}") from error
     assert isinstance(record, Record)  # noqa: S101 - narrows the type; every kind in TYPES is a Record
     return record
+
+
+def kind_of(headers: Headers) -> type[Record]:
+    """Return what kind of record a message says it holds. Raises `UnknownSchema`, `BadRecord`."""
+    return known_kind(headers.get(SCHEMA_HEADER), headers.get(TYPE_HEADER))
+
+
+@lru_cache(maxsize=64)
+def known_kind(schema: bytes | None, name: bytes | None) -> type[Record]:
+    """Return the kind of record with this name, where the schema is ours."""
+    check_schema(schema)
+    kind = TYPES.get(name or b"")
+    if kind is None:
+        raise BadRecord(f"a record of unknown type {name!r}; was it written by taktwatch?")
+    return kind
 
 
 def check_schema(schema: bytes | None) -> None:

@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Mapping, Sequence
 from datetime import timedelta
+from itertools import chain
 from types import TracebackType
 from typing import Any, Self
 
@@ -12,7 +13,7 @@ from aiokafka.errors import CommitFailedError, IllegalStateError, NoOffsetForPar
 
 from taktwatch.bus import Consumer, Message, Partition, Rebalance
 from taktwatch.bus.kafka_admin import KafkaAdmin
-from taktwatch.bus.kafka_link import FETCH_BYTES, REQUEST_BYTES, Link, message_of
+from taktwatch.bus.kafka_link import FETCH_BYTES, REQUEST_BYTES, Link, messages_of
 from taktwatch.errors import BackendUnavailable
 
 __all__ = ["KafkaConsumer"]
@@ -113,7 +114,7 @@ class KafkaConsumer(Consumer):
             await self._settle()
             left_s = max(0.0, deadline - self._now())
             found = await self._getmany(max_records, left_s)
-            if messages := [message_of(record) for records in found.values() for record in records]:
+            if messages := messages_of(chain.from_iterable(found.values())):
                 self._heard_at = self._now()
                 return messages
             if self._now() >= deadline and not self._changed.is_set():

@@ -2,7 +2,7 @@
 
 import asyncio
 import os
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -25,7 +25,7 @@ from taktwatch.bus import MAX_RECORD_BYTES, Message
 from taktwatch.config import KafkaConfig
 from taktwatch.errors import BackendUnavailable, ConfigError, OffsetLost
 
-__all__ = ["EPOCH", "FETCH_BYTES", "REQUEST_BYTES", "Link", "message_of"]
+__all__ = ["EPOCH", "FETCH_BYTES", "REQUEST_BYTES", "Link", "message_of", "messages_of"]
 
 PASSWORD = "TAKTWATCH_KAFKA_PASSWORD"  # noqa: S105 - the name of the variable, not the password
 
@@ -130,13 +130,19 @@ def offset_lost(error: OffsetOutOfRangeError) -> OffsetLost:
 
 
 def message_of(record: ConsumerRecord[bytes, bytes]) -> Message:
-    """Return Kafka's record as ours; the broker stamps its log time in milliseconds."""
-    return Message(
-        topic=record.topic,
-        partition=record.partition,
-        offset=record.offset,
-        timestamp=EPOCH + timedelta(milliseconds=record.timestamp),
-        key=record.key or b"",
-        value=record.value or b"",
-        headers=dict(record.headers),
-    )
+    """Return Kafka's record as ours."""
+    return messages_of([record])[0]
+
+
+def messages_of(records: Iterable[ConsumerRecord[bytes, bytes]]) -> list[Message]:
+    """Return Kafka's records as ours. The broker stamps log times in milliseconds, one for a whole batch of its own."""
+    messages = []
+    stamp_ms, stamp = -1, EPOCH
+    for record in records:
+        if record.timestamp != stamp_ms:
+            stamp_ms = record.timestamp
+            stamp = EPOCH + timedelta(milliseconds=stamp_ms)
+        headers = dict(record.headers)
+        key, value = record.key or b"", record.value or b""
+        messages.append(Message(record.topic, record.partition, record.offset, stamp, key, value, headers))
+    return messages
