@@ -1,13 +1,13 @@
 """State and the position it belongs to, saved so that a crash at any moment leaves a complete checkpoint behind.
 
-Up to 1 MB a checkpoint is one record. A larger one goes as chunks first, and its manifest, which names their number and
-the digest of the whole, last. Keys are fixed, so compaction keeps the topic short; manifests and chunks alternate
+Up to 1 MB a checkpoint is one record. A larger one goes as chunks first, and its manifest, which tells how many they are
+and by what id they are known, last. Keys are fixed, so compaction keeps the topic short; manifests and chunks alternate
 between two slots, so what is being written never replaces what would be restored. Keys of chunks contain their writer's
 name: an owner that was stopped and wakes up amid a save writes over chunks of its own alone.
 """
 
 from dataclasses import dataclass
-from hashlib import sha256
+from uuid import uuid4
 
 from taktwatch.bus import Bus, Message, Outgoing, Partition
 from taktwatch.errors import BadRecord
@@ -79,7 +79,7 @@ def chunk_key(manifest: CheckpointManifest, index: int) -> bytes:
 
 def split(whole: Checkpoint, chunks_of: str) -> tuple[list[CheckpointChunk], CheckpointManifest]:
     """Return the chunks of a checkpoint, and the manifest that names them."""
-    digest = sha256(whole.state).hexdigest()
+    save_id = uuid4().hex
     parts = [whole.state[first : first + CHUNK_BYTES] for first in range(0, len(whole.state), CHUNK_BYTES)]
     manifest = CheckpointManifest(
         group=whole.group,
@@ -88,9 +88,9 @@ def split(whole: Checkpoint, chunks_of: str) -> tuple[list[CheckpointChunk], Che
         position=whole.position,
         chunks=len(parts),
         chunks_of=chunks_of,
-        sha256=digest,
+        save_id=save_id,
     )
-    return [CheckpointChunk(sha256=digest, index=index, state=part) for index, part in enumerate(parts)], manifest
+    return [CheckpointChunk(save_id=save_id, index=index, state=part) for index, part in enumerate(parts)], manifest
 
 
 async def save_checkpoint(bus: Bus, topics: Topics, checkpoint: Checkpoint) -> None:
@@ -145,12 +145,13 @@ async def assembled(bus: Bus, topic: str, found: Checkpoint | CheckpointManifest
     for index in range(found.chunks):
         message = await bus.last(topic, chunk_key(found, index))
         chunk = None if message is None else decode(message.value, message.headers)
-        if not isinstance(chunk, CheckpointChunk) or (chunk.sha256, chunk.index) != (found.sha256, index):
+        if not isinstance(chunk, CheckpointChunk) or (chunk.save_id, chunk.index) != (found.save_id, index):
             return None
         parts.append(chunk.state)
-    state = b"".join(parts)
-    if sha256(state).hexdigest() != found.sha256:
-        return None
     return Checkpoint(
-        group=found.group, topic=found.topic, partition=found.partition, position=found.position, state=state
+        group=found.group,
+        topic=found.topic,
+        partition=found.partition,
+        position=found.position,
+        state=b"".join(parts),
     )

@@ -377,7 +377,7 @@ class Checkpoint(Record, frozen=True, kw_only=True):
 class CheckpointManifest(Record, frozen=True, kw_only=True, tag="checkpoint_manifest"):
     """A checkpoint whose state lies in `chunks` records of `CheckpointChunk`, written before it.
 
-    `chunks_of` is part of their keys: who wrote them, and in which slot. `sha256` is that of the whole state.
+    `chunks_of` is part of their keys: who wrote them, and in which slot. `save_id` is theirs, too, and no other save's.
     """
 
     group: str
@@ -386,15 +386,15 @@ class CheckpointManifest(Record, frozen=True, kw_only=True, tag="checkpoint_mani
     position: int
     chunks: int
     chunks_of: str
-    sha256: str
+    save_id: str
 
 
 class CheckpointChunk(Record, frozen=True, kw_only=True):
-    """A piece of a large state, counted from 0; `sha256` is that of the whole."""
+    """A piece of a large state, counted from 0; `save_id` is the same for all pieces of one save."""
 
     payload: ClassVar[str | None] = "state"
 
-    sha256: str
+    save_id: str
     index: int
     state: bytes
 

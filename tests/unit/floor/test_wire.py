@@ -156,7 +156,7 @@ EXAMPLES: dict[str, Record] = {
         station="top",
     ),
     "checkpoint": Checkpoint(group="kpi", topic="taktwatch.results", partition=2, position=99, state=b"\x00\x01"),
-    "checkpoint-chunk": CheckpointChunk(sha256="ef" * 32, index=1, state=b"\x00\x01"),
+    "checkpoint-chunk": CheckpointChunk(save_id="ef" * 16, index=1, state=b"\x00\x01"),
     "checkpoint-manifest": CheckpointManifest(
         group="kpi",
         topic="taktwatch.results",
@@ -164,7 +164,7 @@ EXAMPLES: dict[str, Record] = {
         position=99,
         chunks=2,
         chunks_of="host-1.0",
-        sha256="ef" * 32,
+        save_id="ef" * 16,
     ),
     "asset": Asset(sha256="cd" * 32, kind="template", media_type="image/png", body=b"\x89PNG"),
 }
