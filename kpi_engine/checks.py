@@ -12,7 +12,7 @@ from taktwatch.errors import BadRecord
 from taktwatch.records import DeadLetter, InspectionResult, LayerProfile, StationMark
 from taktwatch.wire import decode, kind_of
 
-__all__ = ["dead_letter", "readable"]
+__all__ = ["check_station", "dead_letter", "readable"]
 
 EARLIEST = datetime(1990, 1, 1, tzinfo=UTC)
 LATEST = datetime(2200, 1, 1, tzinfo=UTC)
@@ -28,8 +28,8 @@ DEAD_BYTES = 2**20
 def readable(message: Message) -> SlimResult | StationMark:
     """Return the record in a message of the results topic; of a result, what is needed to count it.
 
-    Raises `BadRecord` for bytes that are no record, records of another kind, and numbers no sum can hold. Stations and
-    products that line.toml does not know are counted like any other: the file may have changed since.
+    Raises `BadRecord` for bytes that are no record, records of another kind, and numbers no sum can hold. Products that
+    line.toml does not know are counted like any other: the file may have changed since.
     """
     kind = kind_of(message.headers)
     if kind is InspectionResult:
@@ -47,6 +47,14 @@ def readable(message: Message) -> SlimResult | StationMark:
     check_time("time", mark.time)
     check_range("last_seq", mark.last_seq, -1, MOST_FRAMES)
     return mark
+
+
+def check_station(record: Result | StationMark, line: str, stations: frozenset[str]) -> None:
+    """Refuse a record of this line from a station that line.toml does not name; other lines have files of their own."""
+    if record.station not in stations and record.line == line and stations:
+        raise BadRecord(
+            f"station {record.station!r} is not in line.toml, which has {', '.join(sorted(stations))} for line {line!r}"
+        )
 
 
 def is_plain(result: Result) -> bool:

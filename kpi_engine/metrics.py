@@ -4,6 +4,9 @@ from prometheus_client import Counter, Gauge, Histogram
 
 RECORDS = Counter("taktwatch_kpi_records_total", "Records of the results topic folded", ["kind"])
 BAD_RECORDS = Counter("taktwatch_kpi_bad_records_total", "Records that went to the dead topic", ["topic"])
+OFFSETS_LOST = Counter(
+    "taktwatch_kpi_offsets_lost_total", "Times the service stopped because retention removed what was not counted"
+)
 WINDOWS = Counter("taktwatch_kpi_windows_published_total", "Window revisions published", ["state"])
 SAVE_SECONDS = Histogram("taktwatch_kpi_save_seconds", "Publishing windows, saving state and position, committing")
 STATE_BYTES = Gauge("taktwatch_kpi_state_bytes", "Size of the saved state", ["partition"])
@@ -20,3 +23,4 @@ WATCHDOG_MARKS = Counter(
 )
 STORED = Counter("taktwatch_kpi_windows_stored_total", "Window revisions written to the store")
 STORE_RETRIES = Counter("taktwatch_kpi_store_retries_total", "Writes tried again because the store did not answer")
+STALE = Counter("taktwatch_kpi_windows_stale_total", "Older revisions, from a stale writer, that were not written")

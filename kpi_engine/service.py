@@ -11,11 +11,12 @@ from datetime import datetime, timedelta
 
 import structlog
 
-from kpi_engine.checks import dead_letter, readable
+from kpi_engine.checks import check_station, dead_letter, readable
 from kpi_engine.membership import stay_joined
 from kpi_engine.metrics import (
     BAD_RECORDS,
     FRAMES,
+    OFFSETS_LOST,
     RECORDS,
     SAVE_SECONDS,
     STATE_BYTES,
@@ -31,7 +32,7 @@ from taktwatch.bus import Bus, Message, Outgoing, Partition, Rebalance
 from taktwatch.checkpoints import Checkpoints
 from taktwatch.clock import now
 from taktwatch.config import LineConfig
-from taktwatch.errors import BadRecord
+from taktwatch.errors import BadRecord, OffsetLost
 from taktwatch.records import MarkState
 from taktwatch.topics import Topics
 from taktwatch.wire import encode
@@ -61,6 +62,8 @@ class KpiService:
         self.member = member
         self.clock = clock
         self.rules = Rules(config.kpi.horizon_minutes, round(config.kpi.max_hold_s * 1e6))
+        self.line = config.line
+        self.stations = frozenset(station.name for station in config.stations)
         self.silent_after_us = round(config.kpi.silent_after_s * 1e6)
         self.interval_s = config.kpi.checkpoint_interval_s
         self.states: dict[Partition, KpiState] = {}
@@ -68,8 +71,17 @@ class KpiService:
         self.checkpoints = Checkpoints(bus, topics, GROUP, member)
 
     async def run(self, stop: asyncio.Event) -> None:
-        """Run until `stop`. An absent bus is waited for; then everything since the last checkpoint is folded again."""
-        await stay_joined(GROUP, lambda: self.work(stop), stop)
+        """Run until `stop`. An absent bus is waited for; then everything since the last checkpoint is folded again.
+
+        Raises `OffsetLost` where retention removed what was not counted yet; `UnknownSchema` or `BadRecord` for a
+        checkpoint that cannot be read.
+        """
+        try:
+            await stay_joined(GROUP, lambda: self.work(stop), stop)
+        except OffsetLost:
+            OFFSETS_LOST.inc()
+            log.exception("records were removed before they were counted: the KPI service stops and does not jump")
+            raise
 
     async def work(self, stop: asyncio.Event) -> None:
         """Join the group and fold until `stop`. Raises `BackendUnavailable`, `OffsetLost`."""
@@ -131,6 +143,7 @@ class KpiService:
             state = self.states[message.topic, message.partition]
             try:
                 record = readable(message)
+                check_station(record, self.line, self.stations)
             except BadRecord as error:
                 log.warning("a record cannot be counted", place=str(message.place), error=str(error))
                 BAD_RECORDS.labels(message.topic).inc()

@@ -1,14 +1,18 @@
-"""The KPI sink: windows in, rows of the store out. Committed after they are written, so a crash writes some again."""
+"""The KPI sink: windows in, rows of the store out. Committed after they are written, so a crash writes some again.
+
+A stale writer may publish an older revision after a newer one: what was written is remembered, and never goes back.
+"""
 
 import asyncio
 from collections.abc import Sequence
 from datetime import timedelta
+from itertools import islice
 
 import structlog
 
 from kpi_engine.checks import dead_letter
 from kpi_engine.membership import FIRST_PAUSE_S, LONGEST_PAUSE_S, pause, stay_joined
-from kpi_engine.metrics import BAD_RECORDS, STORE_RETRIES, STORED
+from kpi_engine.metrics import BAD_RECORDS, STALE, STORE_RETRIES, STORED
 from taktwatch.bus import Bus, Consumer, Message, Outgoing
 from taktwatch.config import LineConfig
 from taktwatch.errors import BackendUnavailable, BadRecord
@@ -21,12 +25,19 @@ __all__ = ["GROUP", "KpiSink"]
 
 GROUP = "kpi-store"
 BATCH = 1000
+NEVER = (-1, 0)
 RANK = {state: rank for rank, state in enumerate(WindowState)}
 
 log = structlog.get_logger()
 
+REMEMBERED = 100_000
+"""How many windows' revisions are remembered: those of a stale writer's horizon, and far more."""
+
 Found = tuple[KpiWindow, Message]
 """A window and the message it came in."""
+
+Key = tuple[object, ...]
+Age = tuple[int, int]
 
 
 class KpiSink:
@@ -39,6 +50,7 @@ class KpiSink:
         self.store = store
         self.member = member
         self.prepared = False
+        self.written: dict[Key, Age] = {}
 
     async def run(self, stop: asyncio.Event) -> None:
         """Run until `stop`. Raises `ConfigError` where the store refuses our credentials."""
@@ -55,16 +67,19 @@ class KpiSink:
 
     async def newest(self, messages: Sequence[Message]) -> list[Found]:
         """Return the newest revision of each window in a batch, in log order; what is no window is a dead letter."""
-        found: dict[tuple[object, ...], Found] = {}
+        found: dict[Key, Found] = {}
         for message in messages:
             try:
                 window = window_in(message)
             except BadRecord as error:
                 await self.bury(message, error)
                 continue
-            key = (window.window, window.start, window.line, window.station, window.product)
-            if key not in found or age(window) >= age(found[key][0]):
+            key = key_of(window)
+            known = age(found[key][0]) if key in found else self.written.get(key, NEVER)
+            if age(window) >= known:
                 found[key] = (window, message)
+            else:
+                STALE.inc()
         return list(found.values())
 
     async def write_patiently(self, consumer: Consumer, found: Sequence[Found], stop: asyncio.Event) -> bool:
@@ -106,7 +121,16 @@ class KpiSink:
             middle = len(found) // 2
             return await self.write(found[:middle]) + await self.write(found[middle:])
         STORED.inc(len(found))
+        self.remember(found)
         return []
+
+    def remember(self, found: Sequence[Found]) -> None:
+        """Note what was written; the windows written longest ago are forgotten first."""
+        for window, _ in found:
+            self.written.pop(key_of(window), None)
+            self.written[key_of(window)] = age(window)
+        for key in list(islice(self.written, max(0, len(self.written) - REMEMBERED))):
+            del self.written[key]
 
     async def bury(self, message: Message, error: BadRecord) -> None:
         """Publish a dead letter."""
@@ -124,7 +148,12 @@ def window_in(message: Message) -> KpiWindow:
     return record
 
 
-def age(window: KpiWindow) -> tuple[int, int]:
+def key_of(window: KpiWindow) -> Key:
+    """Return which window it is, whatever its revision."""
+    return window.window, window.start, window.line, window.station, window.product
+
+
+def age(window: KpiWindow) -> Age:
     """Order of the revisions of one window."""
     return window.revision, RANK[window.state]
 

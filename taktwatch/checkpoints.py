@@ -1,9 +1,9 @@
 """State and the position it belongs to, saved so that a crash at any moment leaves a complete checkpoint behind.
 
-Up to 1 MB a checkpoint is one record. A larger one goes as chunks first, and its manifest, which tells how many they are
-and by what id they are known, last. Keys are fixed, so compaction keeps the topic short; manifests and chunks alternate
-between two slots, so what is being written never replaces what would be restored. Keys of chunks contain their writer's
-name: an owner that was stopped and wakes up amid a save writes over chunks of its own alone.
+Up to 1 MB a checkpoint is one record. A larger one goes as chunks first, and its manifest, which tells how many they
+are and by what id they are known, last. Keys are fixed, so compaction keeps the topic short; manifests and chunks
+alternate between two slots, so what is being written never replaces what would be restored. Keys of chunks contain
+their writer's name: an owner that was stopped and wakes up amid a save writes over chunks of its own alone.
 """
 
 from dataclasses import dataclass

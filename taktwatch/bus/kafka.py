@@ -15,7 +15,8 @@ from taktwatch.records import Place
 __all__ = ["KafkaBus"]
 
 TIMEOUT = timedelta(seconds=15)
-SESSION = timedelta(seconds=10)
+SESSION = timedelta(seconds=6)
+"""How long a group waits for a silent member: the least that brokers allow as they are shipped."""
 
 
 class KafkaBus(Bus):

@@ -48,6 +48,25 @@ async def rows(store: KpiStore) -> Windows:
     return latest(await store.read(EVER))
 
 
+def test_a_stale_writer_does_not_set_a_stored_window_back(sqlite_bus_url: str, tmp_path: Path) -> None:
+    async def main() -> None:
+        async with opened(sqlite_bus_url) as bus:
+            store = open_store(f"sqlite:///{tmp_path / 'kpis.sqlite'}", {})
+            async with running(KpiSink(QUICK, bus, TOPICS, store)):
+                for revision in (10, 12, 11, 5):
+                    await send(bus, [window(0, revision)], TOPICS.kpis)
+                    await eventually(lambda: written(bus))
+                [row] = (await rows(store)).values()
+                assert row.revision == 12
+                await send(bus, [window(0, 12, late_or_repeat=1), window(0, 13)], TOPICS.kpis)
+                await eventually(lambda: written(bus))
+                [row] = (await rows(store)).values()
+                assert row.revision == 13
+            await store.close()
+
+    asyncio.run(main())
+
+
 def test_the_store_shows_what_was_published(sqlite_bus_url: str, tmp_path: Path) -> None:
     async def main() -> None:
         async with opened(sqlite_bus_url) as bus:
