@@ -20,7 +20,7 @@ from kpi_disturbed import KINDS, Failed, line  # noqa: E402 - its folder was jus
 from servers.kafka import KafkaBroker  # noqa: E402
 
 
-async def main(trials: int, seed: int, minutes: float) -> bool:
+async def main(trials: int, seed: int, minutes: float, kinds: list[str]) -> bool:
     """Run the trials and print each; return whether all went well."""
     counts: Counter[str] = Counter()
     failed = 0
@@ -33,14 +33,14 @@ async def main(trials: int, seed: int, minutes: float) -> bool:
                 for number in range(trials):
                     if time.monotonic() - began > minutes * 60:
                         break
-                    kind = there.chance.choice(KINDS)
+                    kind = there.chance.choice(kinds)
                     begun = time.monotonic()
                     counts[kind] += 1
                     try:
                         windows = await there.trial(kind)
                     except (Failed, TimeoutError) as error:
                         failed += 1
-                        print(f"FAILED trial {number} ({kind}): {error!r}", flush=True)
+                        print(f"FAILED trial {number + 1} ({kind}): {type(error).__name__} {error}", flush=True)
                         break
                     print(f"{number + 1:4} {kind:17} {time.monotonic() - begun:5.1f} s {windows} windows", flush=True)
                 records = sum(state.position for state in there.log.states.values())
@@ -60,5 +60,6 @@ if __name__ == "__main__":
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--minutes", type=float, default=120.0, help="stop after so long")
     logging.getLogger("aiokafka").setLevel(logging.CRITICAL)
+    parser.add_argument("--kind", action="append", choices=KINDS, help="only this kind; may be repeated")
     options = parser.parse_args()
-    sys.exit(not asyncio.run(main(options.trials, options.seed, options.minutes)))
+    sys.exit(not asyncio.run(main(options.trials, options.seed, options.minutes, options.kind or list(KINDS))))

@@ -176,8 +176,15 @@ class Line:
         settings = [url, self.topics.prefix, str(CHECKPOINT_S), member, str(SESSION_S), str(HORIZON_MINUTES)]
         environ = {**os.environ, "PYTHONPATH": str(PROCESS.parents[1])}
         self.members[member] = subprocess.Popen(
-            [sys.executable, PROCESS, *settings], env=environ, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+            [sys.executable, PROCESS, *settings],
+            env=environ,
+            stdout=subprocess.DEVNULL,
+            stderr=self.said(member).open("ab"),
         )
+
+    def said(self, member: str) -> Path:
+        """Return where the words of a member go."""
+        return self.broker.folder / f"{member}.log"
 
     def kill(self, member: str) -> None:
         """Kill a member where it stands."""
@@ -213,7 +220,8 @@ class Line:
             while not await self.is_at_rest():
                 for member, process in list(self.members.items()):
                     if process.poll() is not None:
-                        raise Failed(f"member {member} ended with status {process.returncode}")
+                        said = self.said(member).read_text(encoding="utf-8", errors="replace")
+                        raise Failed(f"member {member} ended with status {process.returncode}: {said[-3000:]}")
                 await asyncio.sleep(0.1)
         return await self.log.check()
 
