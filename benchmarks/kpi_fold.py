@@ -1,12 +1,15 @@
-"""One KPI service on one core until it has folded a log: python benchmarks/kpi_fold.py BUS_URL PREFIX RECORDS [PROFILE].
+"""One KPI service on one core until it has folded a log: python benchmarks/kpi_fold.py BUS_URL PREFIX RECORDS [KPIS_URL].
 
-Prints JSON: records, wall and CPU seconds (all threads) from the first record in hand to the last one saved.
+With a store's address, the sink runs in the same process, as `taktwatch run kpi` runs it. Prints JSON: records, wall and
+CPU seconds (all threads) from the first batch in hand to the last record saved (and its windows stored).
 """
 
 import asyncio
 import json
+import os
 import sys
 import time
+from datetime import timedelta
 from pathlib import Path
 
 sys.path[:0] = [str(Path(__file__).parents[1])]
@@ -14,40 +17,41 @@ sys.path[:0] = [str(Path(__file__).parents[1])]
 import structlog  # noqa: E402 - after the path
 
 from kpi_engine.service import KpiService  # noqa: E402
+from kpi_engine.sink import GROUP, KpiSink  # noqa: E402
 from taktwatch.bus.connect import open_bus  # noqa: E402
 from taktwatch.config import KafkaConfig, KpiConfig, LineConfig  # noqa: E402
-from taktwatch.topics import Topics  # noqa: E402
+from taktwatch.store.connect import open_store  # noqa: E402
+from taktwatch.topics import Topics, lag  # noqa: E402
 
-LOOK_S = 0.02
+LOOK_S = 0.05
+QUIET = LineConfig(kpi=KpiConfig(silent_after_s=1e9))
+"""All as by default, but nobody speaks for stations that have been silent since the log was written."""
 
 
-async def main(url: str, prefix: str, wanted: int, profile: str | None) -> None:
+async def main(url: str, prefix: str, wanted: int, kpis_url: str | None) -> None:
     """Run the service and measure."""
-    bus = open_bus(url, KafkaConfig(), client="benchmark-fold")
-    service = KpiService(LineConfig(kpi=KpiConfig(silent_after_s=1e9)), bus, Topics(prefix))
+    bus, topics = open_bus(url, KafkaConfig(), client="benchmark-fold"), Topics(prefix)
+    service = KpiService(QUIET, bus, topics)
+    services = [service.run]
+    store = None
+    if kpis_url:
+        store = open_store(kpis_url, os.environ, retention=timedelta(days=730))
+        services.append(KpiSink(QUIET, bus, topics, store).run)
     stop = asyncio.Event()
-    running = asyncio.create_task(service.run(stop))
-
-    def folded() -> int:
-        return sum(state.position for state in service.states.values())
-
-    while not folded():
+    running = [asyncio.create_task(run(stop)) for run in services]
+    while not (before := sum(state.position for state in service.states.values())):
+        await asyncio.sleep(LOOK_S / 10)
+    wall, cpu = time.perf_counter(), time.process_time()
+    while sum(service.saved.values()) < wanted or (store and await lag(bus, GROUP, topics.kpis)):
         await asyncio.sleep(LOOK_S)
-    before, wall, cpu = folded(), time.perf_counter(), time.process_time()
-    if profile:
-        sys.path.insert(0, "/tmp")
-        import samp
-
-        end = samp.start(profile)
-    while sum(service.saved.values()) < wanted:
-        await asyncio.sleep(LOOK_S)
-        if running.done():
-            await running
+        for task in running:
+            if task.done():
+                await task
     wall, cpu = time.perf_counter() - wall, time.process_time() - cpu
-    if profile:
-        end()
     stop.set()
-    await running
+    await asyncio.gather(*running)
+    if store:
+        await store.close()
     await bus.close()
     print(json.dumps({"records": wanted - before, "wall_s": wall, "cpu_s": cpu}))
 

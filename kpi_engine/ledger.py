@@ -17,7 +17,7 @@ from taktwatch.records import MarkState
 __all__ = ["Gap", "Move", "Session", "Told", "declare_missing", "hear", "see", "watermark"]
 
 
-class Told(NamedTuple):
+class Told(msgspec.Struct, frozen=True, gc=False):
     """When and of what a record tells: its event time and product, and its log time.
 
     Windows before `frozen_us` are final: no count moves out of them or into them.
@@ -37,7 +37,7 @@ class Move(NamedTuple):
     frames: int
 
 
-class Gap(msgspec.Struct, array_like=True):
+class Gap(msgspec.Struct, array_like=True, gc=False):
     """Consecutive numbers `first` to `last` without outcome.
 
     `since_us`: log time since when nothing moved here. `place_us`, `product`: where these frames are counted if they

@@ -6,6 +6,7 @@ windows with the same revisions.
 """
 
 import asyncio
+import gc
 from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime, timedelta
 
@@ -41,6 +42,8 @@ __all__ = ["GROUP", "KpiService"]
 
 GROUP = "kpi"
 BATCH = 2000
+COLLECT_AFTER = (100_000, 50, 100)
+"""A state of hundreds of thousands of objects without a cycle is not searched for garbage every few batches."""
 
 log = structlog.get_logger()
 
@@ -76,6 +79,7 @@ class KpiService:
         Raises `OffsetLost` where retention removed what was not counted yet; `UnknownSchema` or `BadRecord` for a
         checkpoint that cannot be read.
         """
+        gc.set_threshold(*COLLECT_AFTER)
         try:
             await stay_joined(GROUP, lambda: self.work(stop), stop)
         except OffsetLost:

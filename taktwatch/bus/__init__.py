@@ -56,7 +56,7 @@ class Outgoing(msgspec.Struct, frozen=True):
     headers: Mapping[str, bytes] = {}
 
 
-class Message(msgspec.Struct, frozen=True):
+class Message(msgspec.Struct, frozen=True, gc=False):
     """A record as it lies in the log; `timestamp` (UTC) is when the bus took it."""
 
     topic: str
