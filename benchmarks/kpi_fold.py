@@ -1,7 +1,7 @@
-"""One KPI service on one core until it has folded a log: python benchmarks/kpi_fold.py BUS_URL PREFIX RECORDS [KPIS_URL].
+"""One KPI service on one core until it has folded a log: kpi_fold.py BUS_URL PREFIX RECORDS [KPIS_URL].
 
-With a store's address, the sink runs in the same process, as `taktwatch run kpi` runs it. Prints JSON: records, wall and
-CPU seconds (all threads) from the first batch in hand to the last record saved (and its windows stored).
+With a store's address, the sink runs in the same process, as `taktwatch run kpi` runs it. Prints JSON: records, wall
+and CPU seconds (all threads) from the first batch in hand to the last record saved (and its windows stored).
 """
 
 import asyncio
@@ -39,8 +39,8 @@ async def main(url: str, prefix: str, wanted: int, kpis_url: str | None) -> None
         services.append(KpiSink(QUIET, bus, topics, store).run)
     stop = asyncio.Event()
     running = [asyncio.create_task(run(stop)) for run in services]
-    while not (before := sum(state.position for state in service.states.values())):
-        await asyncio.sleep(LOOK_S / 10)
+    while not (before := sum(state.position for state in service.states.values())):  # noqa: ASYNC110
+        await asyncio.sleep(LOOK_S / 10)  # the service folds meanwhile
     wall, cpu = time.perf_counter(), time.process_time()
     while sum(service.saved.values()) < wanted or (store and await lag(bus, GROUP, topics.kpis)):
         await asyncio.sleep(LOOK_S)

@@ -4,8 +4,11 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 from servers.influx import influx, own_influx  # noqa: F401 - fixtures, for every test by their names
 from servers.kafka import KafkaBroker, running_bootstrap
+
+settings.register_profile("nightly", max_examples=10_000, deadline=None)
 
 
 @pytest.fixture(scope="session")

@@ -12,6 +12,9 @@ from taktwatch.records import InspectionResult, KpiWindow, MarkState, Outcome, S
 RULES = Rules(horizon_minutes=60, hold_us=30_000_000)
 Log = list[InspectionResult | StationMark]
 
+CASES = max(200, settings.default.max_examples)
+"""The nightly profile (`--hypothesis-profile nightly`) tries 10,000."""
+
 boards = st.tuples(
     st.sampled_from(["top", "section"]),
     st.integers(0, 40 * 60),
@@ -104,7 +107,7 @@ def essence(windows: dict[tuple[str, ...], KpiWindow]) -> dict[tuple[str, ...], 
 logs = st.lists(boards, min_size=1, max_size=25).map(results_of)
 
 
-@settings(deadline=None, max_examples=200, suppress_health_check=[HealthCheck.too_slow])
+@settings(deadline=None, max_examples=CASES, suppress_health_check=[HealthCheck.too_slow])
 @given(logs, st.data())
 def test_any_order_and_any_repetition_gives_the_same_final_windows(
     results: list[InspectionResult], data: st.DataObject
@@ -122,7 +125,7 @@ def test_any_order_and_any_repetition_gives_the_same_final_windows(
     assert essence(folded([*one, *ends])) == essence(folded([*other, *ends]))
 
 
-@settings(deadline=None, max_examples=150, suppress_health_check=[HealthCheck.too_slow])
+@settings(deadline=None, max_examples=CASES, suppress_health_check=[HealthCheck.too_slow])
 @given(logs, st.data())
 def test_a_crash_anywhere_after_any_checkpoint_changes_nothing(
     results: list[InspectionResult], data: st.DataObject
