@@ -13,7 +13,7 @@ from aiokafka.errors import CommitFailedError, IllegalStateError, NoOffsetForPar
 
 from taktwatch.bus import Consumer, Message, Partition, Rebalance
 from taktwatch.bus.kafka_admin import KafkaAdmin
-from taktwatch.bus.kafka_link import FETCH_BYTES, REQUEST_BYTES, Link, messages_of
+from taktwatch.bus.kafka_link import FETCH_BYTES, REQUEST_BYTES, Link, messages_of, stop_consumer
 from taktwatch.errors import BackendUnavailable
 
 __all__ = ["KafkaConsumer"]
@@ -241,7 +241,7 @@ class KafkaConsumer(Consumer):
             client._coordinator._group_instance_id = None  # noqa: SLF001
         try:
             async with self._link.explained():
-                await client.stop()
+                await stop_consumer(client)
         except BackendUnavailable as unavailable:  # the session runs out by itself
             log.warning("could not leave the group", group=self._group, error=str(unavailable))
             await client._client.close()  # noqa: SLF001 - what `stop` would have closed last

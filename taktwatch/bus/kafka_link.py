@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from aiokafka import ConsumerRecord
+from aiokafka import AIOKafkaConsumer, ConsumerRecord
 from aiokafka.errors import (
     ClusterAuthorizationFailedError,
     CommitFailedError,
@@ -25,7 +25,7 @@ from taktwatch.bus import MAX_RECORD_BYTES, Message
 from taktwatch.config import KafkaConfig
 from taktwatch.errors import BackendUnavailable, ConfigError, OffsetLost
 
-__all__ = ["EPOCH", "FETCH_BYTES", "REQUEST_BYTES", "Link", "message_of", "messages_of"]
+__all__ = ["EPOCH", "FETCH_BYTES", "REQUEST_BYTES", "Link", "message_of", "messages_of", "stop_consumer"]
 
 PASSWORD = "TAKTWATCH_KAFKA_PASSWORD"  # noqa: S105 - the name of the variable, not the password
 
@@ -115,6 +115,21 @@ class Link:
         reason = "" if error is None or isinstance(error, TimeoutError) else f" ({type(error).__name__}: {error})"
         known = "" if self.config.security == "PLAINTEXT" else " does it know this user, and we its certificate?"
         return BackendUnavailable(f"Kafka at {self.url} does not answer; is it running?{known}{reason}")
+
+
+async def stop_consumer(consumer: AIOKafkaConsumer) -> None:
+    """Stop a consumer.
+
+    aiokafka cancels fetches that wait to be tried again, and lets their cancellation escape as if it were ours: whoever
+    stopped a consumer while its broker was away would end with it.
+    """
+    try:
+        await consumer.stop()
+    except asyncio.CancelledError:
+        task = asyncio.current_task()
+        if task is not None and task.cancelling():
+            raise
+        await consumer._client.close()  # noqa: SLF001 - what `stop` would have closed last
 
 
 def offset_lost(error: OffsetOutOfRangeError) -> OffsetLost:

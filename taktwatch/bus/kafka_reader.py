@@ -10,7 +10,7 @@ from aiokafka.errors import KafkaError
 
 from taktwatch.bus import Message, Span
 from taktwatch.bus.kafka_admin import KafkaAdmin
-from taktwatch.bus.kafka_link import EPOCH, FETCH_BYTES, REQUEST_BYTES, Link, message_of
+from taktwatch.bus.kafka_link import EPOCH, FETCH_BYTES, REQUEST_BYTES, Link, message_of, stop_consumer
 from taktwatch.bus.outgoing import partition_of
 from taktwatch.errors import BackendUnavailable, OffsetLost, RecordNotFound
 from taktwatch.records import Place
@@ -197,7 +197,7 @@ class KafkaReader:
         self._open.discard(consumer)
         with suppress(BackendUnavailable, KafkaError):
             async with self._link.explained():
-                await consumer.stop()
+                await stop_consumer(consumer)
 
 
 class KeyIndex:

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from aiokafka import AIOKafkaConsumer
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 from contracts.bus_backends import KafkaBackend
@@ -15,6 +16,7 @@ from servers.kafka import KafkaBroker, Security
 
 from taktwatch.bus import Outgoing, TopicSpec
 from taktwatch.bus.kafka import KafkaBus
+from taktwatch.bus.kafka_link import stop_consumer
 from taktwatch.config import KafkaConfig
 from taktwatch.errors import BackendUnavailable, ConfigError, RecordTooLarge
 
@@ -132,3 +134,35 @@ def test_security_set_up_by_halves_names_what_is_missing(tmp_path: Path, monkeyp
             await bus.close()
 
     run(main())
+
+
+@pytest.mark.kafka
+def test_stopping_a_consumer_that_waits_to_fetch_again_cancels_nobody(kafka_broker: str) -> None:
+    """aiokafka lets the cancellation of such a fetch escape from `stop`."""
+
+    async def main() -> None:
+        consumer = AIOKafkaConsumer(bootstrap_servers=kafka_broker)
+        await consumer.start()
+        waiting = asyncio.create_task(asyncio.sleep(3600))
+        consumer._fetcher._pending_tasks.add(waiting)
+        await asyncio.sleep(0)
+        await stop_consumer(consumer)
+        assert waiting.cancelled()
+        assert asyncio.current_task().cancelling() == 0  # type: ignore[union-attr]  # we are in one
+
+    asyncio.run(main())
+
+
+@pytest.mark.kafka
+def test_whoever_is_cancelled_while_stopping_a_consumer_is_cancelled(kafka_broker: str) -> None:
+    async def main() -> None:
+        consumer = AIOKafkaConsumer(bootstrap_servers=kafka_broker)
+        await consumer.start()
+        stopping = asyncio.create_task(stop_consumer(consumer))
+        await asyncio.sleep(0)
+        stopping.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await stopping
+        await consumer._client.close()
+
+    asyncio.run(main())
