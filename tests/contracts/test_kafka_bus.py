@@ -151,18 +151,3 @@ def test_stopping_a_consumer_that_waits_to_fetch_again_cancels_nobody(kafka_brok
         assert asyncio.current_task().cancelling() == 0  # type: ignore[union-attr]  # we are in one
 
     asyncio.run(main())
-
-
-@pytest.mark.kafka
-def test_whoever_is_cancelled_while_stopping_a_consumer_is_cancelled(kafka_broker: str) -> None:
-    async def main() -> None:
-        consumer = AIOKafkaConsumer(bootstrap_servers=kafka_broker)
-        await consumer.start()
-        stopping = asyncio.create_task(stop_consumer(consumer))
-        await asyncio.sleep(0)
-        stopping.cancel()
-        with pytest.raises(asyncio.CancelledError):
-            await stopping
-        await consumer._client.close()
-
-    asyncio.run(main())
