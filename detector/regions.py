@@ -16,14 +16,21 @@ __all__ = ["inspected_area", "share_inside"]
 BoolMask = npt.NDArray[np.bool_]
 Polygon = Sequence[tuple[float, float]]
 
+BESIDE_PX = 1.0
 SUBPIXEL_BITS = 4  # OpenCV draws in sixteenths of a px
 
 
 def inspected_area(
-    shape: tuple[int, int], matrix: Map, *, roi: Polygon | None = None, ignore: Sequence[Polygon] = ()
+    shape: tuple[int, int],
+    matrix: Map,
+    *,
+    roi: Polygon | None = None,
+    ignore: Sequence[Polygon] = (),
+    template: tuple[int, int] | None = None,
 ) -> BoolMask:
     """Return what to inspect of a frame (H, W): inside `roi` (None: everywhere), outside every `ignore`; bool (H, W).
 
+    Given the template's size (h, w), what the warped template does not reach is left out, and a px beside it.
     Corners are (x, y) in template px, pixels' centres at whole numbers; `matrix` takes them to the frame.
 
     >>> left, right = [(1, 1), (4, 1), (4, 2), (1, 2)], [(3, 0), (5, 0), (5, 3), (3, 3)]
@@ -35,6 +42,12 @@ def inspected_area(
         _fill(drawn, roi, matrix, 1)
     for polygon in ignore:
         _fill(drawn, polygon, matrix, 0)
+    if template is not None:
+        height, width = template
+        far_x, far_y = width - 1 - BESIDE_PX, height - 1 - BESIDE_PX
+        reached = np.zeros_like(drawn)
+        _fill(reached, [(BESIDE_PX, BESIDE_PX), (far_x, BESIDE_PX), (far_x, far_y), (BESIDE_PX, far_y)], matrix, 1)
+        drawn &= reached
     return drawn.astype(bool)
 
 

@@ -1,0 +1,83 @@
+"""What differs from the template and no detection explains: nothing unknown passes. Pure.
+
+It is no second detector: it looks for differences larger than good boards show, whatever they are called.
+"""
+
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+
+__all__ = ["Stray", "unexplained"]
+
+Grey = npt.NDArray[np.uint8]
+BoolMask = npt.NDArray[np.bool_]
+
+CONTRAST_SHARE = 0.2  # of the template's contrast nearby, from which a difference counts
+AROUND_PX = 21  # what is nearby
+NOISES = 3.0  # robust spreads of the (unsmoothed) difference from which it counts
+LEAST_LEVELS = 8.0  # grey levels
+SPECK_PX = 3  # dust and noise are narrower
+WANDER_PX = 5  # edges of copper wander by half of it: narrower bands of difference are no defect
+LEAST_AREA_PX = 24
+EXPLAINED_PX = 9  # a detection explains what lies so close around it
+
+
+@dataclass(frozen=True, slots=True)
+class Stray:
+    """A difference nobody explains: its middle and its area in px."""
+
+    x: int
+    y: int
+    area_px: int
+
+    @property
+    def words(self) -> str:
+        """Say it: 'differs from the template at (120, 340), 55 px'."""
+        return f"differs from the template at ({self.x}, {self.y}), {self.area_px} px"
+
+
+def unexplained(
+    picture: Grey,
+    lit: npt.NDArray[np.float32],
+    explained: BoolMask,
+    *,
+    area: BoolMask | None = None,
+    tolerance: Grey | None = None,
+) -> list[Stray]:
+    """Return what a picture (H, W) shows and its registered, lit template (H, W) does not, or the other way round.
+
+    `explained` covers what was found, `area` what is inspected (None: all), `tolerance` how far good boards stray
+    (beside a share of the contrast nearby); all (H, W), in the frame. Largest first.
+
+    >>> board = np.full((64, 64), 200, np.uint8)
+    >>> spoiled = board.copy()
+    >>> spoiled[20:30, 30:40] = 50
+    >>> [stray.words for stray in unexplained(spoiled, board.astype(np.float32), np.zeros((64, 64), bool))]
+    ['differs from the template at (34, 24), 100 px']
+    """
+    # What lies between the template's levels within reach of a wandering edge is no difference.
+    reach = np.ones((WANDER_PX, WANDER_PX), np.uint8)
+    over = picture - cv2.dilate(lit, reach)
+    under = cv2.erode(lit, reach) - picture
+    away = np.asarray(np.maximum(np.maximum(over, under), 0), np.float32)
+    noise = 1.4826 * float(np.median(np.abs(picture - lit)))
+    around = np.ones((AROUND_PX, AROUND_PX), np.uint8)
+    contrast = cv2.dilate(lit, around) - cv2.erode(lit, around)
+    limit = np.maximum(np.float32(CONTRAST_SHARE) * contrast, np.float32(max(NOISES * noise, LEAST_LEVELS)))
+    if tolerance is not None:
+        limit = np.maximum(limit, tolerance.astype(np.float32))
+    solid = cv2.morphologyEx(away, cv2.MORPH_OPEN, np.ones((SPECK_PX, SPECK_PX), np.uint8))
+    differs = (solid > limit).astype(np.uint8)
+    if area is not None:
+        differs[~area] = 0
+    near = cv2.dilate(explained.astype(np.uint8), np.ones((2 * EXPLAINED_PX + 1,) * 2, np.uint8))
+    count, _, stats, middles = cv2.connectedComponentsWithStats(differs, connectivity=8)
+    found = []
+    for index in range(1, count):
+        size = int(stats[index, cv2.CC_STAT_AREA])
+        x, y = (int(value) for value in middles[index])
+        if size >= LEAST_AREA_PX and not near[y, x]:
+            found.append(Stray(x, y, size))
+    return sorted(found, key=lambda stray: -stray.area_px)
