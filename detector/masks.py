@@ -67,7 +67,8 @@ def roi_mask(probabilities: npt.NDArray[np.float32], box: npt.NDArray[np.float32
 def _weights(pixels: npt.NDArray[np.int64], low: float, high: float, side: int) -> npt.NDArray[np.float32]:
     """Return how much of each of `side` cells between `low` and `high` each pixel takes, (pixels, side)."""
     at = (pixels + 0.5 - low) * (side / max(high - low, 1e-6)) - 0.5
-    return np.maximum(0, 1 - np.abs(at[:, None] - np.arange(side))).astype(np.float32)
+    weights: npt.NDArray[np.float32] = np.maximum(0, 1 - np.abs(at[:, None] - np.arange(side))).astype(np.float32)
+    return weights
 
 
 def to_rle(roi: Roi, height: int, width: int) -> Rle:

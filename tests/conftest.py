@@ -4,11 +4,14 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from hypothesis import settings
+from hypothesis import HealthCheck, settings
 from servers.influx import influx, own_influx  # noqa: F401 - fixtures, for every test by their names
 from servers.kafka import KafkaBroker, running_bootstrap
 
-settings.register_profile("nightly", max_examples=10_000, deadline=None)
+# No test is timed: machines are shared. `--hypothesis-profile nightly` tries 10,000 cases of each property.
+settings.register_profile("steady", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.register_profile("nightly", settings.get_profile("steady"), max_examples=10_000)
+settings.load_profile("steady")
 
 
 @pytest.fixture(scope="session")
