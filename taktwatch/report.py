@@ -8,8 +8,9 @@ from rich.table import Table
 
 from taktwatch.audit.compare import Comparison
 from taktwatch.demo import Summary
-from taktwatch.kpis import defect_rate, first_pass_yield, merge
+from taktwatch.kpis import defect_rate, first_pass_yield
 from taktwatch.ledger import StationLedger
+from taktwatch.store.reading import totals
 
 __all__ = ["print_comparison", "print_ledger", "print_summary"]
 
@@ -74,11 +75,8 @@ def print_windows(console: Console, summary: Summary) -> None:
     states = Counter(str(window.state) for window in summary.windows)
     counted = ", ".join(f"{count} {state}" for state, count in sorted(states.items()))
     console.print(f"KPI windows of one minute: {len(summary.windows)} ({counted})")
-    for station in sorted({window.station for window in summary.windows}):
-        total = merge(window for window in summary.windows if window.station == station)
-        if total is None:
-            continue
-        rate, fpy = defect_rate(total), first_pass_yield(total)
+    for rolled in totals(summary.windows):
+        station, rate, fpy = rolled.window.station, defect_rate(rolled.window), first_pass_yield(rolled.window)
         if rate.value is not None and fpy.value is not None:
             console.print(
                 f"  {station}: defect rate {rate.value:.1%} [{rate.low:.1%}, {rate.high:.1%}] (n = {rate.n}), "

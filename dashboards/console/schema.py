@@ -20,6 +20,8 @@ __all__ = [
     "NoticeOut",
     "OutlineOut",
     "OutlinesOut",
+    "ParetoOut",
+    "ParetosOut",
     "PlaceOut",
     "RateOut",
     "ReadyOut",
@@ -29,6 +31,8 @@ __all__ = [
     "SnapshotOut",
     "StationOut",
     "StationsOut",
+    "TrendOut",
+    "TrendPointOut",
 ]
 
 
@@ -245,8 +249,48 @@ class KpiRow(Answer):
     figures: dict[str, RateOut]
 
 
+class ParetoOut(Answer):
+    """One defect class: shares are of all defects in the range, `cumulative` with all more frequent classes."""
+
+    label: str = Field(alias="class")
+    count: int
+    share: float = Field(ge=0, le=1)
+    cumulative: float = Field(ge=0, le=1)
+    per_board: RateOut = Field(description="defects of this class an inspected board")
+
+
+class ParetosOut(Answer):
+    """Defect classes over a range of event time."""
+
+    since: datetime
+    until: datetime
+    classes: tuple[ParetoOut, ...]
+
+
+class TrendPointOut(Answer):
+    """A figure over one step; `start` and `end` are those of the windows that are there."""
+
+    step: datetime
+    start: datetime
+    end: datetime
+    figure: RateOut
+
+
+class TrendOut(Answer):
+    """One figure step by step; steps without windows are absent."""
+
+    metric: str
+    step_s: int
+    since: datetime
+    until: datetime
+    points: tuple[TrendPointOut, ...]
+
+
 class KpisOut(Answer):
-    """KPI windows from the one store: `rows` by time, `stations` over the whole range, `line` over all."""
+    """KPI windows from the one store: `rows` by time, `stations` over the whole range, `line` over all.
+
+    `pareto`: defect classes of all of it, the most frequent first.
+    """
 
     window: str
     step_s: int
@@ -255,6 +299,7 @@ class KpisOut(Answer):
     rows: tuple[KpiRow, ...]
     stations: tuple[KpiRow, ...]
     line: KpiRow | None
+    pareto: tuple[ParetoOut, ...]
 
 
 class NoticeOut(Answer):

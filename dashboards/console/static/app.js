@@ -149,7 +149,7 @@ async function readKpis() {
 function drawKpis() {
   const range = document.querySelector("#ranges [aria-pressed=true]").textContent;
   drawFigures(state.kpis?.line ?? null, range);
-  drawPareto(state.kpis?.line ?? null);
+  drawPareto(state.kpis);
   const names = [...state.stations.keys()];
   chart.draw(state.kpis, names);
 }
