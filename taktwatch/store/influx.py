@@ -4,16 +4,18 @@ import asyncio
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from email.utils import parsedate_to_datetime
 from typing import Any, TypeVar
 
 from influxdb_client.client.influxdb_client import InfluxDBClient
 from influxdb_client.client.write_api import SYNCHRONOUS
 from influxdb_client.rest import ApiException
+from influxdb_client.service.write_service import WriteService
 from urllib3.exceptions import HTTPError
 
 from taktwatch.errors import BackendUnavailable, BadRecord, ConfigError
 from taktwatch.records import KpiWindow
-from taktwatch.store import KpiQuery, KpiStore
+from taktwatch.store import KpiQuery, KpiStore, StoreState
 from taktwatch.store.influx_points import bare, flux_string, lines, window_in
 
 __all__ = ["Account", "InfluxKpiStore", "account_from"]
@@ -81,14 +83,36 @@ class InfluxKpiStore(KpiStore):
         found = [window_in(record.values) for table in tables for record in table.records]
         return sorted(found, key=lambda window: (window.start, window.line, window.station, window.product))
 
+    async def state(self) -> StoreState:
+        """See `KpiStore.state`; an empty write and a query of nothing show what the token may."""
+        found = await self._in_thread(self._bucket)
+        if found is None:
+            return StoreState(exists=False, retention=self.retention)
+        clock = await self._in_thread(self._write_nothing)
+        epoch = datetime(1970, 1, 1, tzinfo=UTC)
+        await self.read(KpiQuery("1m", epoch, epoch + timedelta(microseconds=1)))
+        seconds = next((rule.every_seconds for rule in found.retention_rules if rule.type == "expire"), 0)
+        return StoreState(exists=True, retention=timedelta(seconds=seconds) if seconds else None, clock=clock)
+
     async def close(self) -> None:
         """Close the connections."""
         await asyncio.to_thread(self._close)
 
+    def _bucket(self) -> Any:
+        return self._client.buckets_api().find_bucket_by_name(self.account.bucket)
+
+    def _write_nothing(self) -> datetime:
+        """Write a comment: it leaves nothing behind and is refused as a point would be. Return the server's time."""
+        service: Any = WriteService(self._client.api_client)  # type: ignore[no-untyped-call]  # the client is half typed
+        _, _, headers = service.post_write_with_http_info(
+            org=self.account.org, bucket=self.account.bucket, body="#", _return_http_data_only=False
+        )
+        return parsedate_to_datetime(headers["Date"])
+
     def _create_bucket(self) -> None:
-        buckets = self._client.buckets_api()
-        if buckets.find_bucket_by_name(self.account.bucket) is not None:
+        if self._bucket() is not None:
             return
+        buckets = self._client.buckets_api()
         seconds = 0 if self.retention is None else int(max(self.retention, SHORTEST_RETENTION).total_seconds())
         rules = [{"type": "expire", "everySeconds": seconds}]
         buckets.create_bucket(bucket_name=self.account.bucket, org=self.account.org, retention_rules=rules)

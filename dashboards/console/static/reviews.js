@@ -12,7 +12,7 @@ const rate = (name, found, what, told) =>
 export function drawReviewFigures(reviews, rangeName) {
   const found = reviews?.figures;
   const said = found ? found.confirmed + found.overruled + found.settled : 0;
-  setText(byId("reviews-hint"), said ? `${integer(said)} boards reviewed in the last ${rangeName}` : `nothing reviewed in the last ${rangeName}`);
+  setText(byId("reviews-hint"), said ? `${integer(said)} ${said === 1 ? "board" : "boards"} reviewed in the last ${rangeName}` : `nothing reviewed in the last ${rangeName}`);
   byId("review-figures").replaceChildren(
     rate("False calls", found?.false_call_rate, "fails", "Overruled fails / reviewed fails"),
     rate("Escapes", found?.escape_rate, "drawn passes", "Defective share of passed boards, from boards drawn at random"),
