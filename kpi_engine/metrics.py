@@ -24,3 +24,4 @@ WATCHDOG_MARKS = Counter(
 STORED = Counter("taktwatch_kpi_windows_stored_total", "Window revisions written to the store")
 STORE_RETRIES = Counter("taktwatch_kpi_store_retries_total", "Writes tried again because the store did not answer")
 STALE = Counter("taktwatch_kpi_windows_stale_total", "Older revisions, from a stale writer, that were not written")
+STORE_HELD = Gauge("taktwatch_kpi_store_held_windows", "Windows in hand that the store has not taken yet")

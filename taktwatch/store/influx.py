@@ -1,12 +1,13 @@
 """KPI windows in InfluxDB 2: written in synchronous batches of line protocol, read back by Flux."""
 
 import asyncio
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from email.utils import parsedate_to_datetime
 from typing import Any, TypeVar
 
+import structlog
 from influxdb_client.client.influxdb_client import InfluxDBClient
 from influxdb_client.client.write_api import SYNCHRONOUS
 from influxdb_client.rest import ApiException
@@ -28,6 +29,8 @@ SHORTEST_RETENTION = timedelta(hours=1)
 UNAUTHORIZED, FORBIDDEN, NOT_FOUND, TOO_MANY, SERVER_ERROR = 401, 403, 404, 429, 500
 
 T = TypeVar("T")
+
+log = structlog.get_logger()
 
 
 @dataclass(frozen=True)
@@ -80,8 +83,10 @@ class InfluxKpiStore(KpiStore):
         if query.since >= query.until:
             return []
         tables = await self._in_thread(self._query_api.query, flux(self.account.bucket, query))
-        found = [window_in(record.values) for table in tables for record in table.records]
-        return sorted(found, key=lambda window: (window.start, window.line, window.station, window.product))
+        return sorted(
+            whole(record.values for table in tables for record in table.records),
+            key=lambda window: (window.start, window.line, window.station, window.product),
+        )
 
     async def state(self) -> StoreState:
         """See `KpiStore.state`; an empty write and a query of nothing show what the token may."""
@@ -143,9 +148,32 @@ class InfluxKpiStore(KpiStore):
                     f"{said}; check INFLUX_ORG ({self.account.org!r}) and INFLUX_BUCKET ({self.account.bucket!r})"
                 )
             case status if status is None or status == TOO_MANY or status >= SERVER_ERROR:
-                return BackendUnavailable(said)
+                return BackendUnavailable(said, retry_after_s=retry_after_s(error.headers or {}))
             case _:
                 return BadRecord(said)
+
+
+def whole(rows: Iterable[Mapping[str, Any]]) -> list[KpiWindow]:
+    """Return the windows of complete points; incomplete ones are logged and left out, so that they hide no other."""
+    found, refused = [], []
+    for row in rows:
+        try:
+            found.append(window_in(row))
+        except BadRecord as error:
+            refused.append(error)
+    if refused:
+        log.warning("points left out", points=len(refused), first=str(refused[0]))
+    return found
+
+
+def retry_after_s(headers: Mapping[str, str]) -> float:
+    """Return how long a server asks to be left alone; 0 where it does not say, or says a date.
+
+    >>> retry_after_s({"Retry-After": "30"}), retry_after_s({})
+    (30.0, 0.0)
+    """
+    told = headers.get("Retry-After", "")
+    return float(told) if told.isdecimal() else 0.0
 
 
 def flux(bucket: str, query: KpiQuery) -> str:
