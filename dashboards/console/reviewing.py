@@ -14,8 +14,8 @@ from dashboards.console.present import board_out, review_out
 from dashboards.console.schema import (
     ErrorOut,
     ReviewFiguresOut,
-    ReviewIn,
     ReviewOut,
+    ReviewSaid,
     ReviewsOut,
     ReviewStepOut,
     SampleOut,
@@ -42,7 +42,7 @@ router = APIRouter(
 
 
 @router.post("", status_code=201, responses={403: {"model": ErrorOut}, 404: {"model": ErrorOut}})
-async def say(console: Here, said: ReviewIn, sec_fetch_site: Annotated[str | None, Header()] = None) -> ReviewOut:
+async def say(console: Here, said: ReviewSaid, sec_fetch_site: Annotated[str | None, Header()] = None) -> ReviewOut:
     """Confirm or overrule the verdict on a frame. The last review of a frame counts; all are kept."""
     if sec_fetch_site in FOREIGN:
         raise HTTPException(
@@ -55,7 +55,7 @@ async def say(console: Here, said: ReviewIn, sec_fetch_site: Annotated[str | Non
     return review_out(review)
 
 
-def review_of(board: Board, said: ReviewIn, sample_rate: float, now: datetime) -> Review:
+def review_of(board: Board, said: ReviewSaid, sample_rate: float, now: datetime) -> Review:
     """Make the record of a review. Raises 422 for a board without verdict, and for an overruling without reason."""
     result, human = board.result, Verdict(said.verdict)
     if result.verdict is None:

@@ -30,8 +30,8 @@ __all__ = [
     "ResultDetail",
     "ResultsOut",
     "ReviewFiguresOut",
-    "ReviewIn",
     "ReviewOut",
+    "ReviewSaid",
     "ReviewStepOut",
     "ReviewsOut",
     "SampleOut",
@@ -309,7 +309,7 @@ class KpisOut(Answer):
     pareto: tuple[ParetoOut, ...]
 
 
-class ReviewIn(BaseModel):
+class ReviewSaid(BaseModel):
     """What a person says of a board. An overruling wants its reason."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", str_strip_whitespace=True)

@@ -28,7 +28,7 @@ def test_a_topic_is_described_as_it_was_made(backend: Backend) -> None:
             shorter = TopicSpec(specs[0].name, 8, timedelta(hours=6))
             await bus.ensure([shorter])
             async with asyncio.timeout(PATIENCE.total_seconds()):
-                while await bus.describe(shorter.name) != TopicSetup(shorter):  # brokers tell each other in their time
+                while await bus.describe(shorter.name) != TopicSetup(shorter):  # noqa: ASYNC110 - brokers take their time
                     await asyncio.sleep(0.05)
 
     run(main())
