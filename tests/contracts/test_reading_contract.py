@@ -4,13 +4,19 @@ import asyncio
 import random
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from servers.influx import InfluxServer
+from spc_line import IDENTITY, subgroups, window
 
+from kpi_engine.spc.fold import SpcState, fold_window
+from kpi_engine.spc.phase1 import baseline
+from kpi_engine.spc.plans import SpcSettings
+from kpi_engine.spc.points import ControlPoint
 from taktwatch.kpis import METRICS, defects_total, merge, metric
 from taktwatch.records import KpiWindow, WindowState
 from taktwatch.store import KpiQuery, KpiStore
@@ -114,6 +120,38 @@ def test_every_answer_is_equal_over_sqlite_and_influxdb(tmp_path: Path, influx: 
         assert sqlite[0][0] is not None
 
     asyncio.run(main())
+
+
+@pytest.mark.influxdb
+def test_the_lines_own_control_chart_is_equal_over_sqlite_and_influxdb(tmp_path: Path, influx: InfluxServer) -> None:
+    """The chart is handed in: whoever shows it folds the windows that the store gives."""
+    settings = SpcSettings(limits=((IDENTITY, baseline(subgroups([5, 9, 2, 4, 6, 3, 7, 5, 1, 8] * 2), IDENTITY)),))
+    windows = [window(minute, failed=1 if minute < 60 else 9) for minute in range(120)]
+
+    async def main() -> None:
+        told = []
+        for url, environ in (
+            (f"sqlite:///{tmp_path / 'kpis.sqlite'}", {}),
+            (f"influxdb://{influx.address}", influx.environ),
+        ):
+            store = open_store(url, environ)
+            await store.prepare()
+            await store.write(windows)
+            query = KpiQuery("1m", windows[0].start, windows[-1].end)
+            chart = partial(fold_window, settings=settings)
+            points = chart_series(await read_parts(store, query), SpcState(), chart, name=point_name)
+            told.append(points)
+            await store.close()
+        assert told[0] == told[1]
+        assert [bool(point.signals) for point in told[0]][::12] == [False, True]
+        assert len(told[0]) == 24
+
+    asyncio.run(main())
+
+
+def point_name(point: ControlPoint) -> tuple[str, str, datetime]:
+    """What a point keeps when it is charted again."""
+    return point.chart, point.panel, point.start
 
 
 @given(seed=st.integers(0, 2**32), step=st.integers(1, 300))
