@@ -85,8 +85,8 @@ class Rate:
     high: float | None = None
 
 
-def wilson(successes: float, n: float) -> tuple[float, float]:
-    """Wilson score interval of a proportion at 95 %, within 0 to 1; `n` at least 1, not whole for weighted things.
+def wilson(successes: int, n: int) -> tuple[float, float]:
+    """Wilson score interval of a proportion at 95 %, within 0 to 1; `n` at least 1.
 
     >>> low, high = wilson(3, 20)
     >>> round(low, 4), round(high, 4)

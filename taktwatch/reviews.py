@@ -146,7 +146,8 @@ def escape_rate(reviews: Iterable[Review]) -> Rate:
     weights = [review.weight for review in drawn]
     share = sum(review.weight for review in drawn if review.human is Verdict.FAIL) / sum(weights)
     effective = effective_n(weights)
-    return Rate(share, len(drawn), *wilson(share * effective, effective))
+    low, high = wilson(share * effective, effective)  # type: ignore[arg-type]  # a weighted n is not whole
+    return Rate(share, len(drawn), low, high)
 
 
 def effective_n(weights: Sequence[float]) -> float:

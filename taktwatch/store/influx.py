@@ -7,6 +7,7 @@ from datetime import UTC, datetime, timedelta
 from email.utils import parsedate_to_datetime
 from typing import Any, TypeVar
 
+import msgspec
 import structlog
 from influxdb_client.client.influxdb_client import InfluxDBClient
 from influxdb_client.client.write_api import SYNCHRONOUS
@@ -83,10 +84,8 @@ class InfluxKpiStore(KpiStore):
         if query.since >= query.until:
             return []
         tables = await self._in_thread(self._query_api.query, flux(self.account.bucket, query))
-        return sorted(
-            whole(record.values for table in tables for record in table.records),
-            key=lambda window: (window.start, window.line, window.station, window.product),
-        )
+        found = whole(record.values for table in tables for record in table.records)
+        return sorted(found, key=lambda window: (window.start, window.line, window.station, window.product))
 
     async def state(self) -> StoreState:
         """See `KpiStore.state`; an empty write and a query of nothing show what the token may."""
@@ -154,15 +153,19 @@ class InfluxKpiStore(KpiStore):
 
 
 def whole(rows: Iterable[Mapping[str, Any]]) -> list[KpiWindow]:
-    """Return the windows of complete points; incomplete ones are logged and left out, so that they hide no other."""
+    """Return the windows of complete points; the others are logged and left out, so that they hide none.
+
+    A point lacks fields where somebody else wrote it, and where InfluxDB refused a field because another type of it was
+    known, and kept the others.
+    """
     found, refused = [], []
     for row in rows:
         try:
             found.append(window_in(row))
-        except BadRecord as error:
-            refused.append(error)
+        except (KeyError, TypeError, ValueError, msgspec.MsgspecError) as error:
+            refused.append(f"{row.get('line')}/{row.get('station')} at {row.get('_time')}: {error!r}")
     if refused:
-        log.warning("points left out", points=len(refused), first=str(refused[0]))
+        log.warning("incomplete points left out", points=len(refused), first=refused[0])
     return found
 
 

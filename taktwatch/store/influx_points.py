@@ -132,25 +132,17 @@ def flux_string(text: str) -> str:
 
 
 def window_in(row: Mapping[str, Any]) -> KpiWindow:
-    """Return the window of a pivoted row: its tags, its fields as columns, `_time` its start.
-
-    Raises `BadRecord` for a point that lacks fields: somebody else wrote it, or InfluxDB refused a field of another
-    type than it knew and kept the others.
-    """
-    try:
-        return KpiWindow(
-            window=untag(row["window"]),
-            start=row["_time"],
-            end=EPOCH + timedelta(microseconds=row["end_us"]),
-            line=untag(row["line"]),
-            station=untag(row["station"]),
-            product=untag(row["product"]),
-            state=WindowState(row["state"]),
-            station_state=MarkState(row["station_state"]),
-            defects=msgspec.json.decode(row["defects"], type=dict[str, int]),
-            latency_buckets=msgspec.json.decode(row["latency_buckets"], type=dict[int, int]),
-            **{name: int(row[name]) for name in SUMS},
-        )
-    except (KeyError, TypeError, ValueError, msgspec.MsgspecError) as error:
-        place = "/".join(str(row.get(name)) for name in ("line", "station", "product"))
-        raise BadRecord(f"an incomplete point of {place} at {row.get('_time')}: {error!r}") from error
+    """Return the window of a pivoted row: its tags, its fields as columns, `_time` its start."""
+    return KpiWindow(
+        window=untag(row["window"]),
+        start=row["_time"],
+        end=EPOCH + timedelta(microseconds=row["end_us"]),
+        line=untag(row["line"]),
+        station=untag(row["station"]),
+        product=untag(row["product"]),
+        state=WindowState(row["state"]),
+        station_state=MarkState(row["station_state"]),
+        defects=msgspec.json.decode(row["defects"], type=dict[str, int]),
+        latency_buckets=msgspec.json.decode(row["latency_buckets"], type=dict[int, int]),
+        **{name: int(row[name]) for name in SUMS},
+    )
