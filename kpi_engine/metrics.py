@@ -15,6 +15,7 @@ FRAMES = Gauge(
     "Frames of the sessions still remembered: accepted, inspected, skipped, dead, pending, lost, repeats",
     ["line", "station", "kind"],
 )
+STORE_HELD = Gauge("taktwatch_kpi_store_held_windows", "Windows in hand that the store has not taken yet")
 WATERMARK_SECONDS = Gauge(
     "taktwatch_kpi_watermark_timestamp_seconds", "Event time up to which everything is in", ["line", "station"]
 )
@@ -24,4 +25,3 @@ WATCHDOG_MARKS = Counter(
 STORED = Counter("taktwatch_kpi_windows_stored_total", "Window revisions written to the store")
 STORE_RETRIES = Counter("taktwatch_kpi_store_retries_total", "Writes tried again because the store did not answer")
 STALE = Counter("taktwatch_kpi_windows_stale_total", "Older revisions, from a stale writer, that were not written")
-STORE_HELD = Gauge("taktwatch_kpi_store_held_windows", "Windows in hand that the store has not taken yet")

@@ -23,11 +23,12 @@ from taktwatch.wire import decode, encode
 
 __all__ = ["GROUP", "KpiSink"]
 
+LONGEST_WISH_S = 60.0
+"""A store that asks to be left alone for longer is asked again after so long; a group waits for minutes, not hours."""
+
 GROUP = "kpi-store"
 BATCH = 1000
 NEVER = (-1, 0)
-LONGEST_WISH_S = 60.0
-"""A store that asks to be left alone for longer is asked again after so long; a group waits for minutes, not hours."""
 RANK = {state: rank for rank, state in enumerate(WindowState)}
 
 log = structlog.get_logger()
