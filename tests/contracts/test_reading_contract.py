@@ -8,7 +8,7 @@ from functools import partial
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from servers.influx import InfluxServer
 from spc_line import IDENTITY, subgroups, window
@@ -125,7 +125,7 @@ def test_every_answer_is_equal_over_sqlite_and_influxdb(tmp_path: Path, influx: 
 @pytest.mark.influxdb
 def test_the_lines_own_control_chart_is_equal_over_sqlite_and_influxdb(tmp_path: Path, influx: InfluxServer) -> None:
     """The chart is handed in: whoever shows it folds the windows that the store gives."""
-    settings = SpcSettings(limits=((IDENTITY, baseline(subgroups([5, 9, 2, 4, 6, 3, 7, 5, 1, 8] * 2), IDENTITY)),))
+    charts = SpcSettings(limits=((IDENTITY, baseline(subgroups([5, 9, 2, 4, 6, 3, 7, 5, 1, 8] * 2), IDENTITY)),))
     windows = [window(minute, failed=1 if minute < 60 else 9) for minute in range(120)]
 
     async def main() -> None:
@@ -138,7 +138,7 @@ def test_the_lines_own_control_chart_is_equal_over_sqlite_and_influxdb(tmp_path:
             await store.prepare()
             await store.write(windows)
             query = KpiQuery("1m", windows[0].start, windows[-1].end)
-            chart = partial(fold_window, settings=settings)
+            chart = partial(fold_window, settings=charts)
             points = chart_series(await read_parts(store, query), SpcState(), chart, name=point_name)
             told.append(points)
             await store.close()
@@ -154,6 +154,7 @@ def point_name(point: ControlPoint) -> tuple[str, str, datetime]:
     return point.chart, point.panel, point.start
 
 
+@settings(max_examples=40, deadline=None)
 @given(seed=st.integers(0, 2**32), step=st.integers(1, 300))
 def test_steps_stations_and_the_whole_fit_each_other(seed: int, step: int) -> None:
     windows = parts(day(seed))

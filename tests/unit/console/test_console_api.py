@@ -421,7 +421,7 @@ def test_a_console_that_comes_before_the_line_waits_for_it(tmp_path: Path) -> No
             await store.prepare()
             result = await Conveyor(bus, Topics()).board(0)
             await shown(client, result)
-            while (await client.get("/v1/line")).json()["bus"] != "hearing":  # until the last topic is heard
+            while (await client.get("/v1/line")).json()["bus"] != "hearing":  # noqa: ASYNC110 - until the last topic is heard
                 await asyncio.sleep(0.05)
             assert (await client.get("/readyz")).status_code == 200
         stop.set()
