@@ -15,6 +15,7 @@ FRAMES = Gauge(
     "Frames of the sessions still remembered: accepted, inspected, skipped, dead, pending, lost, repeats",
     ["line", "station", "kind"],
 )
+STORE_HELD = Gauge("taktwatch_kpi_store_held_windows", "Windows in hand that the store has not taken yet")
 WATERMARK_SECONDS = Gauge(
     "taktwatch_kpi_watermark_timestamp_seconds", "Event time up to which everything is in", ["line", "station"]
 )

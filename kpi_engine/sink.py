@@ -12,7 +12,7 @@ import structlog
 
 from kpi_engine.checks import dead_letter
 from kpi_engine.membership import FIRST_PAUSE_S, LONGEST_PAUSE_S, pause, stay_joined
-from kpi_engine.metrics import BAD_RECORDS, STALE, STORE_RETRIES, STORED
+from kpi_engine.metrics import BAD_RECORDS, STALE, STORE_HELD, STORE_RETRIES, STORED
 from taktwatch.bus import Bus, Consumer, Message, Outgoing
 from taktwatch.config import LineConfig
 from taktwatch.errors import BackendUnavailable, BadRecord
@@ -22,6 +22,9 @@ from taktwatch.topics import Topics
 from taktwatch.wire import decode, encode
 
 __all__ = ["GROUP", "KpiSink"]
+
+LONGEST_WISH_S = 60.0
+"""A store that asks to be left alone for longer is asked again after so long; a group waits for minutes, not hours."""
 
 GROUP = "kpi-store"
 BATCH = 1000
@@ -86,6 +89,7 @@ class KpiSink:
         """Write, however long the store is away; nothing is fetched meanwhile. False when stopped before."""
         pause_s = FIRST_PAUSE_S
         held = consumer.assigned
+        STORE_HELD.set(len(found))
         while not stop.is_set():
             try:
                 if not self.prepared:
@@ -93,16 +97,18 @@ class KpiSink:
                     self.prepared = True
                 refused = await self.write(found)
             except BackendUnavailable as error:
-                log.warning("the store does not answer", error=str(error), pause_s=pause_s)
+                wait_s = min(max(pause_s, error.retry_after_s), LONGEST_WISH_S)
+                log.warning("the store does not answer", error=str(error), pause_s=wait_s)
                 STORE_RETRIES.inc()
                 await consumer.pause(held)
-                await pause(pause_s, stop)
+                await pause(wait_s, stop)
                 if await consumer.poll(1, timedelta(0)):  # stays a member; paused partitions bring nothing
                     raise BackendUnavailable(
                         "the kpis topic changed hands meanwhile; reading on from the commit"
                     ) from error
                 pause_s = min(2 * pause_s, LONGEST_PAUSE_S)
             else:
+                STORE_HELD.set(0)
                 await consumer.resume(held)
                 for message, reason in refused:
                     await self.bury(message, reason)

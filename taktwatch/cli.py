@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import os
 import shutil
 import signal
 import sys
@@ -411,6 +412,33 @@ def ledger(
     else:
         print_ledger(out, stations)
     if not all(station.balanced for station in stations):
+        raise typer.Exit(Exit.NO)
+
+
+@app.command()
+def doctor(
+    config: ConfigOption = None,
+    bus: BusOption = None,
+    kpis: KpisOption = None,
+    prefix: PrefixOption = None,
+    json: JsonOption = False,
+) -> None:
+    """Check configuration, bus, topics, store, models, templates, disk, spool and clock; exit 1 when one failed."""
+    from taktwatch.doctor import Check, State, examine
+    from taktwatch.report import print_checks
+
+    configure_logging(logging.WARNING)
+    try:
+        settings = read_config(config, bus=bus, kpis=kpis, prefix=prefix)
+    except ConfigError as error:
+        checks = [Check("configuration", State.FAILED, str(error), "correct it; nothing else was looked at")]
+    else:
+        checks = with_signals(lambda _: examine(settings, os.environ, now()))
+    if json:
+        sys.stdout.write(msgspec.json.encode(checks).decode() + "\n")
+    else:
+        print_checks(out, checks)
+    if any(check.state is State.FAILED for check in checks):
         raise typer.Exit(Exit.NO)
 
 

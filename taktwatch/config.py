@@ -31,6 +31,7 @@ __all__ = [
     "KpiConfig",
     "LineConfig",
     "ProductConfig",
+    "ReviewsConfig",
     "SectionConfig",
     "SimulatorSource",
     "SourceConfig",
@@ -271,6 +272,14 @@ class ConsoleConfig(Settings):
     port: int = Field(default=8321, ge=0, le=65535)
 
 
+class ReviewsConfig(Settings):
+    """How many passed boards a person is asked to check."""
+
+    sample_rate: float = Field(
+        default=0.02, ge=0, le=1, description="share of passed boards drawn at random for checking; 0: none"
+    )
+
+
 class KafkaConfig(Settings):
     """Connection settings beside the address; the password comes from TAKTWATCH_KAFKA_PASSWORD."""
 
@@ -300,6 +309,7 @@ class LineConfig(Settings):
     kpi: KpiConfig = Field(default_factory=KpiConfig)
     alerts: AlertsConfig = Field(default_factory=AlertsConfig)
     console: ConsoleConfig = Field(default_factory=ConsoleConfig)
+    reviews: ReviewsConfig = Field(default_factory=ReviewsConfig)
     kafka: KafkaConfig = Field(default_factory=KafkaConfig)
 
     @model_validator(mode="after")

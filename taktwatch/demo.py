@@ -21,6 +21,7 @@ from taktwatch.ledger import StationLedger, first_results, read_ledger
 from taktwatch.records import AlertTransition, InspectionResult, KpiWindow, Outcome, Verdict
 from taktwatch.simulator import SimulatedPicture
 from taktwatch.store import KpiQuery
+from taktwatch.store.reading import read_parts
 from taktwatch.topics import lag
 from taktwatch.wire import decode
 
@@ -235,7 +236,7 @@ async def read_windows(line: Line, results: list[InspectionResult]) -> list[KpiW
         until=max(times) + timedelta(minutes=1),
         line=line.config.line,
     )
-    return await line.store.read(query)
+    return await read_parts(line.store, query)
 
 
 def pace(results: list[InspectionResult]) -> float:

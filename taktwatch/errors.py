@@ -50,7 +50,11 @@ class UnknownSchema(BadRecord):
 
 
 class BackendUnavailable(TaktwatchError):
-    """A bus or a store does not answer; trying again later may work."""
+    """A bus or a store does not answer; trying again later may work, not before `retry_after_s` where it said so."""
+
+    def __init__(self, message: str, *, retry_after_s: float = 0.0) -> None:
+        super().__init__(message)
+        self.retry_after_s = retry_after_s
 
 
 class OffsetLost(TaktwatchError):

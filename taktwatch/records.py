@@ -30,6 +30,7 @@ __all__ = [
     "Place",
     "Record",
     "Registration",
+    "Review",
     "Rle",
     "Severity",
     "StationMark",
@@ -336,6 +337,30 @@ class Notification(Record, frozen=True, kw_only=True, tag="notification"):
     attempted_at: datetime
     delivered: bool
     error: str = ""
+
+
+class Review(Record, frozen=True, kw_only=True, tag="review"):
+    """What a person said of a machine's verdict: `human` is pass or fail. The last one of a frame counts.
+
+    `sampled`: the board had passed and was drawn at random for checking, each with the chance 1 / `weight`.
+    """
+
+    frame_id: str
+    line: str
+    station: str
+    product: str
+    session: str
+    visit: int
+    event_at: datetime
+    machine: Verdict
+    human: Verdict
+    reviewer: str
+    reason: str
+    reviewed_at: datetime
+    serial: str | None = None
+    model_id: str = ""
+    sampled: bool = False
+    weight: float = 1.0
 
 
 class DeadLetter(Record, frozen=True, kw_only=True):

@@ -8,10 +8,12 @@ from rich.table import Table
 
 from taktwatch.audit.compare import Comparison
 from taktwatch.demo import Summary
-from taktwatch.kpis import defect_rate, first_pass_yield, merge
+from taktwatch.doctor import Check, State
+from taktwatch.kpis import defect_rate, first_pass_yield
 from taktwatch.ledger import StationLedger
+from taktwatch.store.reading import totals
 
-__all__ = ["print_comparison", "print_ledger", "print_summary"]
+__all__ = ["print_checks", "print_comparison", "print_ledger", "print_summary"]
 
 
 def print_summary(console: Console, summary: Summary) -> None:
@@ -74,11 +76,8 @@ def print_windows(console: Console, summary: Summary) -> None:
     states = Counter(str(window.state) for window in summary.windows)
     counted = ", ".join(f"{count} {state}" for state, count in sorted(states.items()))
     console.print(f"KPI windows of one minute: {len(summary.windows)} ({counted})")
-    for station in sorted({window.station for window in summary.windows}):
-        total = merge(window for window in summary.windows if window.station == station)
-        if total is None:
-            continue
-        rate, fpy = defect_rate(total), first_pass_yield(total)
+    for rolled in totals(summary.windows):
+        station, rate, fpy = rolled.window.station, defect_rate(rolled.window), first_pass_yield(rolled.window)
         if rate.value is not None and fpy.value is not None:
             console.print(
                 f"  {station}: defect rate {rate.value:.1%} [{rate.low:.1%}, {rate.high:.1%}] (n = {rate.n}), "
@@ -113,3 +112,14 @@ def print_comparison(console: Console, comparison: Comparison, limit: int = 20) 
     console.print(
         "[green]The replay equals the record[/green]" if comparison.equal else "[red]The replay differs[/red]"
     )
+
+
+COLOURS = {State.OK: "green", State.WARNING: "yellow", State.FAILED: "red"}
+
+
+def print_checks(console: Console, checks: Iterable[Check]) -> None:
+    """Print one line a check: how it went, what was found, and what to do."""
+    for check in checks:
+        remedy = f" -> {check.remedy}" if check.remedy else ""
+        console.print(f"{check.state:8}", style=COLOURS[check.state], end="")
+        console.print(f"{check.name:14} {check.said}{remedy}", highlight=False, markup=False, soft_wrap=True)

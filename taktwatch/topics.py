@@ -46,6 +46,11 @@ class Topics:
         return f"{self.prefix}.alerts"
 
     @property
+    def reviews(self) -> str:
+        """What people said of verdicts, keyed by line; append-only, kept for ever; one partition."""
+        return f"{self.prefix}.reviews"
+
+    @property
     def dead(self) -> str:
         """Bytes as received that could not be used."""
         return f"{self.prefix}.dead"
@@ -67,6 +72,7 @@ class Topics:
             TopicSpec(self.results, 4, retention),
             TopicSpec(self.kpis, 1, retention),
             TopicSpec(self.alerts, 1, None),
+            TopicSpec(self.reviews, 1, None),
             TopicSpec(self.dead, 1, retention),
             TopicSpec(self.checkpoints, 1, None, compacted=True),
             TopicSpec(self.assets, 1, None, compacted=True),

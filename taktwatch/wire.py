@@ -25,6 +25,7 @@ from taktwatch.records import (
     KpiWindow,
     Notification,
     Record,
+    Review,
     StationMark,
 )
 
@@ -46,6 +47,7 @@ NAMES: dict[type[Record], str] = {
     KpiWindow: "taktwatch.kpi",
     AlertTransition: "taktwatch.alert",
     Notification: "taktwatch.notification",
+    Review: "taktwatch.review",
     DeadLetter: "taktwatch.dead",
     Checkpoint: "taktwatch.checkpoint",
     CheckpointChunk: "taktwatch.checkpoint-chunk",

@@ -285,8 +285,10 @@ async def running_console(
 class ConsoleThread:
     """A running console in a thread of its own, for tests that drive a browser; `do` runs a coroutine beside it."""
 
-    def __init__(self, folder: Path, *, port: int = 0, environ: Mapping[str, str] | None = None) -> None:
-        self.folder, self.port, self.environ = folder, port, environ
+    def __init__(
+        self, folder: Path, *, port: int = 0, environ: Mapping[str, str] | None = None, **tables: object
+    ) -> None:
+        self.folder, self.port, self.environ, self.tables = folder, port, environ, tables
         self.loop = asyncio.new_event_loop()
         self.thread = threading.Thread(target=self.loop.run_forever)
         self.stack = AsyncExitStack()
@@ -308,7 +310,9 @@ class ConsoleThread:
 
     async def start(self) -> RunningConsole:
         """Start the console inside the loop."""
-        return await self.stack.enter_async_context(running_console(self.folder, port=self.port, environ=self.environ))
+        return await self.stack.enter_async_context(
+            running_console(self.folder, port=self.port, environ=self.environ, **self.tables)
+        )
 
     def end_loop(self) -> None:
         """Stop the loop and close it."""

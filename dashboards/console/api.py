@@ -11,7 +11,7 @@ from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from dashboards.console import health, routes, session, stream
+from dashboards.console import health, numbers, reviewing, routes, session, stream
 from dashboards.console.context import Context
 from dashboards.console.guard import Guard
 from dashboards.console.metrics import REQUEST_SECONDS
@@ -23,6 +23,7 @@ __all__ = ["create_app"]
 STATIC = Path(__file__).parent / "static"
 TITLES = {
     401: "unauthorized",
+    403: "forbidden",
     404: "not_found",
     405: "method_not_allowed",
     413: "too_large",
@@ -37,14 +38,14 @@ def create_app(context: Context) -> FastAPI:
     app = FastAPI(
         title="taktwatch console",
         version=__version__,
-        description="What a line inspects, live and looked back at. Reads only.",
+        description="What a line inspects, live and looked back at; and what people say of its verdicts.",
         docs_url=None,
         redoc_url=None,
         openapi_url="/v1/openapi.json",
         middleware=[Middleware(Guard, key=context.key), Middleware(Timed)],
     )
     app.state.console = context
-    for part in (routes, stream, session, health):
+    for part in (routes, numbers, reviewing, stream, session, health):
         app.include_router(part.router)
     app.mount("/static", StaticFiles(directory=STATIC), name="static")
     app.add_api_route("/", page, include_in_schema=False)

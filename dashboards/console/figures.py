@@ -1,14 +1,14 @@
-"""KPI windows become rows to show: added up to steps of time, with the figures that `taktwatch.kpis` makes of them."""
+"""Sums of KPI windows become rows to show, with the figures that `taktwatch.kpis` makes of them."""
 
-from collections import defaultdict
-from collections.abc import Iterable, Sequence
-from datetime import UTC, datetime, timedelta
+from collections.abc import Sequence
+from datetime import datetime, timedelta
 
-from dashboards.console.schema import KpiRow, KpisOut, RateOut
-from taktwatch.kpis import METRICS, merge, metric
+from dashboards.console.schema import KpiRow, KpisOut, ParetoOut, RateOut, TrendOut, TrendPointOut
+from taktwatch.kpis import METRICS, Rate, metric
 from taktwatch.records import KpiWindow
+from taktwatch.store.reading import Rolled, pareto_rows, roll_up, total, totals, trend
 
-__all__ = ["floor_time", "kpis_out", "step_for"]
+__all__ = ["kpis_out", "pareto_out", "rate_out", "step_for", "trend_out"]
 
 STEPS_S = (60, 300, 600, 1800, 3600, 14400, 86400)
 MOST_POINTS = 24
@@ -24,61 +24,79 @@ def step_for(span: timedelta) -> int:
     return next((step for step in STEPS_S if span / timedelta(seconds=step) <= MOST_POINTS), STEPS_S[-1])
 
 
-def floor_time(time: datetime, step_s: int) -> datetime:
-    """Return the start of the step that a time lies in; steps are counted from 1970 in UTC.
-
-    >>> floor_time(datetime(2026, 3, 3, 12, 7, 9, tzinfo=UTC), 300).isoformat()
-    '2026-03-03T12:05:00+00:00'
-    """
-    return datetime.fromtimestamp(time.timestamp() // step_s * step_s, tz=UTC)
-
-
 def kpis_out(windows: Sequence[KpiWindow], window: str, step_s: int, since: datetime, until: datetime) -> KpisOut:
-    """Add windows up by step and station, by station, and all in all. Products of one station are taken together."""
-    steps: defaultdict[tuple[datetime, str], list[KpiWindow]] = defaultdict(list)
-    stations: defaultdict[str, list[KpiWindow]] = defaultdict(list)
-    for part in windows:
-        steps[floor_time(part.start, step_s), part.station].append(part)
-        stations[part.station].append(part)
+    """Show windows by step and station, by station, and all in all. Products of one station are taken together."""
+    whole = total(windows)
     return KpisOut(
         window=window,
         step_s=step_s,
         since=since,
         until=until,
-        rows=tuple(row for (step, _), parts in sorted(steps.items()) for row in rows_of(parts, step)),
-        stations=tuple(row for _, parts in sorted(stations.items()) for row in rows_of(parts)),
-        line=next(iter(rows_of(windows)), None),
+        rows=tuple(row_of(rolled) for rolled in roll_up(windows, timedelta(seconds=step_s))),
+        stations=tuple(row_of(rolled) for rolled in totals(windows)),
+        line=None if whole is None else row_of(whole),
+        pareto=pareto_out(windows),
     )
 
 
-def rows_of(parts: Iterable[KpiWindow], step: datetime | None = None) -> list[KpiRow]:
-    """Return the one row of these windows, or none where there are none."""
-    parts = list(parts)
-    total = merge(parts)
-    if total is None:
-        return []
-    row = KpiRow(
-        step=step or total.start,
-        start=total.start,
-        end=total.end,
-        station=total.station,
-        product=total.product,
-        state=str(total.state),
-        revision=total.revision,
-        windows=len(parts),
-        accepted=total.accepted,
-        inspected=total.inspected,
-        passed=total.passed,
-        failed=total.failed,
-        review=total.review,
-        skipped=total.skipped,
-        dead=total.dead,
-        missing=total.missing,
-        late_or_repeat=total.late_or_repeat,
-        opportunities=total.opportunities,
-        defects=total.defects,
-        deepest_um=total.deepest_um,
-        surface_corrosion=total.surface_corrosion,
-        figures={name: RateOut.model_validate(metric(total, name), from_attributes=True) for name in METRICS},
+def row_of(rolled: Rolled) -> KpiRow:
+    """Return the row of a sum."""
+    summed = rolled.window
+    return KpiRow(
+        step=rolled.step or summed.start,
+        start=summed.start,
+        end=summed.end,
+        station=summed.station,
+        product=summed.product,
+        state=str(summed.state),
+        revision=summed.revision,
+        windows=rolled.windows,
+        accepted=summed.accepted,
+        inspected=summed.inspected,
+        passed=summed.passed,
+        failed=summed.failed,
+        review=summed.review,
+        skipped=summed.skipped,
+        dead=summed.dead,
+        missing=summed.missing,
+        late_or_repeat=summed.late_or_repeat,
+        opportunities=summed.opportunities,
+        defects=summed.defects,
+        deepest_um=summed.deepest_um,
+        surface_corrosion=summed.surface_corrosion,
+        figures={name: rate_out(metric(summed, name)) for name in METRICS},
     )
-    return [row]
+
+
+def rate_out(rate: Rate) -> RateOut:
+    """Return a figure with its n and interval."""
+    return RateOut(value=rate.value, n=rate.n, low=rate.low, high=rate.high)
+
+
+def pareto_out(windows: Sequence[KpiWindow]) -> tuple[ParetoOut, ...]:
+    """Return the defect classes of all windows, the most frequent first."""
+    return tuple(
+        ParetoOut(
+            label=row.label,
+            count=row.count,
+            share=row.share,
+            cumulative=row.cumulative,
+            per_board=rate_out(row.per_board),
+        )
+        for row in pareto_rows(windows)
+    )
+
+
+def trend_out(windows: Sequence[KpiWindow], name: str, step_s: int, since: datetime, until: datetime) -> TrendOut:
+    """Return one figure step by step."""
+    points = trend(windows, name, timedelta(seconds=step_s))
+    return TrendOut(
+        metric=name,
+        step_s=step_s,
+        since=since,
+        until=until,
+        points=tuple(
+            TrendPointOut(step=point.step, start=point.start, end=point.end, figure=rate_out(point.rate))
+            for point in points
+        ),
+    )

@@ -8,14 +8,14 @@ import structlog
 
 from dashboards.console.hub import Hub
 from dashboards.console.metrics import BUS_UP, RECORDS
-from dashboards.console.present import alerts_out, board_out, station_out
+from dashboards.console.present import alerts_out, board_out, review_out, station_out
 from dashboards.console.schema import BoardOut, LineOut, SnapshotOut, StationOut, StationsOut
 from dashboards.console.view import Heard, LiveView, empty_view, find_board, fold, line_clock
 from taktwatch import __version__, clock
 from taktwatch.bus import Bus, Message
 from taktwatch.config import LineConfig
 from taktwatch.errors import BackendUnavailable, BadInput, OffsetLost, RecordNotFound
-from taktwatch.records import AlertTransition, InspectionResult, Notification
+from taktwatch.records import AlertTransition, InspectionResult, Notification, Review
 from taktwatch.store import KpiQuery, KpiStore
 from taktwatch.topics import Topics
 from taktwatch.wire import decode
@@ -26,6 +26,7 @@ RECALL_RESULTS = 2000
 """How many results and marks per partition are read back at the start: those of some minutes."""
 RECALL_ALERTS = 50_000
 """How many alert transitions are read back: an alert may stand for weeks."""
+RECALL_REVIEWS = 2000
 SNAPSHOT_BOARDS = 40
 """Boards of each station that a new page gets."""
 RETRY_S = 1.0
@@ -47,9 +48,10 @@ class LiveLine:
         self.topics = topics
         self.store = store
         self.hub = hub
-        self.view: LiveView = empty_view(config.line, {station.name: station.product for station in config.stations})
+        products = {station.name: station.product for station in config.stations}
+        self.view: LiveView = empty_view(config.line, products, config.reviews.sample_rate)
         self.silent_after = timedelta(seconds=config.kpi.silent_after_s)
-        self.away: set[str] = {topics.results, topics.alerts}
+        self.away: set[str] = {topics.results, topics.alerts, topics.reviews}
         self.store_away = False
         self.told: dict[str, str] = {}
         self.kpis_seen: dict[tuple[datetime, str, str], tuple[int, str]] = {}
@@ -59,6 +61,7 @@ class LiveLine:
         async with asyncio.TaskGroup() as group:
             group.create_task(self.tail(self.topics.results, RECALL_RESULTS))
             group.create_task(self.tail(self.topics.alerts, RECALL_ALERTS))
+            group.create_task(self.tail(self.topics.reviews, RECALL_REVIEWS))
             group.create_task(self.watch())
 
     async def tail(self, topic: str, recall: int) -> None:
@@ -129,6 +132,8 @@ class LiveLine:
                         self.hub.publish("result", board_out(board).model_dump_json())
                 case Heard(record=AlertTransition() | Notification()):
                     alerts = True
+                case Heard(record=Review() as review):
+                    self.hub.publish("review", review_out(review).model_dump_json())
         if alerts:
             self.hub.publish("alert", alerts_out(self.view).model_dump_json())
         self.tell_stations()

@@ -7,7 +7,16 @@ from html import escape
 from dashboards.console import schema
 from dashboards.console.outlines import Outline, path_data
 from dashboards.console.view import Board, LiveView, StationView, station_state, takt_s, verdict_name, waiting
-from taktwatch.records import AlertTransition, Detection, InspectionResult, LayerProfile, Outcome, Place, Severity
+from taktwatch.records import (
+    AlertTransition,
+    Detection,
+    InspectionResult,
+    LayerProfile,
+    Outcome,
+    Place,
+    Review,
+    Severity,
+)
 
 __all__ = [
     "alert_out",
@@ -16,6 +25,7 @@ __all__ = [
     "detail_out",
     "outlines_out",
     "overlay_svg",
+    "review_out",
     "station_out",
     "structure",
 ]
@@ -172,6 +182,11 @@ def station_out(station: StationView, now: datetime, silent_after: timedelta) ->
         mark=None if station.mark is None else schema.MarkOut.model_validate(station.mark, from_attributes=True),
         last=None if last is None else board_out(last),
     )
+
+
+def review_out(review: Review) -> schema.ReviewOut:
+    """Return a review."""
+    return schema.ReviewOut.model_validate(review, from_attributes=True)
 
 
 def alert_out(view: LiveView, transition: AlertTransition) -> schema.AlertOut:

@@ -1,18 +1,16 @@
-"""The routes that answer questions. Reads only: every number comes from the KPI store, every picture from the log."""
+"""The routes that answer questions about boards, stations and alerts. Every picture comes from the log."""
 
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Annotated, Literal
 
-from fastapi import APIRouter, HTTPException, Path, Query, Request, Response
+from fastapi import APIRouter, Path, Query, Request, Response
 
 from dashboards.console.context import Here, board_or_404
-from dashboards.console.figures import floor_time, kpis_out, step_for
 from dashboards.console.history import search
 from dashboards.console.present import alerts_out, board_out, detail_out, outlines_out, overlay_svg
 from dashboards.console.schema import (
     AlertsOut,
     ErrorOut,
-    KpisOut,
     LineOut,
     OutlinesOut,
     ResultDetail,
@@ -20,17 +18,13 @@ from dashboards.console.schema import (
     SnapshotOut,
     StationsOut,
 )
-from dashboards.console.view import line_clock, verdict_name
-from taktwatch import clock
+from dashboards.console.view import verdict_name
 from taktwatch.records import InspectionResult
-from taktwatch.store import KpiQuery
 
 __all__ = ["router"]
 
 FOREVER = "private, max-age=31536000, immutable"
 """What is named by a frame id never changes."""
-MOST_WINDOWS = 20_000
-MINUTE = timedelta(minutes=1)
 
 Verdicts = Literal["pass", "fail", "review", "skipped", "dead"]
 FrameId = Annotated[str, Path(pattern="^[0-9a-f]{32}$", description="32 hexadecimal digits")]
@@ -136,38 +130,3 @@ async def overlay(console: Here, frame_id: FrameId, logged_after: LoggedAfter = 
     board = await board_or_404(console, frame_id, logged_after)
     drawn = outlines_out(board.result, await console.shelf.outlines(board.result))
     return Response(overlay_svg(drawn), media_type="image/svg+xml", headers={"Cache-Control": FOREVER})
-
-
-@router.get("/kpis", tags=["kpis"])
-async def kpis(
-    *,
-    console: Here,
-    since: datetime | None = None,
-    until: datetime | None = None,
-    minutes: Annotated[int, Query(ge=1, le=60 * 24 * 366, description="how far back, where `since` is not given")] = 60,
-    station: str | None = None,
-    product: str | None = None,
-    window: Annotated[str, Query(pattern="^[a-z0-9]{1,16}$")] = "1m",
-    step_s: Annotated[
-        int | None,
-        Query(ge=60, le=31 * 86400, description="add windows up to steps; default: as fine as what there is allows"),
-    ] = None,
-) -> KpisOut:
-    """Give KPI windows from the store, added up to steps, with every figure, its n and its interval.
-
-    `until` defaults to the line's own clock. Ranges with more than 20,000 minutes are refused.
-    """
-    live = console.live
-    until = until or floor_time(line_clock(live.view, clock.now()), 60) + MINUTE
-    since = since or until - timedelta(minutes=minutes)
-    if since.tzinfo is None or until.tzinfo is None:
-        raise HTTPException(422, "since and until want a time zone, as in 2026-03-03T12:00:00Z")
-    if since >= until:
-        raise HTTPException(422, f"since ({since.isoformat()}) must be before until ({until.isoformat()})")
-    if window == "1m" and (until - since) / MINUTE > MOST_WINDOWS:
-        raise HTTPException(422, f"more than {MOST_WINDOWS} one-minute windows; ask for a shorter range")
-    since = floor_time(since, step_s or step_for(until - since))
-    query = KpiQuery(window=window, since=since, until=until, line=live.config.line, station=station, product=product)
-    windows = await console.store.read(query)
-    step = step_s or step_for(until - min((part.start for part in windows), default=since))
-    return kpis_out(windows, window, step, since, until)

@@ -1,6 +1,7 @@
 """What the HTTP API answers: the shapes behind the OpenAPI description. Times are UTC; names carry the unit."""
 
 from datetime import datetime
+from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -20,15 +21,25 @@ __all__ = [
     "NoticeOut",
     "OutlineOut",
     "OutlinesOut",
+    "ParetoOut",
+    "ParetosOut",
     "PlaceOut",
     "RateOut",
     "ReadyOut",
     "RegistrationOut",
     "ResultDetail",
     "ResultsOut",
+    "ReviewFiguresOut",
+    "ReviewOut",
+    "ReviewSaid",
+    "ReviewStepOut",
+    "ReviewsOut",
+    "SampleOut",
     "SnapshotOut",
     "StationOut",
     "StationsOut",
+    "TrendOut",
+    "TrendPointOut",
 ]
 
 
@@ -245,8 +256,48 @@ class KpiRow(Answer):
     figures: dict[str, RateOut]
 
 
+class ParetoOut(Answer):
+    """One defect class: shares are of all defects in the range, `cumulative` with all more frequent classes."""
+
+    label: str = Field(alias="class")
+    count: int
+    share: float = Field(ge=0, le=1)
+    cumulative: float = Field(ge=0, le=1)
+    per_board: RateOut = Field(description="defects of this class an inspected board")
+
+
+class ParetosOut(Answer):
+    """Defect classes over a range of event time."""
+
+    since: datetime
+    until: datetime
+    classes: tuple[ParetoOut, ...]
+
+
+class TrendPointOut(Answer):
+    """A figure over one step; `start` and `end` are those of the windows that are there."""
+
+    step: datetime
+    start: datetime
+    end: datetime
+    figure: RateOut
+
+
+class TrendOut(Answer):
+    """One figure step by step; steps without windows are absent."""
+
+    metric: str
+    step_s: int
+    since: datetime
+    until: datetime
+    points: tuple[TrendPointOut, ...]
+
+
 class KpisOut(Answer):
-    """KPI windows from the one store: `rows` by time, `stations` over the whole range, `line` over all."""
+    """KPI windows from the one store: `rows` by time, `stations` over the whole range, `line` over all.
+
+    `pareto`: defect classes of all of it, the most frequent first.
+    """
 
     window: str
     step_s: int
@@ -255,6 +306,79 @@ class KpisOut(Answer):
     rows: tuple[KpiRow, ...]
     stations: tuple[KpiRow, ...]
     line: KpiRow | None
+    pareto: tuple[ParetoOut, ...]
+
+
+class ReviewSaid(BaseModel):
+    """What a person says of a board. An overruling wants its reason."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", str_strip_whitespace=True)
+
+    frame_id: str = Field(pattern="^[0-9a-f]{32}$")
+    verdict: Literal["pass", "fail"] = Field(description="the person's own verdict")
+    reviewer: str = Field(min_length=1, max_length=80)
+    reason: str = Field(default="", max_length=500)
+    logged_after: datetime | None = Field(
+        default=None, description="for an older frame: look in the log from this time"
+    )
+
+
+class ReviewOut(Answer):
+    """A person's word on a machine's verdict. `sampled`: drawn at random, with the chance 1 / `weight`."""
+
+    frame_id: str
+    station: str
+    product: str
+    serial: str | None
+    session: str
+    visit: int
+    event_at: datetime
+    machine: str
+    human: str
+    reviewer: str
+    reason: str
+    reviewed_at: datetime
+    model_id: str
+    sampled: bool
+    weight: float
+
+
+class ReviewFiguresOut(Answer):
+    """What reviews say, each board counted once, by the last word on it (docs/kpis.md)."""
+
+    confirmed: int
+    overruled: int
+    settled: int = Field(description="boards that the machine sent to review")
+    escapes_found: int = Field(description="passed boards overruled without having been drawn; in no rate")
+    false_call_rate: RateOut
+    escape_rate: RateOut = Field(description="from drawn passes alone, weighted; n: drawn passes reviewed")
+    effective_n: float
+
+
+class ReviewStepOut(Answer):
+    """The figures of the reviews made in one step of time."""
+
+    step: datetime
+    figures: ReviewFiguresOut
+
+
+class ReviewsOut(Answer):
+    """Reviews made in [since, until), newest first, and their figures: of all of them, and step by step."""
+
+    since: datetime
+    until: datetime
+    step_s: int
+    reviews: tuple[ReviewOut, ...]
+    figures: ReviewFiguresOut
+    steps: tuple[ReviewStepOut, ...]
+
+
+class SampleOut(Answer):
+    """Passed boards drawn at random that wait for a person, newest first."""
+
+    sample_rate: float
+    waiting: int
+    boards: tuple[BoardOut, ...]
 
 
 class NoticeOut(Answer):

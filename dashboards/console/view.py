@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from enum import StrEnum
-from itertools import pairwise
+from itertools import chain, pairwise
 from statistics import median
 from types import MappingProxyType
 
@@ -21,9 +21,11 @@ from taktwatch.records import (
     Outcome,
     Place,
     Record,
+    Review,
     StationMark,
     Verdict,
 )
+from taktwatch.reviews import in_sample
 
 __all__ = [
     "Board",
@@ -37,6 +39,7 @@ __all__ = [
     "line_clock",
     "station_state",
     "takt_s",
+    "to_check",
     "verdict_name",
     "waiting",
 ]
@@ -44,6 +47,8 @@ __all__ = [
 KEEP_BOARDS = 300
 KEEP_TRANSITIONS = 200
 KEEP_NOTIFICATIONS = 200
+KEEP_SAMPLE = 200
+KEEP_REVIEWS = 2000
 TAKT_BOARDS = 20
 STALL_TAKTS = 5
 REAL_TIME = timedelta(minutes=2)
@@ -108,30 +113,38 @@ class StationView:
 
 @dataclass(frozen=True)
 class LiveView:
-    """One line as it is now. `open` are the alerts not over by id, `history` the newest transitions, newest first."""
+    """One line as it is now. `open` are the alerts not over by id, `history` the newest transitions, newest first.
+
+    `sample` are the newest passed boards drawn for checking at `sample_rate`, newest first; `reviews` the last word on
+    each of the frames reviewed last, the newest at the end.
+    """
 
     line: str
     stations: Mapping[str, StationView]
     open: Mapping[str, AlertTransition] = field(default_factory=dict)
     history: tuple[AlertTransition, ...] = ()
     notifications: tuple[Notification, ...] = ()
+    sample_rate: float = 0.0
+    sample: tuple[Board, ...] = ()
+    reviews: Mapping[str, Review] = field(default_factory=dict)
 
 
-def empty_view(line: str, stations: Mapping[str, str]) -> LiveView:
+def empty_view(line: str, stations: Mapping[str, str], sample_rate: float = 0.0) -> LiveView:
     """Return the view of a line of which nothing was heard yet; `stations` maps names to products.
 
     >>> empty_view("line-1", {"top": "demo-board"}).stations["top"].boards
     ()
     """
     views = {name: StationView(station=name, product=product) for name, product in stations.items()}
-    return LiveView(line=line, stations=MappingProxyType(views))
+    return LiveView(line=line, stations=MappingProxyType(views), sample_rate=sample_rate)
 
 
 def fold(view: LiveView, heard: Heard) -> LiveView:
     """Return the view after one more record; records of other lines and of other kinds change nothing."""
     match heard.record:
         case InspectionResult(line=view.line) as result:
-            return with_station(view, fold_result(station_of(view, result.station, result.product), result, heard))
+            station = station_of(view, result.station, result.product)
+            return with_sample(with_station(view, fold_result(station, result, heard)), result, heard)
         case StationMark(line=view.line) as mark:
             return with_station(view, fold_mark(station_of(view, mark.station, mark.product), mark, heard))
         case AlertTransition() as transition if transition.labels.get("line", view.line) == view.line:
@@ -140,6 +153,10 @@ def fold(view: LiveView, heard: Heard) -> LiveView:
                 open=fold_alert(view.open, transition),
                 history=(transition, *view.history)[:KEEP_TRANSITIONS],
             )
+        case Review(line=view.line) as review:
+            others = {frame: kept for frame, kept in view.reviews.items() if frame != review.frame_id}
+            kept_reviews = dict([*others.items(), (review.frame_id, review)][-KEEP_REVIEWS:])
+            return replace(view, reviews=MappingProxyType(kept_reviews))
         case Notification() as notification:
             return replace(view, notifications=(notification, *view.notifications)[:KEEP_NOTIFICATIONS])
         case _:
@@ -156,6 +173,19 @@ def with_station(view: LiveView, station: StationView) -> LiveView:
     if view.stations.get(station.station) is station:
         return view
     return replace(view, stations=MappingProxyType({**view.stations, station.station: station}))
+
+
+def with_sample(view: LiveView, result: InspectionResult, heard: Heard) -> LiveView:
+    """Return the view with a board that was drawn for checking; the first result of a frame counts."""
+    if not in_sample(result, view.sample_rate) or any(one.result.frame_id == result.frame_id for one in view.sample):
+        return view
+    board = Board(result=result, place=heard.place, logged_at=heard.logged_at)
+    return replace(view, sample=(board, *view.sample)[:KEEP_SAMPLE])
+
+
+def to_check(view: LiveView) -> list[Board]:
+    """Return the drawn boards that nobody has reviewed yet, newest first."""
+    return [board for board in view.sample if board.result.frame_id not in view.reviews]
 
 
 def fold_result(station: StationView, result: InspectionResult, heard: Heard) -> StationView:
@@ -183,10 +213,8 @@ def fold_mark(station: StationView, mark: StationMark, heard: Heard) -> StationV
 
 def find_board(view: LiveView, frame_id: str) -> Board | None:
     """Return the board of a frame, or None where the view does not hold it."""
-    return next(
-        (board for station in view.stations.values() for board in station.boards if board.result.frame_id == frame_id),
-        None,
-    )
+    boards = chain(view.sample, *(station.boards for station in view.stations.values()))
+    return next((board for board in boards if board.result.frame_id == frame_id), None)
 
 
 def takt_s(station: StationView) -> float | None:

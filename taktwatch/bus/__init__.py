@@ -27,6 +27,7 @@ __all__ = [
     "Partition",
     "Rebalance",
     "Span",
+    "TopicSetup",
     "TopicSpec",
 ]
 
@@ -45,6 +46,14 @@ class TopicSpec:
     partitions: int
     retention: timedelta | None = None
     compacted: bool = False
+
+
+@dataclass(frozen=True)
+class TopicSetup:
+    """A topic as it is. `faults`: settings of the backend beyond the spec that break a promise, each in words."""
+
+    spec: TopicSpec
+    faults: tuple[str, ...] = ()
 
 
 class Outgoing(msgspec.Struct, frozen=True):
@@ -159,6 +168,9 @@ class Bus(Protocol):
 
     async def committed(self, group: str, topic: str) -> dict[int, int]:
         """Return the group's next offset to read by partition; partitions never committed are absent."""
+
+    async def describe(self, topic: str) -> TopicSetup:
+        """Return how a topic is set up, changing nothing. Raises `RecordNotFound` for an unknown topic."""
 
     async def close(self) -> None:
         """Release connections and files; what was published stays."""

@@ -3,7 +3,7 @@
 from collections.abc import AsyncIterator, Mapping, Sequence
 from datetime import datetime, timedelta
 
-from taktwatch.bus import Bus, Consumer, Message, Outgoing, Rebalance, Span, TopicSpec
+from taktwatch.bus import Bus, Consumer, Message, Outgoing, Rebalance, Span, TopicSetup, TopicSpec
 from taktwatch.bus.kafka_admin import KafkaAdmin
 from taktwatch.bus.kafka_consumer import KafkaConsumer
 from taktwatch.bus.kafka_link import Link
@@ -85,6 +85,10 @@ class KafkaBus(Bus):
     async def committed(self, group: str, topic: str) -> dict[int, int]:
         """See `Bus.committed`."""
         return await self._admin.committed(group, topic)
+
+    async def describe(self, topic: str) -> TopicSetup:
+        """See `Bus.describe`; faults are a record size or a kind of log time other than ours."""
+        return await self._admin.describe(topic)
 
     async def close(self) -> None:
         """See `Bus.close`."""

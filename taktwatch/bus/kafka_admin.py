@@ -10,7 +10,7 @@ from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 from aiokafka.errors import TopicAlreadyExistsError, for_code
 
-from taktwatch.bus import TopicSpec
+from taktwatch.bus import TopicSetup, TopicSpec
 from taktwatch.bus.kafka_link import REQUEST_BYTES, Link
 from taktwatch.bus.outgoing import check_name
 from taktwatch.errors import RecordNotFound
@@ -95,13 +95,39 @@ class KafkaAdmin:
     async def _keep_for(self, spec: TopicSpec) -> None:
         """Change the retention of an existing topic; the protocol wants its other own settings repeated."""
         client = await self._connected()
-        responses: list[Any] = await client.describe_configs([ConfigResource(ConfigResourceType.TOPIC, spec.name)])
-        own: dict[str, str] = {}
-        for _, _, _, _, entries in responses[0].resources:
-            own |= {name: value for name, value, _, source, *_ in entries if source == DYNAMIC_TOPIC_CONFIG}
+        own = {
+            name: value
+            for name, (value, source) in (await self._settings(spec.name)).items()
+            if source == DYNAMIC_TOPIC_CONFIG
+        }
         if own.get("retention.ms") != retention_ms(spec):
             own["retention.ms"] = retention_ms(spec)
             await client.alter_configs([ConfigResource(ConfigResourceType.TOPIC, spec.name, configs=own)])
+
+    async def _settings(self, topic: str) -> dict[str, tuple[str, int]]:
+        """Return every setting of a topic, defaults too, as its value and where it comes from."""
+        client = await self._connected()
+        responses: list[Any] = await client.describe_configs([ConfigResource(ConfigResourceType.TOPIC, topic)])
+        return {
+            name: (value, source)
+            for _, _, _, _, entries in responses[0].resources
+            for name, value, _, source, *_ in entries
+        }
+
+    async def describe(self, topic: str) -> TopicSetup:
+        """Return how a topic is set up. Raises `RecordNotFound` where nobody created it."""
+        partitions = await self.partitions(topic)
+        async with self._link.explained():
+            settings = {name: value for name, (value, _) in (await self._settings(topic)).items()}
+        kept_ms = int(settings["retention.ms"])
+        faults = []
+        if int(settings["max.message.bytes"]) < REQUEST_BYTES:
+            faults.append(f"max.message.bytes is {settings['max.message.bytes']}, wanted {REQUEST_BYTES}")
+        if settings["message.timestamp.type"] != "LogAppendTime":
+            faults.append(f"message.timestamp.type is {settings['message.timestamp.type']}, wanted LogAppendTime")
+        retention = None if kept_ms < 0 else timedelta(milliseconds=kept_ms)
+        compacted = "compact" in settings["cleanup.policy"]
+        return TopicSetup(TopicSpec(topic, partitions, retention, compacted=compacted), tuple(faults))
 
     async def partitions(self, topic: str) -> int:
         """Return how many partitions a topic has. Raises `RecordNotFound` where nobody created it."""

@@ -13,7 +13,7 @@ from datetime import datetime, timedelta
 from pathlib import Path
 from typing import TypeVar
 
-from taktwatch.bus import Bus, Consumer, Message, Outgoing, Rebalance, Span, TopicSpec
+from taktwatch.bus import Bus, Consumer, Message, Outgoing, Rebalance, Span, TopicSetup, TopicSpec
 from taktwatch.bus.outgoing import check_name, check_sizes
 from taktwatch.bus.sqlite_consumer import POLL_BYTES, SqliteConsumer
 from taktwatch.bus.sqlite_groups import Groups
@@ -166,6 +166,11 @@ class SqliteBus(Bus):
     async def committed(self, group: str, topic: str) -> dict[int, int]:
         """See `Bus.committed`."""
         return await self.in_group_thread((await self.groups()).committed, group, topic)
+
+    async def describe(self, topic: str) -> TopicSetup:
+        """See `Bus.describe`."""
+        log = await self._in_reader(self._log, topic)
+        return TopicSetup(await self._in_reader(log.described))
 
     async def close(self) -> None:
         """See `Bus.close`."""

@@ -128,6 +128,13 @@ class TopicLog:
             partitions, compacted = self._writer.execute("SELECT partitions, compacted FROM topic").fetchone()
         return partitions, bool(compacted)
 
+    def described(self) -> TopicSpec:
+        """Return the topic as it is set up now; its retention may have been changed since it was opened."""
+        with explained(self.path):
+            row = self._reader().execute("SELECT retention_us FROM topic").fetchone()
+        retention = None if row[0] is None else timedelta(microseconds=row[0])
+        return TopicSpec(self.topic, self.partitions, retention, compacted=self.compacted)
+
     def close(self) -> None:
         """Close every connection and file; no thread may be reading or writing."""
         self._segments.abandon()

@@ -5,12 +5,12 @@ Everything that shows a number reads it here.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Protocol
 
 from taktwatch.records import KpiWindow
 
-__all__ = ["KpiQuery", "KpiStore"]
+__all__ = ["KpiQuery", "KpiStore", "StoreState"]
 
 
 @dataclass(frozen=True)
@@ -23,6 +23,19 @@ class KpiQuery:
     line: str | None = None
     station: str | None = None
     product: str | None = None
+
+
+@dataclass(frozen=True)
+class StoreState:
+    """What lies at a store's address.
+
+    `exists`: `prepare` was called some time; `retention`: how long it keeps windows, None for ever; `clock`: the
+    server's own time to the second, None for a file.
+    """
+
+    exists: bool
+    retention: timedelta | None
+    clock: datetime | None = None
 
 
 class KpiStore(Protocol):
@@ -40,6 +53,9 @@ class KpiStore(Protocol):
 
     async def read(self, query: KpiQuery) -> list[KpiWindow]:
         """Return windows ordered by start, line, station, product."""
+
+    async def state(self) -> StoreState:
+        """Say what is there, changing nothing. Raises `ConfigError` where we may not read and write."""
 
     async def close(self) -> None:
         """Release connections and files."""

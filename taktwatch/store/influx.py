@@ -1,19 +1,23 @@
 """KPI windows in InfluxDB 2: written in synchronous batches of line protocol, read back by Flux."""
 
 import asyncio
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from email.utils import parsedate_to_datetime
 from typing import Any, TypeVar
 
+import msgspec
+import structlog
 from influxdb_client.client.influxdb_client import InfluxDBClient
 from influxdb_client.client.write_api import SYNCHRONOUS
 from influxdb_client.rest import ApiException
+from influxdb_client.service.write_service import WriteService
 from urllib3.exceptions import HTTPError
 
 from taktwatch.errors import BackendUnavailable, BadRecord, ConfigError
 from taktwatch.records import KpiWindow
-from taktwatch.store import KpiQuery, KpiStore
+from taktwatch.store import KpiQuery, KpiStore, StoreState
 from taktwatch.store.influx_points import bare, flux_string, lines, window_in
 
 __all__ = ["Account", "InfluxKpiStore", "account_from"]
@@ -26,6 +30,8 @@ SHORTEST_RETENTION = timedelta(hours=1)
 UNAUTHORIZED, FORBIDDEN, NOT_FOUND, TOO_MANY, SERVER_ERROR = 401, 403, 404, 429, 500
 
 T = TypeVar("T")
+
+log = structlog.get_logger()
 
 
 @dataclass(frozen=True)
@@ -78,17 +84,39 @@ class InfluxKpiStore(KpiStore):
         if query.since >= query.until:
             return []
         tables = await self._in_thread(self._query_api.query, flux(self.account.bucket, query))
-        found = [window_in(record.values) for table in tables for record in table.records]
+        found = whole(record.values for table in tables for record in table.records)
         return sorted(found, key=lambda window: (window.start, window.line, window.station, window.product))
+
+    async def state(self) -> StoreState:
+        """See `KpiStore.state`; an empty write and a query of nothing show what the token may."""
+        found = await self._in_thread(self._bucket)
+        if found is None:
+            return StoreState(exists=False, retention=self.retention)
+        clock = await self._in_thread(self._write_nothing)
+        epoch = datetime(1970, 1, 1, tzinfo=UTC)
+        await self.read(KpiQuery("1m", epoch, epoch + timedelta(microseconds=1)))
+        seconds = next((rule.every_seconds for rule in found.retention_rules if rule.type == "expire"), 0)
+        return StoreState(exists=True, retention=timedelta(seconds=seconds) if seconds else None, clock=clock)
 
     async def close(self) -> None:
         """Close the connections."""
         await asyncio.to_thread(self._close)
 
+    def _bucket(self) -> Any:
+        return self._client.buckets_api().find_bucket_by_name(self.account.bucket)
+
+    def _write_nothing(self) -> datetime:
+        """Write a comment: it leaves nothing behind and is refused as a point would be. Return the server's time."""
+        service: Any = WriteService(self._client.api_client)  # type: ignore[no-untyped-call]  # the client is half typed
+        _, _, headers = service.post_write_with_http_info(
+            org=self.account.org, bucket=self.account.bucket, body="#", _return_http_data_only=False
+        )
+        return parsedate_to_datetime(headers["Date"])
+
     def _create_bucket(self) -> None:
-        buckets = self._client.buckets_api()
-        if buckets.find_bucket_by_name(self.account.bucket) is not None:
+        if self._bucket() is not None:
             return
+        buckets = self._client.buckets_api()
         seconds = 0 if self.retention is None else int(max(self.retention, SHORTEST_RETENTION).total_seconds())
         rules = [{"type": "expire", "everySeconds": seconds}]
         buckets.create_bucket(bucket_name=self.account.bucket, org=self.account.org, retention_rules=rules)
@@ -119,9 +147,36 @@ class InfluxKpiStore(KpiStore):
                     f"{said}; check INFLUX_ORG ({self.account.org!r}) and INFLUX_BUCKET ({self.account.bucket!r})"
                 )
             case status if status is None or status == TOO_MANY or status >= SERVER_ERROR:
-                return BackendUnavailable(said)
+                return BackendUnavailable(said, retry_after_s=retry_after_s(error.headers or {}))
             case _:
                 return BadRecord(said)
+
+
+def whole(rows: Iterable[Mapping[str, Any]]) -> list[KpiWindow]:
+    """Return the windows of complete points; the others are logged and left out, so that they hide none.
+
+    A point lacks fields where somebody else wrote it, and where InfluxDB refused a field because another type of it was
+    known, and kept the others.
+    """
+    found, refused = [], []
+    for row in rows:
+        try:
+            found.append(window_in(row))
+        except (KeyError, TypeError, ValueError, msgspec.MsgspecError) as error:
+            refused.append(f"{row.get('line')}/{row.get('station')} at {row.get('_time')}: {error!r}")
+    if refused:
+        log.warning("incomplete points left out", points=len(refused), first=refused[0])
+    return found
+
+
+def retry_after_s(headers: Mapping[str, str]) -> float:
+    """Return how long a server asks to be left alone; 0 where it does not say, or says a date.
+
+    >>> retry_after_s({"Retry-After": "30"}), retry_after_s({})
+    (30.0, 0.0)
+    """
+    told = headers.get("Retry-After", "")
+    return float(told) if told.isdecimal() else 0.0
 
 
 def flux(bucket: str, query: KpiQuery) -> str:

@@ -1,6 +1,7 @@
 """KPI windows in an SQLite file that several processes share. Nothing to install or to run beside it."""
 
 import asyncio
+import os
 import sqlite3
 import threading
 from collections.abc import Callable, Sequence
@@ -12,7 +13,7 @@ import msgspec
 
 from taktwatch.errors import BackendUnavailable, BadRecord, ConfigError
 from taktwatch.records import KpiWindow, WindowState
-from taktwatch.store import KpiQuery, KpiStore
+from taktwatch.store import KpiQuery, KpiStore, StoreState
 
 __all__ = ["SqliteKpiStore"]
 
@@ -75,9 +76,23 @@ class SqliteKpiStore(KpiStore):
         """See `KpiStore.read`."""
         return await self._in_thread(lambda connection: read(connection, query))
 
+    async def state(self) -> StoreState:
+        """See `KpiStore.state`; of a file that is not there yet, whether it may be made."""
+        if await asyncio.to_thread(self._exists):
+            await self._in_thread(lambda connection: connection.execute("SELECT 1 FROM kpi LIMIT 1").fetchone())
+            return StoreState(exists=True, retention=self.retention)
+        return StoreState(exists=False, retention=self.retention)
+
     async def close(self) -> None:
         """Close the file."""
         await asyncio.to_thread(self._close)
+
+    def _exists(self) -> bool:
+        """Say whether the file is there. Raises `ConfigError` where it may not be written, or made."""
+        there = next(place for place in (self.path.absolute(), *self.path.absolute().parents) if place.exists())
+        if not os.access(there, os.W_OK):
+            raise ConfigError(f"the KPI store {self.path} cannot be written: no right to write to {there}")
+        return self.path.exists()
 
     def _write(self, connection: sqlite3.Connection, windows: Sequence[KpiWindow]) -> None:
         encoder = msgspec.json.Encoder()

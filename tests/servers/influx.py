@@ -17,6 +17,7 @@ import urllib.request
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from servers.require import missing
@@ -47,7 +48,33 @@ def influxd() -> str:
     return str(program)
 
 
-class InfluxServer:
+class Account:
+    """An organisation in an InfluxDB, and what a test may ask of it beside the store."""
+
+    address: str
+    org: str
+    token: str
+
+    @property
+    def environ(self) -> dict[str, str]:
+        """What a store wants in its environment, with a bucket nobody used before."""
+        return {"INFLUX_ORG": self.org, "INFLUX_TOKEN": self.token, "INFLUX_BUCKET": f"kpi-{uuid.uuid4().hex[:12]}"}
+
+    def token_for(self, bucket: str, action: str) -> str:
+        """Return a new token that may do one thing ("read" or "write") to one bucket."""
+        [found] = self.ask(f"/api/v2/buckets?name={bucket}")["buckets"]
+        resource = {"type": "buckets", "id": found["id"], "orgID": found["orgID"]}
+        body = {"orgID": found["orgID"], "permissions": [{"action": action, "resource": resource}]}
+        return str(self.ask("/api/v2/authorizations", json.dumps(body).encode())["token"])
+
+    def ask(self, path: str, body: bytes | None = None) -> Any:
+        """Ask the server's own API; with a body, POST."""
+        request = urllib.request.Request(f"http://{self.address}{path}", body, {"Authorization": f"Token {self.token}"})
+        with urllib.request.urlopen(request, timeout=10) as answer:  # noqa: S310 - loopback
+            return json.loads(answer.read() or b"null")
+
+
+class InfluxServer(Account):
     """A server: it can be stopped, killed, and started again on the same port and data."""
 
     def __init__(self, folder: Path) -> None:
@@ -59,14 +86,9 @@ class InfluxServer:
         folder.mkdir(parents=True, exist_ok=True)
 
     @property
-    def address(self) -> str:
+    def address(self) -> str:  # type: ignore[override]  # known once it listens
         """Host and port."""
         return f"127.0.0.1:{self.port}"
-
-    @property
-    def environ(self) -> dict[str, str]:
-        """What a store wants in its environment, with a bucket nobody used before."""
-        return {"INFLUX_ORG": self.org, "INFLUX_TOKEN": self.token, "INFLUX_BUCKET": f"kpi-{uuid.uuid4().hex[:12]}"}
 
     def start(self) -> "InfluxServer":
         """Start and wait until it answers; the first time, set it up."""
@@ -142,18 +164,13 @@ class InfluxServer:
                     raise
 
 
-class RunningInflux:
+class RunningInflux(Account):
     """A server somebody else runs: INFLUXDB_URL, INFLUX_ORG, INFLUX_TOKEN."""
 
     def __init__(self, url: str) -> None:
         self.address = url.partition("://")[2] or url
         self.org = os.environ.get("INFLUX_ORG", ORG)
         self.token = os.environ.get("INFLUX_TOKEN", TOKEN)
-
-    @property
-    def environ(self) -> dict[str, str]:
-        """What a store wants in its environment, with a bucket nobody used before."""
-        return {"INFLUX_ORG": self.org, "INFLUX_TOKEN": self.token, "INFLUX_BUCKET": f"kpi-{uuid.uuid4().hex[:12]}"}
 
 
 @pytest.fixture(scope="session")

@@ -205,6 +205,43 @@ def test_a_key_is_asked_for_once_and_then_the_line_is_shown(chromium: Browser, t
         context.close()
 
 
+def test_a_verdict_is_overruled_by_name_and_reason_and_the_figures_follow(chromium: Browser, tmp_path: Path) -> None:
+    complaints: list[str] = []
+    with (
+        ConsoleThread(tmp_path, reviews={"sample_rate": 1.0}) as thread,
+        opened(chromium, thread.console.url, complaints) as page,
+    ):
+        thread.do(thread.console.conveyor.board(0))
+        thread.do(thread.console.conveyor.board(1, verdict=Verdict.FAIL))
+        soon(page, "#review-figures", "no fails reviewed")
+        page.click('#strip li[data-verdict="fail"] .card')
+        page.click("#detail >> text=Overrule")
+        assert page.locator("#detail .review-list li").count() == 0  # the browser wants a name first
+        page.fill("#detail input[name=reviewer]", "Kim Noor")
+        page.click("#detail >> text=Overrule")
+        soon(page, "#detail .review-form .error", "say why")
+        complaints[:] = [said for said in complaints if "422" not in said]
+        page.fill("#detail input[name=reason]", "only dust")
+        page.click("#detail >> text=Overrule")
+        soon(page, "#detail .review-list", "overruled: pass by Kim Noor")
+        soon(page, "#detail .review-list", "only dust")
+        page.keyboard.press("Escape")
+        soon(page, "#review-figures", "n 1")
+        soon(page, "#review-figures", "100.0")
+        page.reload()
+        soon(page, "#to-check-count", "1")
+        page.click("#to-check .card")
+        soon(page, "#detail-title", "B00000")
+        assert page.input_value("#detail input[name=reviewer]") == "Kim Noor"
+        page.click("#detail >> text=Confirm")
+        soon(page, "#detail .review-list", "confirmed pass by Kim Noor")
+        page.keyboard.press("Escape")
+        soon(page, "#to-check", "All boards drawn for checking are reviewed")
+        page.click('#strip li[data-verdict="fail"] .card')
+        soon(page, "#detail .review-list", "only dust")
+    assert complaints == []
+
+
 @pytest.mark.parametrize("size", [DESK, PHONE], ids=["desk", "phone"])
 def test_nothing_is_cut_off_sideways(chromium: Browser, tmp_path: Path, size: dict[str, int]) -> None:
     complaints: list[str] = []

@@ -8,6 +8,7 @@ import { drawFigures } from "./figures.js";
 import { clockTime, dayMonth } from "./format.js";
 import { Stream, Unauthorized, ask } from "./net.js";
 import { drawPareto } from "./pareto.js";
+import { drawReviewFigures, drawSample } from "./reviews.js";
 import { StationTile } from "./stations.js";
 import { Strip } from "./strip.js";
 
@@ -42,6 +43,7 @@ const handlers = {
     for (const board of [...snapshot.boards].sort((a, b) => Date.parse(a.inspected_at) - Date.parse(b.inspected_at))) handlers.result(board);
     state.alerts = snapshot.alerts;
     askKpis();
+    askReviews();
   },
   result(board) {
     const boards = state.boards.get(board.station) ?? [];
@@ -57,6 +59,9 @@ const handlers = {
   },
   kpi() {
     askKpis();
+  },
+  review() {
+    askReviews();
   },
   status(line) {
     state.line = line;
@@ -146,12 +151,38 @@ async function readKpis() {
   drawSoon();
 }
 
+const rangeName = () => document.querySelector("#ranges [aria-pressed=true]").textContent;
+
 function drawKpis() {
-  const range = document.querySelector("#ranges [aria-pressed=true]").textContent;
+  const range = rangeName();
   drawFigures(state.kpis?.line ?? null, range);
-  drawPareto(state.kpis?.line ?? null);
+  drawPareto(state.kpis);
   const names = [...state.stations.keys()];
   chart.draw(state.kpis, names);
+}
+
+let reviewsAt = 0;
+let reviewTimer = null;
+
+/** Read reviews and the boards to check again, at most every two seconds. */
+function askReviews() {
+  if (state.live !== "live") return;
+  reviewTimer ??= setTimeout(readReviews, Math.max(0, reviewsAt + KPI_MS - Date.now()));
+}
+
+async function readReviews() {
+  reviewsAt = Date.now();
+  const minutes = state.minutes;
+  try {
+    const [reviews, sample] = await Promise.all([ask(`/v1/reviews?minutes=${minutes}&limit=1`), ask("/v1/reviews/sample")]);
+    drawReviewFigures(reviews, rangeName());
+    drawSample(sample, (frameId) => detail.open(frameId));
+  } catch (error) {
+    if (!(error instanceof Unauthorized) && state.live === "live") setText(byId("reviews-hint"), `Reviews cannot be read: ${error.message}`);
+  } finally {
+    reviewTimer = null;
+    if (minutes !== state.minutes) askReviews();
+  }
 }
 
 for (const button of byId("ranges").children) {
@@ -162,6 +193,10 @@ for (const button of byId("ranges").children) {
     clearTimeout(kpiTimer);
     kpiTimer = null;
     askKpis();
+    reviewsAt = 0;
+    clearTimeout(reviewTimer);
+    reviewTimer = null;
+    askReviews();
   });
 }
 
@@ -207,5 +242,6 @@ async function start() {
 
 setInterval(draw, 1000);
 setInterval(askKpis, KPI_IDLE_MS);
+setInterval(askReviews, KPI_IDLE_MS);
 drawFigures(null, "");
 start();

@@ -4,6 +4,7 @@ import { byId, h, icon, setText, svg } from "./dom.js";
 import { ask } from "./net.js";
 import { boardName, className, fullTime, integer, percent, shortHash } from "./format.js";
 import { drawOutlines, outlinesOf } from "./overlay.js";
+import { reviewPart } from "./review.js";
 
 const ZOOM_PAD = 2.4;
 
@@ -41,6 +42,7 @@ export class Detail {
   }
 
   key(event) {
+    if (event.target.matches("input")) return;
     if (event.key === "o") this.toggleOutlines();
     const move = { ArrowLeft: -1, ArrowRight: 1 }[event.key];
     if (move) this.walk(move);
@@ -148,6 +150,7 @@ function copyButton(name, text) {
 function facts(board, zoom) {
   const defects = board.detections.filter((found) => !found.structure);
   return [
+    reviewPart(board),
     board.reasons.length ? part("Why", h("ul", { class: "reasons" }, ...board.reasons.map((reason) => h("li", {}, reason)))) : null,
     part(defects.length ? `Defects (${defects.length})` : "Defects", defects.length ? detections(defects, zoom) : h("p", { class: "quiet" }, "None found")),
     board.layers.length ? part("Layers", layers(board.layers)) : null,

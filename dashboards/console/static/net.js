@@ -4,7 +4,10 @@ export class Unauthorized extends Error {}
 
 /** Ask for JSON; an error carries the server's own sentence. */
 export async function ask(path) {
-  const answer = await fetch(path, { headers: { Accept: "application/json" } });
+  return understood(await fetch(path, { headers: { Accept: "application/json" } }));
+}
+
+async function understood(answer) {
   if (answer.status === 401) throw new Unauthorized("log in");
   if (!answer.ok) {
     const told = await answer.json().catch(() => ({}));
@@ -13,7 +16,13 @@ export async function ask(path) {
   return answer.json();
 }
 
-const EVENTS = ["snapshot", "result", "mark", "kpi", "alert", "status"];
+/** Say something; an error carries the server's own sentence. */
+export async function tell(path, body) {
+  const answer = await fetch(path, { method: "POST", headers: { "Content-Type": "application/json", Accept: "application/json" }, body: JSON.stringify(body) });
+  return understood(answer);
+}
+
+const EVENTS = ["snapshot", "result", "mark", "kpi", "alert", "review", "status"];
 const DEAF_MS = 15000;
 const RETRY_MS = [500, 1000, 2000, 4000];
 

@@ -60,7 +60,7 @@ export class Strip {
     }
     const atStart = this.list.scrollLeft < 60;
     const before = this.cards;
-    this.cards = new Map(chosen.map((board) => [board.frame_id, before.get(board.frame_id) ?? this.card(board)]));
+    this.cards = new Map(chosen.map((board) => [board.frame_id, before.get(board.frame_id) ?? boardCard(board, this.onOpen)]));
     const items = [...this.cards.values()];
     for (const child of [...this.list.children]) if (!items.includes(child)) child.remove();
     items.forEach((item, index) => {
@@ -68,28 +68,29 @@ export class Strip {
     });
     if (atStart) this.list.scrollLeft = 0;
   }
+}
 
-  card(board) {
-    const defects = board.detections.filter((found) => !found.structure);
-    const names = [...new Set(defects.map((found) => className(found.class)))];
-    const told = names.length ? names.join(", ") : board.verdict === "pass" ? "no defect" : (board.reasons[0] ?? board.verdict);
-    return h(
-      "li",
-      { dataset: { frame: board.frame_id, verdict: board.verdict } },
-      h(
-        "button",
-        {
-          type: "button",
-          class: "card",
-          "aria-label": `Board ${boardName(board)} at ${board.station}: ${board.verdict}, ${told}`,
-          onclick: () => this.onOpen(board.frame_id),
-        },
-        shot(board, { width: 320, lazy: true }),
-        h("span", { class: "card-verdict" }, icon(board.verdict), board.verdict),
-        h("span", { class: "card-station", title: board.station }, board.station),
-        h("span", { class: "card-told" }, told),
-        h("span", { class: "card-who" }, h("span", {}, boardName(board)), h("time", {}, clockTime(new Date(board.event_at)))),
-      ),
-    );
-  }
+/** One board as a card that opens it. */
+export function boardCard(board, onOpen) {
+  const defects = board.detections.filter((found) => !found.structure);
+  const names = [...new Set(defects.map((found) => className(found.class)))];
+  const told = names.length ? names.join(", ") : board.verdict === "pass" ? "no defect" : (board.reasons[0] ?? board.verdict);
+  return h(
+    "li",
+    { dataset: { frame: board.frame_id, verdict: board.verdict } },
+    h(
+      "button",
+      {
+        type: "button",
+        class: "card",
+        "aria-label": `Board ${boardName(board)} at ${board.station}: ${board.verdict}, ${told}`,
+        onclick: () => onOpen(board.frame_id),
+      },
+      shot(board, { width: 320, lazy: true }),
+      h("span", { class: "card-verdict" }, icon(board.verdict), board.verdict),
+      h("span", { class: "card-station", title: board.station }, board.station),
+      h("span", { class: "card-told" }, told),
+      h("span", { class: "card-who" }, h("span", {}, boardName(board)), h("time", {}, clockTime(new Date(board.event_at)))),
+    ),
+  );
 }

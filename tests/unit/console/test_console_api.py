@@ -235,10 +235,37 @@ def test_kpis_are_those_of_the_store(tmp_path: Path) -> None:
                 expected.high,
             )
             assert kpis["line"]["defects"] == {"short": whole.failed}
+            assert [(row["class"], row["count"], row["cumulative"]) for row in kpis["pareto"]] == [
+                ("short", whole.failed, 1.0)
+            ]
             assert [row["station"] for row in kpis["stations"]] == ["section", "top"]
             coarse = (await client.get("/v1/kpis", params={"minutes": 30, "step_s": 600, "station": "top"})).json()
             assert sum(row["failed"] for row in coarse["rows"]) == sum(w.failed for w in windows if w.station == "top")
             assert len(coarse["rows"]) <= 4
+
+    asyncio.run(main())
+
+
+def test_pareto_and_trend_are_the_same_numbers_as_the_table(tmp_path: Path) -> None:
+    async def main() -> None:
+        async with asked(tmp_path) as (console, client):
+            start = this_minute()
+            windows = [minute_window(start - timedelta(minutes=m), inspected=30, failed=m % 4) for m in range(20)]
+            roll_up = msgspec.structs.replace(windows[0], station="*", product="*", inspected=10**6)
+            await console.store.write([*windows, roll_up])
+            asking = {"minutes": 30, "step_s": 600}
+            kpis = (await client.get("/v1/kpis", params=asking)).json()
+            pareto = (await client.get("/v1/kpis/pareto", params=asking)).json()
+            assert pareto["classes"] == kpis["pareto"]
+            for name in ("defect_rate", "latency_p95_s", "throughput_per_hour"):
+                trend = (await client.get("/v1/kpis/trend", params={**asking, "metric": name})).json()
+                assert [(point["step"], point["figure"]) for point in trend["points"]] == [
+                    (row["step"], row["figures"][name]) for row in kpis["rows"]
+                ]
+            assert sum(point["figure"]["n"] for point in trend["points"]) == 600
+            refused = await client.get("/v1/kpis/trend", params={"metric": "happiness"})
+            assert refused.status_code == 422
+            assert "defect_rate" in refused.json()["detail"]
 
     asyncio.run(main())
 
@@ -394,7 +421,7 @@ def test_a_console_that_comes_before_the_line_waits_for_it(tmp_path: Path) -> No
             await store.prepare()
             result = await Conveyor(bus, Topics()).board(0)
             await shown(client, result)
-            while (await client.get("/v1/line")).json()["bus"] != "hearing":  # until the last topic is heard
+            while (await client.get("/v1/line")).json()["bus"] != "hearing":  # noqa: ASYNC110 - until the last topic is heard
                 await asyncio.sleep(0.05)
             assert (await client.get("/readyz")).status_code == 200
         stop.set()

@@ -1,0 +1,169 @@
+"""Reviews: a person confirms or overrules a verdict, and what all such reviews say together.
+
+A review is a record on a topic of its own, appended and never changed; no KPI window knows of it.
+"""
+
+from datetime import datetime, timedelta
+from typing import Annotated
+
+from fastapi import APIRouter, Header, HTTPException, Query
+
+from dashboards.console.context import Context, Here, board_or_404
+from dashboards.console.figures import rate_out, step_for
+from dashboards.console.present import board_out, review_out
+from dashboards.console.schema import (
+    ErrorOut,
+    ReviewFiguresOut,
+    ReviewOut,
+    ReviewSaid,
+    ReviewsOut,
+    ReviewStepOut,
+    SampleOut,
+)
+from dashboards.console.view import Board, to_check
+from taktwatch import clock
+from taktwatch.bus import Bus, Outgoing
+from taktwatch.errors import BadInput
+from taktwatch.records import Review, Verdict
+from taktwatch.reviews import ReviewFigures, figures, in_sample, series
+from taktwatch.wire import decode, encode
+
+__all__ = ["router"]
+
+SKEW = timedelta(minutes=10)
+"""How far the bus's clock may stand from the console's."""
+FOREIGN = frozenset({"cross-site", "same-site"})
+
+router = APIRouter(
+    prefix="/v1/reviews",
+    tags=["reviews"],
+    responses={401: {"model": ErrorOut}, 422: {"model": ErrorOut}, 503: {"model": ErrorOut}},
+)
+
+
+@router.post("", status_code=201, responses={403: {"model": ErrorOut}, 404: {"model": ErrorOut}})
+async def say(console: Here, said: ReviewSaid, sec_fetch_site: Annotated[str | None, Header()] = None) -> ReviewOut:
+    """Confirm or overrule the verdict on a frame. The last review of a frame counts; all are kept."""
+    if sec_fetch_site in FOREIGN:
+        raise HTTPException(
+            403, "reviews are taken from the console's own page and from programs, not from other sites"
+        )
+    board = await board_or_404(console, said.frame_id, said.logged_after)
+    review = review_of(board, said, console.live.config.reviews.sample_rate, clock.now())
+    value, headers = encode(review)
+    await console.live.bus.publish([Outgoing(console.live.topics.reviews, review.line.encode(), value, headers)])
+    return review_out(review)
+
+
+def review_of(board: Board, said: ReviewSaid, sample_rate: float, now: datetime) -> Review:
+    """Make the record of a review. Raises 422 for a board without verdict, and for an overruling without reason."""
+    result, human = board.result, Verdict(said.verdict)
+    if result.verdict is None:
+        raise HTTPException(422, f"frame {result.frame_id} was {result.outcome}: there is no verdict to review")
+    if human is not result.verdict and result.verdict is not Verdict.REVIEW and not said.reason:
+        raise HTTPException(422, f"reason: say why {human}, where the machine said {result.verdict}")
+    sampled = in_sample(result, sample_rate)
+    return Review(
+        frame_id=result.frame_id,
+        line=result.line,
+        station=result.station,
+        product=result.product,
+        session=result.session,
+        visit=result.visit,
+        event_at=result.event_at,
+        machine=result.verdict,
+        human=human,
+        reviewer=said.reviewer,
+        reason=said.reason,
+        reviewed_at=now,
+        serial=result.serial,
+        model_id="" if result.model is None else result.model.model_id,
+        sampled=sampled,
+        weight=1 / sample_rate if sampled else 1.0,
+    )
+
+
+@router.get("")
+async def reviews(
+    *,
+    console: Here,
+    since: datetime | None = None,
+    until: datetime | None = None,
+    minutes: Annotated[
+        int, Query(ge=1, le=60 * 24 * 366, description="how far back, where `since` is not given")
+    ] = 1440,
+    station: str | None = None,
+    product: str | None = None,
+    frame_id: Annotated[str | None, Query(pattern="^[0-9a-f]{32}$")] = None,
+    step_s: Annotated[int | None, Query(ge=60, le=31 * 86400)] = None,
+    limit: Annotated[int, Query(ge=1, le=1000, description="how many reviews are listed; figures count all")] = 100,
+) -> ReviewsOut:
+    """Give reviews by `reviewed_at`, newest first, with false-call rate, escape rate, their n and intervals."""
+    until = until or clock.now() + timedelta(seconds=1)
+    since = since or until - timedelta(minutes=minutes)
+    if since.tzinfo is None or until.tzinfo is None or since >= until:
+        raise HTTPException(422, "since must be before until, both with a time zone, as in 2026-03-03T12:00:00Z")
+    wanted = {"line": console.live.config.line, "station": station, "product": product, "frame_id": frame_id}
+    made = [
+        review
+        for review in await logged(console.live.bus, console.live.topics.reviews, since, until)
+        if all(text in (None, getattr(review, name)) for name, text in wanted.items())
+    ]
+    step = step_s or step_for(until - since)
+    return ReviewsOut(
+        since=since,
+        until=until,
+        step_s=step,
+        reviews=tuple(review_out(review) for review in reversed(made[-limit:])),
+        figures=figures_out(figures(made)),
+        steps=tuple(
+            ReviewStepOut(step=one.step, figures=figures_out(one.figures))
+            for one in series(made, timedelta(seconds=step))
+        ),
+    )
+
+
+@router.get("/sample")
+async def sample(console: Here, limit: Annotated[int, Query(ge=1, le=200)] = 24) -> SampleOut:
+    """Give the passed boards drawn for checking that nobody has reviewed yet, newest first."""
+    return sample_out(console, limit)
+
+
+def sample_out(console: Context, limit: int) -> SampleOut:
+    """Return the boards that wait for a person."""
+    waiting = to_check(console.live.view)
+    return SampleOut(
+        sample_rate=console.live.view.sample_rate,
+        waiting=len(waiting),
+        boards=tuple(board_out(board) for board in waiting[:limit]),
+    )
+
+
+async def logged(bus: Bus, topic: str, since: datetime, until: datetime) -> list[Review]:
+    """Return the reviews made in [since, until), in log order; what cannot be read is left out.
+
+    Raises `BackendUnavailable`.
+    """
+    found = []
+    async for batch in bus.read(topic, start=since - SKEW, end=until + SKEW):
+        for message in batch:
+            try:
+                record = decode(message.value, message.headers)
+            except BadInput:
+                continue  # the follower has logged it
+            if isinstance(record, Review) and since <= record.reviewed_at < until:
+                found.append(record)
+    return found
+
+
+def figures_out(found: ReviewFigures) -> ReviewFiguresOut:
+    """Return figures with their n and intervals."""
+    return ReviewFiguresOut(
+        confirmed=found.confirmed,
+        overruled=found.overruled,
+        settled=found.settled,
+        escapes_found=found.escapes_found,
+        false_call_rate=rate_out(found.false_call_rate),
+        escape_rate=rate_out(found.escape_rate),
+        effective_n=found.effective_n,
+    )

@@ -1,0 +1,236 @@
+"""Reviews over a real bus: said by HTTP, kept on their topic, shown as figures of their own."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+from console_line import RunningConsole, eventually, minute_window, running_console, this_minute
+
+from dashboards.console.view import Board, Heard, empty_view, find_board, fold, to_check
+from taktwatch.records import InspectionResult, Outcome, Place, Review, Verdict, frame_id
+from taktwatch.reviews import draw_at
+from taktwatch.topics import Topics
+from taktwatch.wire import decode
+
+ALL = {"reviews": {"sample_rate": 1.0}}
+NOON = datetime(2026, 3, 3, 12, tzinfo=UTC)
+
+
+@asynccontextmanager
+async def asked(folder: Path, **tables: object) -> AsyncIterator[tuple[RunningConsole, httpx.AsyncClient]]:
+    async with (
+        running_console(folder, **(tables or ALL)) as console,
+        httpx.AsyncClient(base_url=console.url, timeout=30) as client,
+    ):
+        yield console, client
+
+
+async def board(console: RunningConsole, client: httpx.AsyncClient, seq: int, verdict: Verdict) -> InspectionResult:
+    """Send a board and wait until the console knows it."""
+    result = await console.conveyor.board(seq, verdict=verdict)
+
+    async def is_known() -> bool:
+        return (await client.get(f"/v1/results/{result.frame_id}")).status_code == 200
+
+    await eventually(is_known)
+    return result
+
+
+def said(result: InspectionResult, verdict: str, **more: Any) -> dict[str, Any]:
+    return {"frame_id": result.frame_id, "verdict": verdict, "reviewer": "Kim", "reason": "seen under the lens", **more}
+
+
+async def on_the_bus(console: RunningConsole) -> list[Review]:
+    """Return what the reviews topic holds."""
+    found = [
+        decode(message.value, message.headers)
+        async for batch in console.bus.read(Topics().reviews)
+        for message in batch
+    ]
+    return [record for record in found if isinstance(record, Review)]
+
+
+def test_a_review_is_kept_with_name_reason_and_both_verdicts(tmp_path: Path) -> None:
+    async def main() -> None:
+        async with asked(tmp_path) as (console, client):
+            result = await board(console, client, 1, Verdict.FAIL)
+            answer = await client.post("/v1/reviews", json=said(result, "pass", reviewer="  Kim  "))
+            assert answer.status_code == 201
+            [review] = await on_the_bus(console)
+            assert (review.machine, review.human, review.reviewer) == (Verdict.FAIL, Verdict.PASS, "Kim")
+            assert (review.frame_id, review.serial, review.event_at) == (result.frame_id, "B00001", result.event_at)
+            assert (review.sampled, review.reason, review.model_id) == (False, "seen under the lens", "m" * 12)
+            told = (await client.get("/v1/reviews", params={"frame_id": result.frame_id})).json()
+            assert [one["human"] for one in told["reviews"]] == ["pass"]
+
+    asyncio.run(main())
+
+
+def test_reviews_give_figures_of_their_own_and_change_no_window(tmp_path: Path) -> None:
+    async def main() -> None:
+        async with asked(tmp_path) as (console, client):
+            await console.store.write([minute_window(this_minute(), inspected=40, failed=3)])
+            before = (await client.get("/v1/kpis")).json()["line"]
+            fails = [await board(console, client, seq, Verdict.FAIL) for seq in range(3)]
+            passes = [await board(console, client, seq, Verdict.PASS) for seq in range(3, 6)]
+            unsure = await board(console, client, 6, Verdict.REVIEW)
+            for result, verdict in [
+                (fails[0], "pass"),
+                (fails[1], "fail"),
+                (fails[2], "fail"),
+                (passes[0], "pass"),
+                (passes[1], "fail"),
+                (passes[1], "pass"),  # a second thought: the last word counts
+                (unsure, "fail"),
+            ]:
+                assert (await client.post("/v1/reviews", json=said(result, verdict))).status_code == 201
+            told = (await client.get("/v1/reviews")).json()
+            figures = told["figures"]
+            assert (figures["confirmed"], figures["overruled"], figures["settled"]) == (4, 1, 1)
+            assert (figures["false_call_rate"]["value"], figures["false_call_rate"]["n"]) == (1 / 3, 3)
+            assert (figures["escape_rate"]["value"], figures["escape_rate"]["n"]) == (0.0, 2)
+            assert figures["escape_rate"]["high"] > 0.5
+            assert len(told["reviews"]) == 7
+            assert sum(step["figures"]["false_call_rate"]["n"] for step in told["steps"]) == 3
+            assert (await client.get("/v1/kpis")).json()["line"] == before
+            none = (await client.get("/v1/reviews", params={"station": "section"})).json()
+            assert (none["reviews"], none["figures"]["false_call_rate"]["value"]) == ([], None)
+
+    asyncio.run(main())
+
+
+def test_drawn_boards_wait_until_they_are_reviewed(tmp_path: Path) -> None:
+    async def main() -> None:
+        async with asked(tmp_path) as (console, client):
+            results = [await board(console, client, seq, Verdict.PASS) for seq in range(3)]
+            await board(console, client, 3, Verdict.FAIL)
+            sample = (await client.get("/v1/reviews/sample")).json()
+            assert [one["frame_id"] for one in sample["boards"]] == [one.frame_id for one in reversed(results)]
+            await client.post("/v1/reviews", json=said(results[1], "pass"))
+
+            async def is_gone() -> bool:
+                left = (await client.get("/v1/reviews/sample")).json()
+                return [one["frame_id"] for one in left["boards"]] == [results[2].frame_id, results[0].frame_id]
+
+            await eventually(is_gone)
+            [review] = await on_the_bus(console)
+            assert (review.sampled, review.weight) == (True, 1.0)
+        async with asked(tmp_path) as (console, client):  # after a restart, too
+
+            async def is_known() -> bool:
+                return (await client.get("/v1/reviews/sample")).json()["waiting"] == 2
+
+            await eventually(is_known)
+
+    asyncio.run(main())
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"reason": " "}, "say why"),
+        ({"reviewer": " "}, "reviewer"),
+        ({"verdict": "maybe"}, "verdict"),
+        ({"sampled": True}, "sampled"),
+        ({"frame_id": "4711"}, "frame_id"),
+    ],
+)
+def test_a_review_that_says_too_little_or_too_much_is_refused(
+    tmp_path: Path, change: dict[str, Any], words: str
+) -> None:
+    async def main() -> None:
+        async with asked(tmp_path) as (console, client):
+            result = await board(console, client, 0, Verdict.PASS)
+            answer = await client.post("/v1/reviews", json=said(result, "fail") | change)
+            assert answer.status_code == 422
+            assert words in answer.json()["detail"]
+            assert await on_the_bus(console) == []
+
+    asyncio.run(main())
+
+
+def test_what_nobody_inspected_cannot_be_reviewed(tmp_path: Path) -> None:
+    async def main() -> None:
+        async with asked(tmp_path) as (_, client):
+            unheard = {"frame_id": "a" * 32, "verdict": "pass", "reviewer": "Kim"}
+            assert (await client.post("/v1/reviews", json=unheard)).status_code == 404
+
+    asyncio.run(main())
+
+
+def test_other_sites_cannot_review_through_the_browser(tmp_path: Path) -> None:
+    async def main() -> None:
+        async with asked(tmp_path) as (console, client):
+            result = await board(console, client, 0, Verdict.PASS)
+            sent = said(result, "pass")
+            foreign = await client.post("/v1/reviews", json=sent, headers={"Sec-Fetch-Site": "cross-site"})
+            assert foreign.status_code == 403
+            body = httpx.Request("POST", "http://x", json=sent).content
+            plain = await client.post("/v1/reviews", content=body, headers={"Content-Type": "text/plain"})
+            assert plain.status_code == 422
+            assert await on_the_bus(console) == []
+
+    asyncio.run(main())
+
+
+def test_a_console_with_a_key_takes_reviews_with_it_alone(tmp_path: Path) -> None:
+    async def main() -> None:
+        async with (
+            running_console(tmp_path, environ={"TAKTWATCH_API_KEY": "secret"}) as console,
+            httpx.AsyncClient(base_url=console.url, timeout=30) as client,
+        ):
+            known = httpx.AsyncClient(base_url=console.url, timeout=30, headers={"Authorization": "Bearer secret"})
+            result = await board(console, known, 0, Verdict.FAIL)
+            assert (await client.post("/v1/reviews", json=said(result, "pass"))).status_code == 401
+            assert (await client.get("/v1/reviews")).status_code == 401
+            assert (await known.post("/v1/reviews", json=said(result, "pass"))).status_code == 201
+            await known.aclose()
+
+    asyncio.run(main())
+
+
+def heard(seq: int, verdict: Verdict | None, outcome: Outcome = Outcome.INSPECTED) -> Heard:
+    result = InspectionResult(
+        frame_id=frame_id("line-1", "top", "s", seq),
+        line="line-1",
+        station="top",
+        product="demo",
+        view="board",
+        session="s",
+        seq=seq,
+        visit=seq,
+        event_at=NOON + timedelta(seconds=seq),
+        taken_at=NOON,
+        received_at=NOON,
+        inspected_at=NOON,
+        outcome=outcome,
+        sha256="a" * 64,
+        um_per_px=20,
+        verdict=verdict,
+    )
+    return Heard(record=result, place=Place(topic="t", partition=0, offset=seq), logged_at=NOON)
+
+
+def test_the_sample_follows_the_frame_id_and_outlives_the_newest_boards() -> None:
+    view = empty_view("line-1", {"top": "demo"}, 0.05)
+    for seq in range(3000):
+        view = fold(view, heard(seq, Verdict.FAIL if seq % 10 == 0 else Verdict.PASS))
+    view = fold(view, heard(0, Verdict.PASS))
+    due = [seq for seq in range(3000) if seq % 10 and draw_at(frame_id("line-1", "top", "s", seq)) < 0.05]
+    assert [one.result.seq for one in view.sample] == due[::-1][:200]
+    oldest: Board = view.sample[-1]
+    assert oldest not in view.stations["top"].boards
+    assert find_board(view, oldest.result.frame_id) is oldest
+    assert to_check(view) == list(view.sample)
+
+
+def test_skipped_and_dead_frames_are_never_drawn() -> None:
+    view = empty_view("line-1", {"top": "demo"}, 1.0)
+    for seq, outcome in enumerate((Outcome.SKIPPED, Outcome.DEAD)):
+        view = fold(view, heard(seq, None, outcome))
+    assert view.sample == ()
