@@ -21,7 +21,8 @@ def test_the_poisson_interval_is_the_chi_square_one(count: int, low: float, high
 
 
 @pytest.mark.parametrize(
-    ("count", "low", "high"), [(101, 82.26615879303894, 122.72415570583051), (500, 457.1285768996295, 545.8092685651714)]
+    ("count", "low", "high"),
+    [(101, 82.26615879303894, 122.72415570583051), (500, 457.1285768996295, 545.8092685651714)],
 )
 def test_large_counts_are_close_to_it(count: int, low: float, high: float) -> None:
     assert poisson_interval(count) == pytest.approx((low, high), rel=1e-4)

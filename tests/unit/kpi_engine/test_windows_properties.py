@@ -165,7 +165,7 @@ def test_a_crash_anywhere_after_any_checkpoint_changes_nothing(
     assert latest([*published, *again.values()]) == folded(log)
 
 
-@settings(deadline=None, max_examples=150, suppress_health_check=[HealthCheck.too_slow])
+@settings(deadline=None, max_examples=CASES, suppress_health_check=[HealthCheck.too_slow])
 @given(logs, st.data())
 def test_when_windows_are_drained_does_not_matter(results: list[InspectionResult], data: st.DataObject) -> None:
     """Roll-ups are brought up to date now and then; what comes out in the end is the same, revisions included."""
@@ -180,7 +180,7 @@ def test_when_windows_are_drained_does_not_matter(results: list[InspectionResult
     assert latest(published) == folded(log)
 
 
-@settings(deadline=None, max_examples=100, suppress_health_check=[HealthCheck.too_slow])
+@settings(deadline=None, max_examples=CASES, suppress_health_check=[HealthCheck.too_slow])
 @given(logs, st.data())
 def test_roll_ups_are_the_sums_of_their_minutes(results: list[InspectionResult], data: st.DataObject) -> None:
     windows = folded([*data.draw(st.permutations(results)), *closing(results)]).values()
