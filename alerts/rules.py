@@ -13,7 +13,7 @@ from operator import attrgetter
 import msgspec
 
 from taktwatch.config import AlertRule
-from taktwatch.kpis import metric
+from taktwatch.kpis import ANY, metric
 from taktwatch.records import KpiWindow, MarkState, WindowState
 
 __all__ = ["RULE_WINDOW", "Decision", "Evaluation", "applies", "decide", "decisions", "evaluate", "labels", "recovery"]
@@ -50,10 +50,11 @@ class Evaluation(msgspec.Struct, frozen=True, array_like=True):
 
 
 def applies(rule: AlertRule, window: KpiWindow) -> bool:
-    """Whether the rule has a say on this window: closed or final, of the rules' kind, and of the rule's station."""
+    """Whether the rule has a say on this window: closed or final, of the rules' kind, of the rule's station."""
     return (
         window.state is not WindowState.OPEN
         and window.window == RULE_WINDOW
+        and window.station != ANY
         and (rule.station is None or rule.station == window.station)
     )
 

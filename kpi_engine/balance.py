@@ -13,8 +13,8 @@ from collections import Counter
 import msgspec
 
 from kpi_engine.ledger import Gap, Session, Told, find, see
+from kpi_engine.state import Station, restore
 from kpi_engine.sums import microseconds
-from kpi_engine.windows import restore
 from taktwatch.bus import Bus
 from taktwatch.checkpoints import load_checkpoint
 from taktwatch.errors import BadRecord
@@ -22,7 +22,7 @@ from taktwatch.records import Frame, InspectionResult, Outcome, Record, StationM
 from taktwatch.topics import Topics
 from taktwatch.wire import decode
 
-__all__ = ["StationBalance", "Tally", "read_balance"]
+__all__ = ["StationBalance", "Tally", "read_balance", "terms"]
 
 Place = tuple[str, str]
 """Line and station."""
@@ -54,6 +54,24 @@ class StationBalance(msgspec.Struct, frozen=True, kw_only=True):
     def balanced(self) -> bool:
         """Every accepted frame is accounted for."""
         return self.unaccounted == 0
+
+
+def terms(station: Station) -> dict[str, int]:
+    """Return the balance of a station as the engine knows it, over all its sessions, those forgotten included.
+
+    Accepted is what ingest's marks say; pending and lost are counted in numbers, the outcomes one by one: they meet in
+    `unaccounted`. It is 0 but for a moment in which results run ahead of the marks (then below 0).
+    """
+    sessions, past = station.sessions.values(), station.past
+    found = {
+        "accepted": past.accepted + sum(session.marked + 1 for session in sessions),
+        "inspected": past.inspected + sum(session.inspected for session in sessions),
+        "skipped": past.skipped + sum(session.skipped for session in sessions),
+        "dead": past.dead + sum(session.dead for session in sessions),
+        "pending": sum(session.pending for session in sessions),
+        "lost": sum(session.lost for session in sessions),
+    }
+    return {**found, "unaccounted": 2 * found["accepted"] - sum(found.values())}
 
 
 class Counted(msgspec.Struct):

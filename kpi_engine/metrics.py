@@ -7,6 +7,7 @@ BAD_RECORDS = Counter("taktwatch_kpi_bad_records_total", "Records that went to t
 OFFSETS_LOST = Counter(
     "taktwatch_kpi_offsets_lost_total", "Times the service stopped because retention removed what was not counted"
 )
+BOARDS = Counter("taktwatch_kpi_boards_published_total", "Verdicts of boards published, revisions too", ["verdict"])
 WINDOWS = Counter("taktwatch_kpi_windows_published_total", "Window revisions published", ["state"])
 SAVE_SECONDS = Histogram("taktwatch_kpi_save_seconds", "Publishing windows, saving state and position, committing")
 STATE_BYTES = Gauge("taktwatch_kpi_state_bytes", "Size of the saved state", ["partition"])
@@ -16,6 +17,12 @@ FRAMES = Gauge(
     ["line", "station", "kind"],
 )
 STORE_HELD = Gauge("taktwatch_kpi_store_held_windows", "Windows in hand that the store has not taken yet")
+LEDGER = Gauge(
+    "taktwatch_kpi_ledger",
+    "The balance of a station, in frames: accepted (marks), inspected, skipped, dead (first results), pending (numbers "
+    "without outcome), lost (declared missing), unaccounted (what is left over: 0 unless frames vanish)",
+    ["line", "station", "term"],
+)
 WATERMARK_SECONDS = Gauge(
     "taktwatch_kpi_watermark_timestamp_seconds", "Event time up to which everything is in", ["line", "station"]
 )

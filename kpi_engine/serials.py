@@ -1,6 +1,6 @@
 """First pass or re-inspection: which visit of a serial is its first.
 
-A visit is a re-inspection where the same serial (in the same view) was seen at most one horizon before; the earliest by
+A visit is a re-inspection where the same serial of the product was seen at most one horizon before; the earliest by
 event time is the first pass, in whatever order the results arrive.
 """
 
@@ -16,13 +16,13 @@ Due = dict[int, list[str]]
 
 
 class Visit(msgspec.Struct, order=True, array_like=True, gc=False):
-    """One inspection of a serial: when, which frame, in which minute's window, and whether it passed."""
+    """One inspection of a board with a serial: when, which visit, counted in which share of a minute, and as what."""
 
     event_us: int
     session: str
-    seq: int
+    number: int
     minute: int
-    product: str
+    share: str
     passed: bool
     first: bool = False
 
@@ -31,28 +31,39 @@ class FirstPass(NamedTuple):
     """A visit that is now (`boards` 1) or no longer (`boards` -1) the first pass of its board."""
 
     minute: int
-    product: str
+    share: str
     boards: int
     passed: bool
 
 
-def visit(visits: list[Visit], new: Visit, horizon_minutes: int, frozen_minute: int) -> list[FirstPass]:
-    """Add a visit to those of its serial and return what changes; windows before `frozen_minute` are final.
+def visit(
+    visits: list[Visit], new: Visit | None, horizon_minutes: int, frozen_minute: int, gone: Visit | None = None
+) -> list[FirstPass]:
+    """Put a visit to those of its serial, in place of `gone`, and return what changes.
+
+    Windows before `frozen_minute` are final; `gone` must not lie there.
 
     >>> visits = []
     >>> visit(visits, Visit(60_000_000, "s", 4, 1, "p", passed=False), 60, 0)
-    [FirstPass(minute=1, product='p', boards=1, passed=False)]
+    [FirstPass(minute=1, share='p', boards=1, passed=False)]
     >>> visit(visits, Visit(180_000_000, "s", 9, 3, "p", passed=True), 60, 0)
     []
     """
-    insort(visits, new)
     changes = []
+    if gone is not None:
+        index = next(
+            i for i, known in enumerate(visits) if (known.session, known.number) == (gone.session, gone.number)
+        )
+        if visits.pop(index).first:
+            changes.append(FirstPass(gone.minute, gone.share, -1, gone.passed))
+    if new is not None:
+        insort(visits, new)
     leader: Visit | None = None
     for known in visits:
         first = leader is None or known.minute > leader.minute + horizon_minutes
         if first != known.first and known.minute >= frozen_minute:
             known.first = first
-            changes.append(FirstPass(known.minute, known.product, 1 if first else -1, known.passed))
+            changes.append(FirstPass(known.minute, known.share, 1 if first else -1, known.passed))
         if first:
             leader = known
     return changes

@@ -1,8 +1,8 @@
-"""The KPI service: results and marks in, one-minute windows out.
+"""The KPI service: results and marks in, verdicts of boards and windows out.
 
-Every interval, in this order: publish the windows that changed, save state and position as one record, commit the
-position (for whoever watches the lag). A crash anywhere in between folds a few records again and publishes the same
-windows with the same revisions.
+Every interval, in this order: publish the boards and windows that changed, save state and position as one record,
+commit the position (for whoever watches the lag). A crash anywhere in between folds a few records again and publishes
+the same boards and windows with the same revisions.
 """
 
 import asyncio
@@ -12,11 +12,14 @@ from datetime import datetime, timedelta
 
 import structlog
 
+from kpi_engine.balance import terms
 from kpi_engine.checks import check_station, dead_letter, readable
 from kpi_engine.membership import stay_joined
 from kpi_engine.metrics import (
     BAD_RECORDS,
+    BOARDS,
     FRAMES,
+    LEDGER,
     OFFSETS_LOST,
     RECORDS,
     SAVE_SECONDS,
@@ -25,16 +28,17 @@ from kpi_engine.metrics import (
     WATERMARK_SECONDS,
     WINDOWS,
 )
+from kpi_engine.rules import rules_of
 from kpi_engine.slim import SlimResult
 from kpi_engine.sums import microseconds
 from kpi_engine.watchdog import silent_stations
-from kpi_engine.windows import KpiState, Rules, drain, empty, fold, restore, save
+from kpi_engine.windows import KpiState, drain, drain_verdicts, empty, fold, restore, save
 from taktwatch.bus import Bus, Message, Outgoing, Partition, Rebalance
 from taktwatch.checkpoints import Checkpoints
 from taktwatch.clock import now
 from taktwatch.config import LineConfig
 from taktwatch.errors import BadRecord, OffsetLost
-from taktwatch.records import MarkState
+from taktwatch.records import BoardVerdict, MarkState
 from taktwatch.topics import Topics
 from taktwatch.wire import encode
 
@@ -64,7 +68,7 @@ class KpiService:
         self.topics = topics
         self.member = member
         self.clock = clock
-        self.rules = Rules(config.kpi.horizon_minutes, round(config.kpi.max_hold_s * 1e6))
+        self.rules = rules_of(config, verdicts=config.kpi.boards and not topics.is_replay)
         self.line = config.line
         self.stations = frozenset(station.name for station in config.stations)
         self.silent_after_us = round(config.kpi.silent_after_s * 1e6)
@@ -171,6 +175,7 @@ class KpiService:
             return
         with SAVE_SECONDS.time():
             for partition, state in moved.items():
+                await self.publish_boards(state)
                 await self.publish_windows(state)
                 await self.save_state(partition, state)
                 show(state)
@@ -179,6 +184,18 @@ class KpiService:
     def is_ahead(self, partition: Partition) -> bool:
         """Whether anything was folded since the last checkpoint."""
         return self.states[partition].position != self.saved.get(partition, 0)
+
+    async def publish_boards(self, state: KpiState) -> None:
+        """Publish the verdict of every board that changed, keyed by line."""
+        verdicts = drain_verdicts(state)
+        if verdicts:
+            await self.bus.publish(await asyncio.to_thread(self.boards_out, verdicts))
+
+    def boards_out(self, verdicts: Sequence[BoardVerdict]) -> list[Outgoing]:
+        """Encode verdicts of boards."""
+        for verdict in verdicts:
+            BOARDS.labels(verdict.verdict.value).inc()
+        return [Outgoing(self.topics.boards, verdict.line.encode(), *encode(verdict)) for verdict in verdicts]
 
     async def publish_windows(self, state: KpiState) -> None:
         """Publish every window that changed, keyed by line and station."""
@@ -226,4 +243,6 @@ def show(state: KpiState) -> None:
         sessions = station.sessions.values()
         for kind in ("accepted", "inspected", "skipped", "dead", "pending", "lost", "repeats"):
             FRAMES.labels(station.line, station.name, kind).set(sum(getattr(session, kind) for session in sessions))
+        for term, frames in terms(station).items():
+            LEDGER.labels(station.line, station.name, term).set(frames)
         WATERMARK_SECONDS.labels(station.line, station.name).set(station.watermark_us / 1e6)

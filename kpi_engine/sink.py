@@ -156,7 +156,7 @@ def window_in(message: Message) -> KpiWindow:
 
 def key_of(window: KpiWindow) -> Key:
     """Return which window it is, whatever its revision."""
-    return window.window, window.start, window.line, window.station, window.product
+    return window.window, window.start, window.line, window.station, window.product, window.lot
 
 
 def age(window: KpiWindow) -> Age:

@@ -37,6 +37,7 @@ class SlimResult(msgspec.Struct, frozen=True, kw_only=True, gc=False, tag="inspe
     lot: str | None = None
     serial: str | None = None
     verdict: Verdict | None = None
+    reasons: tuple[str, ...] = ()
     detections: tuple[SlimDetection, ...] = ()
     layers: tuple[LayerProfile, ...] = ()
     opportunities: int = 0

@@ -1,14 +1,36 @@
-"""The integer sums of one window, and how one counted result changes them."""
+"""The integer sums of one share of a minute, how counted pictures and boards change them, and how sums are added up.
 
+A *share* is what one product and lot had of a station's minute; its name is the product's, with the lot where there is
+one. Everything that is published is a sum of shares.
+"""
+
+from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from math import floor, log2
+from typing import TypeVar
 
 import msgspec
 
 from kpi_engine.slim import Result
 from taktwatch.records import KpiWindow, MarkState, Outcome, Verdict, WindowState
 
-__all__ = ["MINUTE_US", "STRUCTURES", "Sums", "add", "instant", "latency_bucket", "microseconds", "published"]
+__all__ = [
+    "MICROSECOND",
+    "MINUTE_US",
+    "STRUCTURES",
+    "Sums",
+    "add_board",
+    "add_delta",
+    "add_picture",
+    "gathered",
+    "instant",
+    "latency_bucket",
+    "microseconds",
+    "published",
+    "share_name",
+    "share_parts",
+    "snapshot",
+]
 
 MINUTE_US = 60_000_000
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -18,11 +40,18 @@ STRUCTURES = frozenset({"copper_layer"})
 """Classes that name what is looked at, not what is wrong with it: no defects."""
 
 
+BETWEEN = "\x1f"
+"""Stands between product and lot in the name of a share."""
+
+Name = TypeVar("Name", str, int)
+
+
 class Sums(msgspec.Struct, array_like=True):
-    """One station's and product's minute, still changing. Fields as in `KpiWindow`; `closed` as last published."""
+    """Sums still changing. Fields as in `KpiWindow`; `frames`: inspected pictures; `closed` as last published."""
 
     revision: int = 0
     closed: bool = False
+    frames: int = 0
     inspected: int = 0
     passed: int = 0
     failed: int = 0
@@ -43,6 +72,9 @@ class Sums(msgspec.Struct, array_like=True):
     latency_buckets: dict[int, int] = {}
     marks: int = 0
     station_state: MarkState = MarkState.OPEN
+
+
+NOTHING = Sums()
 
 
 def microseconds(time: datetime) -> int:
@@ -72,53 +104,157 @@ def latency_bucket(latency_us: int) -> int:
     return floor(4 * log2(max(latency_us, 1)))
 
 
-def add(sums: Sums, result: Result) -> None:
-    """Count a result that was not counted before. First passes are counted apart: they depend on other visits."""
+def share_name(product: str, lot: str | None) -> str:
+    """Name the share of a product and lot.
+
+    >>> share_parts(share_name("board", None)), share_parts(share_name("board", "L7"))
+    (('board', None), ('board', 'L7'))
+    """
+    return product if lot is None else f"{product}{BETWEEN}{lot}"
+
+
+def share_parts(share: str) -> tuple[str, str | None]:
+    """Return product and lot of a share."""
+    product, between, lot = share.partition(BETWEEN)
+    return product, lot if between else None
+
+
+def add_picture(sums: Sums, result: Result) -> None:
+    """Count a picture that was not counted before: its outcome, and what is seen in it."""
     if result.outcome is Outcome.SKIPPED:
         sums.skipped += 1
         return
     if result.outcome is Outcome.DEAD:
         sums.dead += 1
         return
-    sums.inspected += 1
-    if result.verdict is Verdict.PASS:
-        sums.passed += 1
-    elif result.verdict is Verdict.FAIL:
-        sums.failed += 1
-    else:
-        sums.review += 1
-    sums.opportunities += result.opportunities
+    sums.frames += 1
     for detection in result.detections:
         if detection.label not in STRUCTURES:
             sums.defects[detection.label] = sums.defects.get(detection.label, 0) + 1
-    um2_per_px = result.um_per_px * result.um_per_px
-    for layer in result.layers:
-        sums.layer_um2 += round(layer.layer_px * um2_per_px)
-        sums.corroded_um2 += round(layer.corroded_px * um2_per_px)
-        sums.deepest_um = max(sums.deepest_um, round(layer.deepest_um))
-        sums.surface_corrosion += layer.surface
-    latency_us = max(0, (result.inspected_at - result.received_at) // MICROSECOND)
-    sums.latency_sum_us += latency_us
+    if result.layers:
+        um2_per_px = result.um_per_px * result.um_per_px
+        for layer in result.layers:
+            sums.layer_um2 += round(layer.layer_px * um2_per_px)
+            sums.corroded_um2 += round(layer.corroded_px * um2_per_px)
+            sums.deepest_um = max(sums.deepest_um, round(layer.deepest_um))
+            sums.surface_corrosion += layer.surface
+
+
+def add_board(sums: Sums, verdict: Verdict | None, opportunities: int, latency_us: int, boards: int = 1) -> None:
+    """Count a board (`boards` 1) or take one back (-1). First passes are counted apart: they depend on other visits."""
+    sums.inspected += boards
+    if verdict is Verdict.PASS:
+        sums.passed += boards
+    elif verdict is Verdict.FAIL:
+        sums.failed += boards
+    else:
+        sums.review += boards
+    sums.opportunities += boards * opportunities
+    sums.latency_sum_us += boards * latency_us
     bucket = latency_bucket(latency_us)
-    sums.latency_buckets[bucket] = sums.latency_buckets.get(bucket, 0) + 1
+    left = sums.latency_buckets.get(bucket, 0) + boards
+    if left:
+        sums.latency_buckets[bucket] = left
+    else:
+        del sums.latency_buckets[bucket]
 
 
-def published(sums: Sums, minute: int, state: WindowState, *, line: str, station: str, product: str) -> KpiWindow:
-    """Return the window as it travels; `minute` counts from 1970.
+ADDED = (
+    "frames",
+    "inspected",
+    "passed",
+    "failed",
+    "review",
+    "skipped",
+    "dead",
+    "missing",
+    "late_or_repeat",
+    "first_pass",
+    "first_pass_passed",
+    "opportunities",
+    "layer_um2",
+    "corroded_um2",
+    "surface_corrosion",
+    "latency_sum_us",
+    "marks",
+)
+"""The fields that add up."""
+
+
+def snapshot(sums: Sums) -> Sums:
+    """Return the sums as they are now, to see later what changed."""
+    return msgspec.structs.replace(sums, defects=dict(sums.defects), latency_buckets=dict(sums.latency_buckets))
+
+
+def add_delta(total: Sums, now: Sums, before: Sums) -> None:
+    """Add what a share changed by since `before` to a sum it belongs to. The deepest corrosion only ever grows."""
+    for name in ADDED:
+        change = getattr(now, name) - getattr(before, name)
+        if change:
+            setattr(total, name, getattr(total, name) + change)
+    if now.defects != before.defects:
+        add_counts(total.defects, now.defects, before.defects)
+    if now.latency_buckets != before.latency_buckets:
+        add_counts(total.latency_buckets, now.latency_buckets, before.latency_buckets)
+    total.deepest_um = max(total.deepest_um, now.deepest_um)
+    total.revision = max(total.revision, now.revision)
+
+
+def add_counts(total: dict[Name, int], now: dict[Name, int], before: dict[Name, int]) -> None:
+    """Add the difference of two counts; names whose count is none are left out."""
+    for name in now.keys() | before.keys():
+        count = total.get(name, 0) + now.get(name, 0) - before.get(name, 0)
+        if count:
+            total[name] = count
+        else:
+            total.pop(name, None)
+
+
+def gathered(shares: Sequence[tuple[str | None, Sums]]) -> Sums:
+    """Return the sum of a product's shares (lot, sums) of a minute; marks, and the station's state, have no lot."""
+    if len(shares) == 1:
+        return shares[0][1]
+    total = Sums(closed=all(sums.closed for _, sums in shares))
+    for lot, sums in shares:
+        add_delta(total, sums, NOTHING)
+        if lot is None:
+            total.station_state = sums.station_state
+    return total
+
+
+def published(
+    sums: Sums,
+    window: str,
+    start_us: int,
+    end_us: int,
+    state: WindowState,
+    *,
+    line: str,
+    station: str,
+    product: str,
+    lot: str | None = None,
+    shift: str | None = None,
+) -> KpiWindow:
+    """Return the window as it travels.
 
     `accepted` is what is accounted for: frames with an outcome and missing ones. It equals the frames ingest accepted
-    in that minute as soon as the window is closed.
+    in that time as soon as the window is closed.
     """
-    fields = msgspec.structs.asdict(sums)
-    del fields["closed"]
     return KpiWindow(
-        window="1m",
-        start=instant(minute * MINUTE_US),
-        end=instant((minute + 1) * MINUTE_US),
+        window=window,
+        start=instant(start_us),
+        end=instant(end_us),
         line=line,
         station=station,
         product=product,
+        lot=lot,
+        shift=shift,
+        revision=sums.revision,
         state=state,
-        accepted=sums.inspected + sums.skipped + sums.dead + sums.missing,
-        **{**fields, "defects": dict(sums.defects), "latency_buckets": dict(sums.latency_buckets)},
+        accepted=sums.frames + sums.skipped + sums.dead + sums.missing,
+        defects=dict(sums.defects),
+        deepest_um=sums.deepest_um,
+        latency_buckets=dict(sums.latency_buckets),
+        station_state=sums.station_state,
+        **{name: getattr(sums, name) for name in ADDED if name != "frames"},
     )

@@ -5,7 +5,7 @@ windows of a dead camera go on and show that nothing comes. A session that ended
 likewise (its mark says `closed` again), until they are in or missing.
 """
 
-from kpi_engine.sums import instant
+from kpi_engine.sums import instant, share_parts
 from kpi_engine.windows import KpiState
 from taktwatch.records import MarkState, StationMark
 
@@ -27,7 +27,7 @@ def silent_stations(state: KpiState, now_us: int, silent_after_us: int) -> list[
                     line=station.line,
                     station=station.name,
                     session=name,
-                    product=session.product,
+                    product=share_parts(session.product)[0],
                     last_seq=session.marked,
                     time=instant(session.mark_us if session.ended else session.mark_us + silent_us),
                     state=MarkState.CLOSED if session.ended else MarkState.LOST,

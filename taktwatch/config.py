@@ -8,10 +8,11 @@ import hashlib
 import json
 import os
 import tomllib
-from collections.abc import Mapping
-from datetime import datetime, timedelta
+from collections.abc import Iterator, Mapping
+from datetime import datetime, time, timedelta
 from pathlib import Path
 from typing import Annotated, Any, Literal
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
 
@@ -33,6 +34,7 @@ __all__ = [
     "ProductConfig",
     "ReviewsConfig",
     "SectionConfig",
+    "ShiftConfig",
     "SimulatorSource",
     "SourceConfig",
     "StationConfig",
@@ -155,6 +157,7 @@ class ProductConfig(Settings):
     um_per_px: float = Field(gt=0)
     box_margin_um: float = Field(default=0.0, ge=0)
     opportunities: int = Field(default=1, ge=1)
+    views: int = Field(default=1, ge=1, le=1000, description="how many pictures of one visit make a board")
     template: Path | None = None
     classes: dict[str, ClassConfig] = Field(default_factory=dict)
     review_below: float = Field(
@@ -199,11 +202,51 @@ class KpiConfig(Settings):
         default=60, ge=1, description="how long after its end a window still takes late frames"
     )
     max_hold_s: float = Field(default=120.0, gt=0, description="a frame without outcome for so long counts as missing")
+    board_hold_s: float = Field(
+        default=5.0, ge=0, le=60, description="a board with views still out is closed so long after its newest one"
+    )
+    boards: bool = Field(default=True, description="publish the verdict of every board")
+    roll_ups: tuple[Literal["1h", "shift", "lot"], ...] = Field(
+        default=("1h", "shift", "lot"), description="windows made of one-minute windows"
+    )
     silent_after_s: float = Field(
         default=10.0, gt=0, description="no word from ingest for so long: the station is lost"
     )
     checkpoint_interval_s: float = Field(default=1.0, gt=0)
     retention_days: float = Field(default=730.0, gt=0, description="how long the store keeps windows")
+
+
+Weekday = Literal["mon", "tue", "wed", "thu", "fri", "sat", "sun"]
+WEEKDAYS: tuple[Weekday, ...] = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
+
+
+class ShiftConfig(Settings):
+    """A shift in local time, on the weekdays it begins on; one that ends before it starts reaches into the next day."""
+
+    start: time
+    end: time
+    weekdays: tuple[Weekday, ...] = WEEKDAYS
+
+    @model_validator(mode="after")
+    def whole_minutes(self) -> "ShiftConfig":
+        """Refuse shifts without length, with seconds, or with a zone of their own."""
+        if self.start == self.end:
+            raise ValueError("a shift starts and ends at different times")
+        if any(at.second or at.microsecond or at.tzinfo for at in (self.start, self.end)):
+            raise ValueError("shifts start and end at whole minutes of the line's time_zone, as in 06:00")
+        return self
+
+    @property
+    def days(self) -> frozenset[int]:
+        """The weekdays as numbers, Monday 0."""
+        return frozenset(WEEKDAYS.index(day) for day in self.weekdays)
+
+    def minutes_of_week(self) -> Iterator[int]:
+        """Yield the minutes of a week, from Monday's midnight, that the shift covers."""
+        start, end = (at.hour * 60 + at.minute for at in (self.start, self.end))
+        for day in self.days:
+            for minute in range(start, end if start < end else end + 1440):
+                yield (day * 1440 + minute) % (7 * 1440)
 
 
 class AlertRule(Settings):
@@ -302,6 +345,8 @@ class LineConfig(Settings):
     prefix: str = Field(default="taktwatch", pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$", max_length=100)
     metrics_port: int | None = Field(default=None, ge=0, le=65535)
     retention_days: float | None = Field(default=30.0, gt=0)
+    time_zone: str = Field(default="UTC", description="IANA name, as in Europe/Berlin: the zone shifts are written in")
+    shifts: dict[str, ShiftConfig] = Field(default_factory=dict)
     stations: tuple[StationConfig, ...] = ()
     products: dict[str, ProductConfig] = Field(default_factory=dict)
     ingest: IngestConfig = Field(default_factory=IngestConfig)
@@ -323,6 +368,21 @@ class LineConfig(Settings):
                 raise ValueError(
                     f"station {station.name!r} wants product {station.product!r}, which no [products] table describes"
                 )
+        return self
+
+    @model_validator(mode="after")
+    def shifts_fit_together(self) -> "LineConfig":
+        """Refuse a time zone nobody knows, and shifts that overlap: a minute belongs to one shift."""
+        try:
+            ZoneInfo(self.time_zone)
+        except (ZoneInfoNotFoundError, ValueError, OSError):
+            raise ValueError(f"time_zone {self.time_zone!r} is no zone this machine knows; try Europe/Berlin") from None
+        taken: dict[int, str] = {}
+        for name, shift in self.shifts.items():
+            for minute in shift.minutes_of_week():
+                other = taken.setdefault(minute, name)
+                if other != name:
+                    raise ValueError(f"shifts {other!r} and {name!r} overlap")
         return self
 
     @property

@@ -1,37 +1,46 @@
 """Every figure that is shown or alarmed on, each one small function of a `KpiWindow`'s integer sums.
 
 Console, API, Grafana, alerts and replay call these (or read what the store derived by them), so that one number is the
-same everywhere. A figure is a `Rate`: its value, how many things it rests on, and for true proportions a 95 % interval.
-With nothing to rest on there is no value: None, never 0. `docs/kpis.md` has the formulas in one table.
+same everywhere. A figure is a `Rate`: its value, how many things it rests on, and for proportions and frequencies a
+95 % interval. With nothing to rest on there is no value: None, never 0. `docs/kpis.md` has the formulas in a table.
 """
 
 from collections import Counter
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from math import sqrt
+from functools import lru_cache
+from math import exp, prod, sqrt
+from statistics import NormalDist
 
 from taktwatch.records import KpiWindow, WindowState
 
 __all__ = [
+    "ANY",
     "METRICS",
+    "SUMMED",
     "Rate",
+    "completeness",
     "corroded_share",
     "dead_rate",
     "defect_rate",
     "defects_total",
     "dpmo",
     "dpu",
+    "finished",
     "first_pass_yield",
+    "frequency",
     "latency_quantile_s",
     "mean_latency_s",
     "merge",
     "metric",
     "missing",
     "pareto",
+    "poisson_interval",
     "proportion",
     "ratio",
     "review_rate",
+    "rolled_throughput_yield",
     "takt_s",
     "throughput_per_hour",
     "wilson",
@@ -41,7 +50,7 @@ Z_95 = 1.959963984540054
 """The two-sided 95 % quantile of the normal distribution."""
 
 ANY = "*"
-"""Stands in a merged window where the parts differ in line, station or product."""
+"""Stands in a sum where the parts differ in line, station or product."""
 
 EXAMPLE = KpiWindow(
     window="1m",
@@ -75,8 +84,8 @@ EXAMPLE = KpiWindow(
 class Rate:
     """A figure with what it rests on.
 
-    `value` is None where `n` is 0. `low` and `high` bound the true proportion with 95 % confidence (Wilson); they are
-    None for figures that are no proportion of n independent things.
+    `value` is None where `n` is 0. `low` and `high` bound the true figure with 95 % confidence: a proportion by Wilson,
+    a frequency of defects by Poisson; they are None for figures that are neither.
     """
 
     value: float | None
@@ -85,8 +94,8 @@ class Rate:
     high: float | None = None
 
 
-def wilson(successes: int, n: int) -> tuple[float, float]:
-    """Wilson score interval of a proportion at 95 %, within 0 to 1; `n` at least 1.
+def wilson(successes: int, n: int, z: float = Z_95) -> tuple[float, float]:
+    """Wilson score interval of a proportion, within 0 to 1; `n` at least 1. `z`: normal quantile, by default for 95 %.
 
     >>> low, high = wilson(3, 20)
     >>> round(low, 4), round(high, 4)
@@ -95,9 +104,9 @@ def wilson(successes: int, n: int) -> tuple[float, float]:
     (0.0, 1.0)
     """
     share = successes / n
-    squared = Z_95 * Z_95
+    squared = z * z
     centre = share + squared / (2 * n)
-    spread = Z_95 * sqrt(share * (1 - share) / n + squared / (4 * n * n))
+    spread = z * sqrt(share * (1 - share) / n + squared / (4 * n * n))
     scale = 1 + squared / n
     low = 0.0 if successes == 0 else max(0.0, (centre - spread) / scale)
     high = 1.0 if successes == n else min(1.0, (centre + spread) / scale)
@@ -122,6 +131,71 @@ def ratio(amount: float, base: float, n: int) -> Rate:
     Rate(value=1.5, n=10, low=None, high=None)
     """
     return Rate(None, n) if base == 0 else Rate(amount / base, n)
+
+
+def frequency(count: int, base: float, n: int) -> Rate:
+    """Return `count / base` resting on `n` things, with the exact 95 % interval of a Poisson count (Garwood 1936).
+
+    >>> rate = frequency(5, 20, 20)
+    >>> rate.value, round(rate.low, 4), round(rate.high, 4)
+    (0.25, 0.0812, 0.5834)
+    >>> frequency(5, 0, 0)
+    Rate(value=None, n=0, low=None, high=None)
+    """
+    if base == 0:
+        return Rate(None, n)
+    low, high = poisson_interval(count)
+    return Rate(count / base, n, low / base, high / base)
+
+
+EXACT_UP_TO = 100
+"""Counts above this take the Wilson-Hilferty approximation, there within 0.01 % of the exact bound."""
+
+
+@lru_cache(maxsize=4096)
+def poisson_interval(count: int) -> tuple[float, float]:
+    """Return the 95 % interval of the mean of a Poisson count: exact, i.e. quantiles of a chi-square over two.
+
+    >>> [round(bound, 3) for bound in poisson_interval(0)], [round(bound, 3) for bound in poisson_interval(10)]
+    ([0.0, 3.689], [4.795, 18.39])
+    """
+    low, high = wilson_hilferty(count, -Z_95), wilson_hilferty(count + 1, Z_95)
+    if count > EXACT_UP_TO:
+        return low, high
+    return (
+        0.0 if count == 0 else mean_where(count - 1, 0.975, low),
+        mean_where(count, 0.025, high),
+    )
+
+
+def wilson_hilferty(shape: int, z: float) -> float:
+    """Return approximately the quantile at `z` of a gamma distribution of whole shape, 0 for shape 0."""
+    return shape * (1 - 1 / (9 * shape) + z / (3 * sqrt(shape))) ** 3 if shape else 0.0
+
+
+def mean_where(count: int, share: float, near: float) -> float:
+    """Return the mean at which a Poisson count is `count` or less with probability `share`; found by halving."""
+    low, high = near / 2, 2 * near + 5
+    for _ in range(60):
+        middle = (low + high) / 2
+        if at_most(count, middle) > share:
+            low = middle
+        else:
+            high = middle
+    return (low + high) / 2
+
+
+def at_most(count: int, mean: float) -> float:
+    """Return the probability that a Poisson count of this mean is `count` or less.
+
+    >>> round(at_most(2, 1.0), 4)
+    0.9197
+    """
+    total = term = exp(-mean)
+    for k in range(1, count + 1):
+        term *= mean / k
+        total += term
+    return total
 
 
 def defect_rate(window: KpiWindow) -> Rate:
@@ -151,13 +225,35 @@ def first_pass_yield(window: KpiWindow) -> Rate:
     return proportion(window.first_pass_passed, window.first_pass)
 
 
+def finished(window: KpiWindow) -> int:
+    """Return how many frames have their outcome, inspected, skipped or dead: accepted - missing.
+
+    Frames, not boards: of a board made of three pictures it counts three.
+
+    >>> finished(EXAMPLE)
+    21
+    """
+    return window.accepted - window.missing
+
+
 def dead_rate(window: KpiWindow) -> Rate:
-    """Share of finished frames that could not be used, 0 to 1: dead / (inspected + skipped + dead). n: finished frames.
+    """Share of finished frames that could not be used, 0 to 1: dead / finished. n: finished frames.
 
     >>> round(dead_rate(EXAMPLE).value, 4)
     0.0476
     """
-    return proportion(window.dead, window.inspected + window.skipped + window.dead)
+    return proportion(window.dead, finished(window))
+
+
+def completeness(window: KpiWindow) -> Rate:
+    """Share of accepted frames that have their outcome, 0 to 1: finished / accepted. n: accepted frames.
+
+    The balance of the ledger over a time: 1 unless frames were lost.
+
+    >>> round(completeness(EXAMPLE).value, 4)
+    0.9545
+    """
+    return proportion(finished(window), window.accepted)
 
 
 def defects_total(window: KpiWindow) -> int:
@@ -170,21 +266,49 @@ def defects_total(window: KpiWindow) -> int:
 
 
 def dpu(window: KpiWindow) -> Rate:
-    """Defects per unit: defects / inspected. n: inspected.
+    """Defects per unit: defects / inspected. n: inspected. Interval: Poisson, exact.
 
     >>> dpu(EXAMPLE).value
     0.25
     """
-    return ratio(defects_total(window), window.inspected, window.inspected)
+    return frequency(defects_total(window), window.inspected, window.inspected)
 
 
 def dpmo(window: KpiWindow) -> Rate:
-    """Defects per million opportunities: 1e6 * defects / opportunities. n: inspected boards.
+    """Defects per million opportunities: 1e6 * defects / opportunities. n: inspected boards. Interval: Poisson, exact.
+
+    Opportunities are those of boards: a board of three pictures has them once.
 
     >>> dpmo(EXAMPLE).value
     1000.0
     """
-    return ratio(1e6 * defects_total(window), window.opportunities, window.inspected)
+    return frequency(defects_total(window), window.opportunities / 1e6, window.inspected)
+
+
+def rolled_throughput_yield(stations: Iterable[KpiWindow]) -> Rate:
+    """Share of boards that pass every station at their first visit, 0 to 1: product of the first-pass yields.
+
+    Give one window for each station that the product passes. n: first visits at the station that saw the fewest. The
+    interval is at least 95 %: each station's Wilson interval at 1 - 5 %/k (Bonferroni), multiplied.
+
+    >>> rate = rolled_throughput_yield([EXAMPLE, EXAMPLE])
+    >>> round(rate.value, 4), rate.n, round(rate.low, 3), round(rate.high, 3)
+    (0.64, 20, 0.303, 0.863)
+    >>> rolled_throughput_yield([])
+    Rate(value=None, n=0, low=None, high=None)
+    """
+    counts = [(window.first_pass_passed, window.first_pass) for window in stations]
+    n = min((visits for _, visits in counts), default=0)
+    if n == 0:
+        return Rate(None, n)
+    z = NormalDist().inv_cdf(1 - 0.025 / len(counts))
+    bounds = [wilson(passed, visits, z) for passed, visits in counts]
+    return Rate(
+        prod(passed / visits for passed, visits in counts),
+        n,
+        prod(low for low, _ in bounds),
+        prod(high for _, high in bounds),
+    )
 
 
 def corroded_share(window: KpiWindow) -> Rate:
@@ -266,6 +390,7 @@ def latency_p95_s(window: KpiWindow) -> Rate:
 
 
 METRICS: dict[str, Callable[[KpiWindow], Rate]] = {
+    "completeness": completeness,
     "corroded_share": corroded_share,
     "dead_rate": dead_rate,
     "defect_rate": defect_rate,

@@ -14,6 +14,7 @@ __all__ = [
     "AlertState",
     "AlertTransition",
     "Asset",
+    "BoardVerdict",
     "Checkpoint",
     "CheckpointChunk",
     "CheckpointManifest",
@@ -36,6 +37,7 @@ __all__ = [
     "StationMark",
     "Verdict",
     "WindowState",
+    "board_id",
     "frame_id",
 ]
 
@@ -98,6 +100,16 @@ def frame_id(line: str, station: str, session: str, seq: int) -> str:
     True
     """
     identity = "\x1f".join((line, station, session, str(seq)))
+    return hashlib.blake2b(identity.encode(), digest_size=16).hexdigest()
+
+
+def board_id(line: str, station: str, session: str, visit: int) -> str:
+    """Name a board's visit to a station: 32 hexadecimal digits, another name than any frame's.
+
+    >>> board_id("line-1", "top", "s1", 0) == frame_id("line-1", "top", "s1", 0)
+    False
+    """
+    identity = "\x1f".join(("board", line, station, session, str(visit)))
     return hashlib.blake2b(identity.encode(), digest_size=16).hexdigest()
 
 
@@ -272,8 +284,39 @@ class StationMark(Record, frozen=True, kw_only=True, tag="station_mark"):
     author: str = "ingest"
 
 
+class BoardVerdict(Record, frozen=True, kw_only=True, tag="board_verdict"):
+    """What the pictures of one visit of a board say together: the worst decides, and one that is not in means review.
+
+    `expected` pictures make a board, `frames` are those with an outcome, in order of capture, `inspected` of them were
+    judged. `event_at` is when the first was taken, `decided_at` when the last had its outcome. A board of which no
+    picture could be inspected is stopped as `review`, and no figure counts it. `revision` is the offset (in results) of
+    the last record that changed it: a late picture corrects its board; readers keep the highest.
+    """
+
+    board_id: str
+    line: str
+    station: str
+    product: str
+    session: str
+    visit: int
+    event_at: datetime
+    decided_at: datetime
+    revision: int
+    verdict: Verdict
+    expected: int
+    inspected: int
+    frames: tuple[str, ...]
+    reasons: tuple[str, ...] = ()
+    lot: str | None = None
+    serial: str | None = None
+
+
 class KpiWindow(Record, frozen=True, kw_only=True, tag="kpi_window"):
-    """Sums of one station and product over one event-time window; rates are computed from these by `taktwatch.kpis`.
+    """Sums over one event-time window; rates are computed from these by `taktwatch.kpis`.
+
+    `window` is "1m" (one station and product), or a roll-up: "1h", "shift" (named by `shift`), or "lot" (an hour's part
+    of `lot`). In a roll-up product "*" stands for all products, station "*" for the whole line. `inspected`, `passed`,
+    `failed`, `review`, `first_pass` count boards; `accepted`, `skipped`, `dead`, `missing` count frames.
 
     `revision` is the offset (in results) of the last record that changed the window; readers keep the highest.
     All sums are integers: um2, us and counts. `latency_buckets` is a fixed base-2 histogram of capture-to-verdict time:
@@ -309,6 +352,8 @@ class KpiWindow(Record, frozen=True, kw_only=True, tag="kpi_window"):
     latency_buckets: dict[int, int] = {}
     marks: int = 0
     station_state: MarkState = MarkState.OPEN
+    lot: str | None = None
+    shift: str | None = None
 
 
 class AlertTransition(Record, frozen=True, kw_only=True, tag="alert_transition"):

@@ -88,20 +88,21 @@ def with_model(config: LineConfig, model: str | None) -> LineConfig:
 
 def windows_of(config: LineConfig, log: Iterable[Logged]) -> list[KpiWindow]:
     """Fold a slice of the results topic as the KPI engine does; return each window at its highest revision."""
+    from kpi_engine.rules import rules_of
     from kpi_engine.sums import microseconds
-    from kpi_engine.windows import Rules, drain, empty, fold
+    from kpi_engine.windows import drain, empty, fold
 
-    rules = Rules(horizon_minutes=config.kpi.horizon_minutes, hold_us=round(config.kpi.max_hold_s * 1e6))
+    rules = rules_of(config)
     partitions: dict[int, list[Logged]] = defaultdict(list)
     for message, record in log:
         partitions[message.partition].append((message, record))
-    windows: dict[tuple[str, str, datetime], KpiWindow] = {}
+    windows: dict[tuple[object, ...], KpiWindow] = {}
     for logged in partitions.values():
         state = empty()
         for message, record in sorted(logged, key=lambda pair: pair[0].offset):
             fold(state, record, message.offset, microseconds(message.timestamp), rules)
-            for window in drain(state):
-                windows[window.station, window.product, window.start] = window
+        for window in drain(state):  # final ones first, in the order they were reached
+            windows[window.window, window.line, window.station, window.product, window.start, window.lot] = window
     return list(windows.values())
 
 

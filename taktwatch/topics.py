@@ -36,6 +36,11 @@ class Topics:
         return f"{self.prefix}.results"
 
     @property
+    def boards(self) -> str:
+        """Verdicts of boards with revisions, keyed by line."""
+        return f"{self.prefix}.boards"
+
+    @property
     def kpis(self) -> str:
         """KPI windows with revisions; one partition."""
         return f"{self.prefix}.kpis"
@@ -66,10 +71,11 @@ class Topics:
         return f"{self.prefix}.assets"
 
     def specs(self, retention: timedelta | None) -> list[TopicSpec]:
-        """Return how each topic is set up; `retention` bounds frames, results, KPIs and dead letters."""
+        """Return how each topic is set up; `retention` bounds frames, results, boards, KPIs and dead letters."""
         return [
             TopicSpec(self.frames, 8, retention),
             TopicSpec(self.results, 4, retention),
+            TopicSpec(self.boards, 4, retention),
             TopicSpec(self.kpis, 1, retention),
             TopicSpec(self.alerts, 1, None),
             TopicSpec(self.reviews, 1, None),

@@ -16,6 +16,7 @@ from taktwatch.errors import BadRecord, UnknownSchema
 from taktwatch.records import (
     AlertTransition,
     Asset,
+    BoardVerdict,
     Checkpoint,
     CheckpointChunk,
     CheckpointManifest,
@@ -44,6 +45,7 @@ NAMES: dict[type[Record], str] = {
     Frame: "taktwatch.frame",
     InspectionResult: "taktwatch.result",
     StationMark: "taktwatch.mark",
+    BoardVerdict: "taktwatch.board",
     KpiWindow: "taktwatch.kpi",
     AlertTransition: "taktwatch.alert",
     Notification: "taktwatch.notification",

@@ -49,7 +49,7 @@ class Failed(AssertionError):
 
 def key_of(window: KpiWindow) -> tuple[object, ...]:
     """Return which window it is, whatever its revision."""
-    return window.window, window.start, window.line, window.station, window.product
+    return window.window, window.start, window.line, window.station, window.product, window.lot
 
 
 class Log:

@@ -7,8 +7,9 @@ from typing import Protocol
 
 from timelines import newest
 
+from kpi_engine.rules import rules_of
 from kpi_engine.sums import microseconds
-from kpi_engine.windows import Rules, drain, empty, fold
+from kpi_engine.windows import drain, empty, fold
 from taktwatch.bus import Bus, Outgoing
 from taktwatch.bus.connect import open_bus
 from taktwatch.config import KafkaConfig, KpiConfig, LineConfig
@@ -90,7 +91,7 @@ async def letters(bus: Bus) -> list[DeadLetter]:
 
 async def undisturbed(bus: Bus, topics: Topics = TOPICS) -> Windows:
     """Fold the results topic from its beginning in one go: what must come out, revisions included."""
-    state, rules = empty(), Rules(QUICK.kpi.horizon_minutes, round(QUICK.kpi.max_hold_s * 1e6))
+    state, rules = empty(), rules_of(QUICK)
     windows: list[KpiWindow] = []
     async for batch in bus.read(topics.results):
         for message in batch:
@@ -102,8 +103,19 @@ async def undisturbed(bus: Bus, topics: Topics = TOPICS) -> Windows:
 
 
 def latest(windows: Sequence[KpiWindow]) -> Windows:
-    """Return the newest revision of every window, by line, station, product and start."""
+    """Return the newest revision of every window, by line, station, product and start; of a roll-up with its kind."""
     return {
-        (window.line, window.station, window.product, f"{window.start:%H:%M}"): window
+        (window.line, window.station, window.product, start_of(window)): window
         for window in sorted(windows, key=newest)
     }
+
+
+def start_of(window: KpiWindow) -> str:
+    """Return when a window starts; of a roll-up also what it is."""
+    start = f"{window.start:%H:%M}"
+    return start if window.window == "1m" else f"{window.window} {start} {window.lot or ''}"
+
+
+def minutes(windows: Windows) -> list[KpiWindow]:
+    """Return the one-minute windows."""
+    return [window for window in windows.values() if window.window == "1m"]

@@ -93,13 +93,25 @@ class Timeline:
         found = [
             window
             for window in self.published
-            if (window.start, window.product, window.station) == (at(clock), product, station)
+            if (window.window, window.start, window.product, window.station) == ("1m", at(clock), product, station)
+        ]
+        return max(found, key=newest)
+
+    def rolled(
+        self, kind: str, clock: str, product: str = "*", station: str = "*", lot: str | None = None
+    ) -> KpiWindow:
+        """Return the newest published roll-up that starts at a time; without names, the whole line's."""
+        found = [
+            window
+            for window in self.published
+            if (window.window, window.start, window.product, window.station, window.lot)
+            == (kind, at(clock), product, station, lot)
         ]
         return max(found, key=newest)
 
     def starts(self) -> list[str]:
         """Return when the published windows start, HH:MM."""
-        return sorted({f"{window.start:%H:%M}" for window in self.published})
+        return sorted({f"{window.start:%H:%M}" for window in self.published if window.window == "1m"})
 
 
 def newest(window: KpiWindow) -> tuple[int, int]:

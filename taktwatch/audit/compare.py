@@ -136,7 +136,8 @@ def engine_of(result: InspectionResult) -> str:
 
 def name_of(window: KpiWindow) -> str:
     """Return a window's identity in words."""
-    return f"{window.station} {window.product} {window.window} {window.start:%Y-%m-%dT%H:%MZ}"
+    names = (window.station, window.product, window.window, window.lot or "", f"{window.start:%Y-%m-%dT%H:%MZ}")
+    return " ".join(name for name in names if name)
 
 
 def seen_in(window: KpiWindow) -> dict[str, object]:

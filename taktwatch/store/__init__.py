@@ -15,7 +15,10 @@ __all__ = ["KpiQuery", "KpiStore", "StoreState"]
 
 @dataclass(frozen=True)
 class KpiQuery:
-    """Which windows: of one kind, starting in [since, until); None in a field means all."""
+    """Which windows: of one kind, starting in [since, until); None in a field means all.
+
+    All stations and products include the sums over them, which are named "*": hours, shifts and lots have such.
+    """
 
     window: str
     since: datetime
@@ -23,6 +26,7 @@ class KpiQuery:
     line: str | None = None
     station: str | None = None
     product: str | None = None
+    lot: str | None = None
 
 
 @dataclass(frozen=True)
@@ -52,7 +56,7 @@ class KpiStore(Protocol):
         """
 
     async def read(self, query: KpiQuery) -> list[KpiWindow]:
-        """Return windows ordered by start, line, station, product."""
+        """Return windows ordered by start, line, station, product, lot."""
 
     async def state(self) -> StoreState:
         """Say what is there, changing nothing. Raises `ConfigError` where we may not read and write."""

@@ -85,7 +85,9 @@ class InfluxKpiStore(KpiStore):
             return []
         tables = await self._in_thread(self._query_api.query, flux(self.account.bucket, query))
         found = whole(record.values for table in tables for record in table.records)
-        return sorted(found, key=lambda window: (window.start, window.line, window.station, window.product))
+        return sorted(
+            found, key=lambda window: (window.start, window.line, window.station, window.product, window.lot or "")
+        )
 
     async def state(self) -> StoreState:
         """See `KpiStore.state`; an empty write and a query of nothing show what the token may."""
@@ -181,7 +183,13 @@ def retry_after_s(headers: Mapping[str, str]) -> float:
 
 def flux(bucket: str, query: KpiQuery) -> str:
     """Return the Flux of a query: one row per window, fields as columns."""
-    tags = {"window": query.window, "line": query.line, "station": query.station, "product": query.product}
+    tags = {
+        "window": query.window,
+        "line": query.line,
+        "station": query.station,
+        "product": query.product,
+        "lot": query.lot,
+    }
     wanted = " and ".join(f"r.{name} == {flux_string(bare(text))}" for name, text in tags.items() if text is not None)
     return f"""
 from(bucket: {flux_string(bucket)})

@@ -1,10 +1,10 @@
 """KPI windows as InfluxDB line protocol, and rows of the pivoted measurement back as windows. Pure.
 
-Measurement `kpi`, tags line, station, product, window; time: the window's start. InfluxDB merges the fields of equal
-points, so every write carries every sum. Derived figures ride along for panels that cannot divide; one without a value
-is left out. That is safe where its n never shrinks, since it never loses its value again; first-pass yield's n may
-(an earlier visit arrives later), so panels divide first_pass_passed by first_pass themselves. Measurement `kpi_class`
-has tag `class` besides, and a count; counts of a window never fall back to none.
+Measurement `kpi`, tags line, station, product, window, and of a lot's windows the lot; time: the window's start.
+InfluxDB merges the fields of equal points, so every write carries every sum. Derived figures ride along for panels that
+cannot divide; one without a value is left out. That is safe where its n never shrinks, since it never loses its value
+again; first-pass yield's n may (an earlier visit arrives later), so panels divide first_pass_passed by first_pass
+themselves. Measurement `kpi_class` has tag `class` besides, and a count; counts of a window never fall back to none.
 """
 
 from collections.abc import Mapping
@@ -25,15 +25,15 @@ EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 EMPTY_TAG = "%"
 """Stands for the empty string, which line protocol cannot say; a percent sign in a name becomes %25."""
 
-TAGS = frozenset({"window", "line", "station", "product"})
+TAGS = frozenset({"window", "line", "station", "product", "lot"})
 DICTS = frozenset({"defects", "latency_buckets"})
 SUMS = tuple(
     name
     for name in KpiWindow.__struct_fields__
-    if name not in TAGS | DICTS | {"start", "end", "state", "station_state"}
+    if name not in TAGS | DICTS | {"start", "end", "state", "station_state", "shift"}
 )
-DERIVED = tuple(sorted(METRICS.keys() - {"first_pass_yield", "missing"}))
-"""Figures written as float fields beside the sums. `missing` is a sum of its own."""
+DERIVED = tuple(sorted(METRICS.keys() - {"completeness", "first_pass_yield", "missing"}))
+"""Figures written as float fields beside the sums; `missing` is a sum, and `completeness` follows from it."""
 
 INT64 = range(-(2**63), 2**63)
 BARE = {*"\\%", *map(chr, range(32)), "\x7f"}
@@ -48,10 +48,12 @@ def lines(window: KpiWindow) -> list[str]:
         f"{name}={tag(text)}"
         for name, text in (
             ("line", window.line),
+            ("lot", window.lot),
             ("product", window.product),
             ("station", window.station),
             ("window", window.window),
         )
+        if text is not None
     )
     time_ns = (window.start - EPOCH) // timedelta(microseconds=1) * 1000
     points = [f"kpi,{tags} {','.join(fields(window))} {time_ns}"]
@@ -67,6 +69,8 @@ def fields(window: KpiWindow) -> list[str]:
     found = [f"{name}={integer(window, name, getattr(window, name))}" for name in SUMS]
     found.append(f"end_us={(window.end - EPOCH) // timedelta(microseconds=1)}i")
     found.append(f"state={quoted(window.state.value)}")
+    if window.shift is not None:
+        found.append(f"shift={quoted(window.shift)}")
     found.append(f"station_state={quoted(window.station_state.value)}")
     found += [
         f"{name}={quoted(msgspec.json.encode(dict(sorted(getattr(window, name).items()))).decode())}"
@@ -140,6 +144,8 @@ def window_in(row: Mapping[str, Any]) -> KpiWindow:
         line=untag(row["line"]),
         station=untag(row["station"]),
         product=untag(row["product"]),
+        lot=untag(row["lot"]) if row.get("lot") is not None else None,
+        shift=row.get("shift"),
         state=WindowState(row["state"]),
         station_state=MarkState(row["station_state"]),
         defects=msgspec.json.decode(row["defects"], type=dict[str, int]),

@@ -47,7 +47,8 @@ SELECT body FROM kpi
 WHERE kind = :kind AND start_us >= :since AND start_us < :until
 AND (:line IS NULL OR line = :line)
 AND (:station IS NULL OR station = :station)
-AND (:product IS NULL OR product = :product)
+AND (:product IS NULL OR product = :product OR substr(product, 1, length(:product) + 1) = :product || char(31))
+AND (:lot IS NULL OR substr(product, -length(:lot) - 1) = char(31) || :lot)
 ORDER BY start_us, line, station, product
 """
 
@@ -103,7 +104,7 @@ class SqliteKpiStore(KpiStore):
                     microseconds(window.start),
                     window.line,
                     window.station,
-                    window.product,
+                    product_key(window),
                     window.revision,
                     RANK[window.state],
                     encoder.encode(window),
@@ -168,8 +169,19 @@ def read(connection: sqlite3.Connection, query: KpiQuery) -> list[KpiWindow]:
         "line": query.line,
         "station": query.station,
         "product": query.product,
+        "lot": query.lot,
     }
-    return [decoder.decode(body) for (body,) in connection.execute(READ, parameters)]
+    found = [decoder.decode(body) for (body,) in connection.execute(READ, parameters)]
+    return [
+        window
+        for window in found
+        if query.product in {None, window.product} and (query.lot is None or query.lot == window.lot)
+    ]
+
+
+def product_key(window: KpiWindow) -> str:
+    """Return what the column `product` holds: the product, and behind it the lot of a lot's window."""
+    return window.product if window.lot is None else f"{window.product}\x1f{window.lot}"
 
 
 def microseconds(time: datetime) -> int:

@@ -335,3 +335,31 @@ def test_a_folder_that_cannot_be_made_is_named(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("in the way")
     with pytest.raises(BackendUnavailable, match="file"):
         written_and_read(lambda: open_store(f"sqlite:///{tmp_path / 'file' / 'kpis.sqlite'}", {}))
+
+
+def test_lots_of_the_same_hour_are_told_apart_and_shifts_keep_their_name(opened: Open) -> None:
+    first, second = (window(window="lot", lot=lot) for lot in ("L1", "L 2,=%"))
+    whole = window(window="lot", lot="L1", station="*", product="*")
+    shift = window(window="shift", shift="früh", product="*")
+    nameless = window(window="lot", lot="")
+    plain = window()
+
+    async def work(store: KpiStore) -> list[list[KpiWindow]]:
+        await store.write([first, second, whole, shift, nameless, plain])
+        await store.write([first])
+        return [
+            await store.read(query)
+            for query in (
+                KpiQuery("lot", DAY.since, DAY.until, product="board"),
+                KpiQuery("lot", DAY.since, DAY.until, lot="L1"),
+                KpiQuery("lot", DAY.since, DAY.until, product="board", lot="L 2,=%"),
+                KpiQuery("lot", DAY.since, DAY.until, lot=""),
+                KpiQuery("shift", DAY.since, DAY.until),
+                DAY,
+            )
+        ]
+
+    lots, one, other, empty, shifts, minutes = with_store(opened, work)
+    assert lots == [nameless, second, first]
+    assert one == [whole, first]
+    assert (other, empty, shifts, minutes) == ([second], [nameless], [shift], [plain])

@@ -13,6 +13,7 @@ from servers.line import LineProcesses
 from taktwatch.audit.compare import NOT_COMPARED
 from taktwatch.bus.connect import open_bus
 from taktwatch.config import load_config
+from taktwatch.kpis import ANY
 from taktwatch.records import InspectionResult, KpiWindow
 from taktwatch.topics import Topics
 from taktwatch.wire import decode
@@ -20,7 +21,7 @@ from taktwatch.wire import decode
 BOARDS = int(os.environ.get("TAKTWATCH_KILL_BOARDS", "40"))
 SERVICES = ("ingest", "detector", "kpi", "alerts")
 
-Windows = dict[tuple[str, str], dict[str, Any]]
+Windows = dict[tuple[str, ...], dict[str, Any]]
 Verdicts = dict[str, tuple[str, str | None]]
 
 
@@ -28,14 +29,14 @@ async def what_is_on_the_bus(config_path: Path) -> tuple[Windows, Verdicts]:
     config = load_config(config_path, {})
     topics = Topics(config.prefix)
     bus = open_bus(config.bus_url, config.kafka, client="test")
-    windows: dict[tuple[str, str], KpiWindow] = {}
+    windows: dict[tuple[str, ...], KpiWindow] = {}
     verdicts: Verdicts = {}
     try:
         async for batch in bus.read(topics.kpis):
             for message in batch:
                 window = decode(message.value, message.headers)
                 assert isinstance(window, KpiWindow)
-                name = (window.station, window.start.isoformat())
+                name = (window.window, window.station, window.product, window.start.isoformat())
                 if name not in windows or window.revision >= windows[name].revision:
                     windows[name] = window
         async for batch in bus.read(topics.results):
@@ -67,10 +68,19 @@ def run_a_line(
     return ledger, windows, verdicts
 
 
+def counted(windows: Windows, kind: str = "1m", station: str | None = None) -> int:
+    """Sum the boards in windows of a kind; of roll-ups, those of all products at a station."""
+    return sum(
+        window["inspected"]
+        for window in windows.values()
+        if window["window"] == kind and (station is None or (window["station"], window["product"]) == (station, ANY))
+    )
+
+
 async def until_all_windows_count(config: Path, boards: int) -> tuple[Windows, Verdicts]:
     for _ in range(80):
         windows, verdicts = await what_is_on_the_bus(config)
-        if sum(window["inspected"] for window in windows.values()) >= boards:
+        if counted(windows) >= boards and counted(windows, "1h", ANY) >= boards:
             break
         await asyncio.sleep(0.5)
     return windows, verdicts
@@ -104,4 +114,4 @@ def test_killing_each_service_loses_and_doubles_nothing(
     assert ledger["lost"] == ledger["pending"] == 0
     assert verdicts == calm_verdicts
     assert windows == calm_windows
-    assert sum(window["inspected"] for window in windows.values()) == BOARDS
+    assert counted(windows) == counted(windows, "1h", ANY) == BOARDS

@@ -8,7 +8,7 @@ import uuid
 from pathlib import Path
 
 import pytest
-from kpi_line import PATIENCE_S, QUICK, eventually, opened, published, records, running, send, undisturbed
+from kpi_line import PATIENCE_S, QUICK, eventually, minutes, opened, published, records, running, send, undisturbed
 from timelines import mark, result
 
 from kpi_engine.service import GROUP, KpiService
@@ -68,7 +68,7 @@ def test_kill_9_in_the_middle_changes_no_window(bus_url: str) -> None:
                 await eventually(folded)
             windows = await published(bus, topics)
             assert windows == await undisturbed(bus, topics)
-            assert sum(window.inspected for window in windows.values()) == 600
-            assert sum(window.late_or_repeat for window in windows.values()) == 60
+            assert sum(window.inspected for window in minutes(windows)) == 600
+            assert sum(window.late_or_repeat for window in minutes(windows)) == 60
 
     asyncio.run(main())

@@ -10,6 +10,7 @@ from kpi_line import (
     TOPICS,
     eventually,
     letters,
+    minutes,
     opened,
     published,
     records,
@@ -24,9 +25,9 @@ from kpi_engine.service import GROUP, KpiService
 from taktwatch.bus import Bus, Outgoing
 from taktwatch.checkpoints import load_checkpoint, save_checkpoint
 from taktwatch.clock import now
-from taktwatch.config import KpiConfig, LineConfig
+from taktwatch.config import KpiConfig, LineConfig, ProductConfig
 from taktwatch.errors import UnknownSchema
-from taktwatch.records import Checkpoint, MarkState, Outcome, StationMark, Verdict, WindowState
+from taktwatch.records import BoardVerdict, Checkpoint, MarkState, Outcome, StationMark, Verdict, WindowState
 from taktwatch.topics import lag
 
 TOP = ("line-1", "top", "board")
@@ -70,6 +71,35 @@ def test_a_late_frame_and_a_repeat_correct_the_published_window(sqlite_bus_url: 
     asyncio.run(main())
 
 
+def test_the_verdict_of_every_board_is_published_and_a_late_view_corrects_it(sqlite_bus_url: str) -> None:
+    two_views = ProductConfig(model="m", um_per_px=10.0, views=2)
+    config = QUICK.model_copy(update={"products": {"board": two_views}})
+
+    async def main() -> None:
+        async with opened(sqlite_bus_url) as bus:
+            await send(bus, [result(seq, f"12:00:{10 + seq}", visit=seq // 2) for seq in (0, 1, 2)])
+            await send(bus, [mark(3, "12:01:00", MarkState.CLOSED), result(3, "12:00:13", visit=1)])
+            async with running(KpiService(config, bus, TOPICS)):
+                await eventually(lambda: folded(bus))
+                await send(bus, [result(4, "12:00:20", visit=2), mark(4, "12:01:01", MarkState.CLOSED)])
+                await eventually(lambda: folded(bus))
+                await send(bus, [result(5, "12:00:21", visit=2, verdict=Verdict.FAIL)])
+                await eventually(lambda: folded(bus))
+            found = [record for record in await records(bus, TOPICS.boards) if isinstance(record, BoardVerdict)]
+            assert [(board.visit, board.verdict, len(board.frames)) for board in found] == [
+                (0, Verdict.PASS, 2),
+                (1, Verdict.PASS, 2),
+                (2, Verdict.REVIEW, 1),
+                (2, Verdict.FAIL, 2),
+            ]
+            assert found[2].board_id == found[3].board_id
+            assert found[3].revision > found[2].revision
+            window = (await published(bus))[*TOP, "12:00"]
+            assert (window.accepted, window.inspected, window.passed, window.failed) == (6, 3, 2, 1)
+
+    asyncio.run(main())
+
+
 def test_a_standing_belt_has_windows(sqlite_bus_url: str) -> None:
     async def main() -> None:
         async with opened(sqlite_bus_url) as bus:
@@ -78,7 +108,7 @@ def test_a_standing_belt_has_windows(sqlite_bus_url: str) -> None:
                 await eventually(lambda: folded(bus))
             windows = await published(bus)
             assert [windows[*TOP, f"12:0{minute}"].marks for minute in range(4)] == [1, 1, 1, 1]
-            assert [window.inspected for window in windows.values()] == [0, 0, 0, 0]
+            assert [window.inspected for window in minutes(windows)] == [0, 0, 0, 0]
 
     asyncio.run(main())
 
@@ -118,7 +148,7 @@ def test_what_cannot_be_counted_goes_to_the_dead_topic_and_the_line_goes_on(sqli
             assert [letter.place.offset for letter in found if letter.place] == [1, 2, 3, 4]
             assert "99.0" in found[1].error
             assert "seq is -5" in found[3].error
-            assert {key[2]: window.inspected for key, window in (await published(bus)).items()} == {
+            assert {window.product: window.inspected for window in minutes(await published(bus))} == {
                 "board": 1,
                 "never heard of": 1,
             }
@@ -228,7 +258,7 @@ def test_a_checkpoint_of_another_version_is_refused_and_not_guessed_at(sqlite_bu
                 topic=TOPICS.results,
                 partition=number,
                 position=saved.position,
-                state=saved.state.replace(b"\xa7version\x01", b"\xa7version\x63"),
+                state=saved.state.replace(b"\xa7version\x02", b"\xa7version\x63"),
             )
             assert other.state != saved.state
             await save_checkpoint(bus, TOPICS, other)

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -44,8 +45,8 @@ async def written(bus: Bus) -> bool:
 
 
 async def rows(store: KpiStore) -> Windows:
-    """Return what the store holds."""
-    return latest(await store.read(EVER))
+    """Return the minutes and hours the store holds."""
+    return latest([*await store.read(EVER), *await store.read(replace(EVER, window="1h"))])
 
 
 def test_a_stale_writer_does_not_set_a_stored_window_back(sqlite_bus_url: str, tmp_path: Path) -> None:
@@ -78,7 +79,7 @@ def test_the_store_shows_what_was_published(sqlite_bus_url: str, tmp_path: Path)
                 async def all_closed() -> bool:
                     await store.prepare()
                     found = await rows(store)
-                    return len(found) == 6 and all(row.state is WindowState.CLOSED for row in found.values())
+                    return len(found) == 6 + 4 and all(row.state is WindowState.CLOSED for row in found.values())
 
                 await eventually(all_closed)
             assert await rows(store) == await published(bus) == await undisturbed(bus)

@@ -1,10 +1,11 @@
 from collections import Counter
 
-from timelines import mark, result
+from timelines import Timeline, mark, result
 
-from kpi_engine.balance import StationBalance, Tally, missing_from
+from kpi_engine.balance import StationBalance, Tally, missing_from, terms
 from kpi_engine.ledger import Gap
-from taktwatch.records import Outcome
+from kpi_engine.rules import Rules
+from taktwatch.records import MarkState, Outcome
 
 
 def test_a_frame_nobody_knows_of_leaves_the_balance_open() -> None:
@@ -41,3 +42,24 @@ def test_missing_frames_are_counted_from_a_number_on() -> None:
         Gap(12, 12, 0, 0, "p", None, missing=True),
     ]
     assert [missing_from(gaps, base) for base in (0, 4, 5, 13)] == [4, 2, 1, 0]
+
+
+def test_the_balance_of_a_station_outlives_its_sessions() -> None:
+    """Each term from its own source: marks, first results, numbers without outcome."""
+    line = Timeline(Rules(horizon_minutes=5))
+    for seq, outcome in enumerate((Outcome.INSPECTED, Outcome.SKIPPED, Outcome.DEAD)):
+        line.frame(seq, f"12:00:1{seq}", outcome=outcome)
+    line.frame(0, "12:00:10")
+    line.mark(2, "12:00:20", MarkState.CLOSED)
+    line.mark(-1, "13:00:00", session="s2")
+    line.frame(0, "13:00:01", session="s2")
+    line.frame(2, "13:00:03", session="s2")
+    line.mark(2, "13:00:10", session="s2")
+    station = next(iter(line.state.stations.values()))
+    assert list(station.sessions) == ["s2"]
+    balance = {"accepted": 6, "inspected": 3, "skipped": 1, "dead": 1, "pending": 1, "lost": 0, "unaccounted": 0}
+    assert terms(station) == balance
+    line.mark(2, "13:05:00", session="s2")
+    assert terms(station) == balance | {"pending": 0, "lost": 1}
+    station.sessions["s2"].inspected -= 1  # as if an outcome had been forgotten
+    assert terms(station)["unaccounted"] == 1

@@ -5,11 +5,23 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from timelines import at, mark, newest, result
 
+from kpi_engine.shifts import Calendar
 from kpi_engine.sums import microseconds
 from kpi_engine.windows import KpiState, Rules, drain, empty, fold, restore, save
-from taktwatch.records import InspectionResult, KpiWindow, MarkState, Outcome, StationMark, Verdict
+from taktwatch.config import ShiftConfig
+from taktwatch.kpis import ANY, SUMMED, merge
+from taktwatch.records import InspectionResult, KpiWindow, MarkState, Outcome, StationMark, Verdict, WindowState
 
-RULES = Rules(horizon_minutes=60, hold_us=30_000_000)
+RULES = Rules(
+    horizon_minutes=60,
+    hold_us=30_000_000,
+    views={"other": 2, "tiles": 3},
+    calendar=Calendar(
+        "Europe/Berlin",
+        {"early": ShiftConfig(start="06:00", end="13:20"), "late": ShiftConfig(start="13:20", end="22:00")},
+    ),
+)
+"""Products of one, two and three pictures a board; a change of shifts at 12:20 UTC."""
 Log = list[InspectionResult | StationMark]
 
 CASES = max(200, settings.default.max_examples)
@@ -18,7 +30,8 @@ CASES = max(200, settings.default.max_examples)
 boards = st.tuples(
     st.sampled_from(["top", "section"]),
     st.integers(0, 40 * 60),
-    st.sampled_from(["board", "other"]),
+    st.sampled_from(["board", "other", "tiles"]),
+    st.sampled_from([None, None, "L1", "L2"]),
     st.sampled_from([None, None, "B1", "B2", "B3"]),
     st.sampled_from([Outcome.INSPECTED, Outcome.INSPECTED, Outcome.INSPECTED, Outcome.SKIPPED, Outcome.DEAD]),
     st.sampled_from(list(Verdict)),
@@ -29,16 +42,18 @@ def clock(seconds: int) -> str:
     return f"{12 + seconds // 3600}:{seconds // 60 % 60:02}:{seconds % 60:02}"
 
 
-def results_of(draws: list[tuple[str, int, str, str | None, Outcome, Verdict]]) -> list[InspectionResult]:
+def results_of(draws: list[tuple[str, int, str, str | None, str | None, Outcome, Verdict]]) -> list[InspectionResult]:
     """Return results with dense numbers per station, in the order of their event times."""
     made, numbers = [], {"top": 0, "section": 0}
-    for station, seconds, product, serial, outcome, verdict in sorted(draws, key=lambda draw: draw[1]):
+    for station, seconds, product, lot, serial, outcome, verdict in sorted(draws, key=lambda draw: draw[1]):
         made.append(
             result(
                 numbers[station],
                 clock(seconds),
                 station=station,
                 product=product,
+                lot=lot,
+                visit=numbers[station] // 3,
                 serial=serial,
                 outcome=outcome,
                 verdict=verdict,
@@ -61,7 +76,7 @@ def marks_of(results: list[InspectionResult], seconds: list[int]) -> Log:
 
 
 def closing(results: list[InspectionResult]) -> Log:
-    """Return the marks that end all sessions and let what never came go missing."""
+    """Return the marks that end all sessions, let what never came go missing, and make the windows final."""
     ends: Log = []
     for station in ("top", "section"):
         last = max((found.seq for found in results if found.station == station), default=-1)
@@ -70,7 +85,7 @@ def closing(results: list[InspectionResult]) -> Log:
             mark(last, "12:59:00", MarkState.CLOSED, station=station),
             mark(last, "12:59:01", MarkState.CLOSED, station=station, author="watchdog"),
         ]
-    return ends
+    return [*ends, *(mark(-1, "14:40:00", station=station, session="s2") for station in ("top", "section"))]
 
 
 def interleaved(results: Log, marks: Log, places: list[int]) -> Log:
@@ -84,16 +99,14 @@ def interleaved(results: Log, marks: Log, places: list[int]) -> Log:
 def folded(log: Log, state: KpiState | None = None, start: int = 0) -> dict[tuple[str, ...], KpiWindow]:
     """Fold a log from an offset on; records are logged one a second. Returns the newest of each window."""
     state = state or empty()
-    windows: list[KpiWindow] = []
     for offset in range(start, len(log)):
         fold(state, log[offset], offset, microseconds(at("13:00:00")) + offset * 60_000_000, RULES)
-        windows += drain(state)
-    return latest(windows)
+    return latest(drain(state))
 
 
 def latest(windows: list[KpiWindow]) -> dict[tuple[str, ...], KpiWindow]:
     return {
-        (window.line, window.station, window.product, str(window.start)): window
+        (window.window, window.line, window.station, window.product, str(window.start), window.lot or ""): window
         for window in sorted(windows, key=newest)
     }
 
@@ -122,7 +135,10 @@ def test_any_order_and_any_repetition_gives_the_same_final_windows(
     one = interleaved(arrived, marks, data.draw(places, label="one"))
     other = interleaved([*shuffled, *repeats], marks, data.draw(places, label="other"))
     ends = closing(results)
-    assert essence(folded([*one, *ends])) == essence(folded([*other, *ends]))
+    windows = essence(folded([*one, *ends]))
+    assert windows == essence(folded([*other, *ends]))
+    early = [window for window in windows.values() if window.end <= at("13:00:00")]
+    assert {window.state for window in early} == {WindowState.FINAL}
 
 
 @settings(deadline=None, max_examples=CASES, suppress_health_check=[HealthCheck.too_slow])
@@ -147,3 +163,39 @@ def test_a_crash_anywhere_after_any_checkpoint_changes_nothing(
     back = restore(checkpoint)
     again = folded(log, back, back.position)
     assert latest([*published, *again.values()]) == folded(log)
+
+
+@settings(deadline=None, max_examples=CASES, suppress_health_check=[HealthCheck.too_slow])
+@given(logs, st.data())
+def test_when_windows_are_drained_does_not_matter(results: list[InspectionResult], data: st.DataObject) -> None:
+    """Roll-ups are brought up to date now and then; what comes out in the end is the same, revisions included."""
+    log: Log = [*data.draw(st.permutations(results)), *closing(results)]
+    drained_at = data.draw(st.sets(st.integers(0, len(log))), label="drains")
+    state, published = empty(), []
+    for offset, record in enumerate(log):
+        fold(state, record, offset, microseconds(at("13:00:00")) + offset * 60_000_000, RULES)
+        if offset in drained_at:
+            published += drain(state)
+    published += drain(state)
+    assert latest(published) == folded(log)
+
+
+@settings(deadline=None, max_examples=CASES, suppress_health_check=[HealthCheck.too_slow])
+@given(logs, st.data())
+def test_roll_ups_are_the_sums_of_their_minutes(results: list[InspectionResult], data: st.DataObject) -> None:
+    windows = folded([*data.draw(st.permutations(results)), *closing(results)]).values()
+    minutes = [window for window in windows if window.window == "1m"]
+    for whole in (window for window in windows if window.window in {"1h", "shift"}):
+        parts = [
+            part
+            for part in minutes
+            if whole.start <= part.start < whole.end
+            and whole.station in {part.station, ANY}
+            and whole.product in {part.product, ANY}
+        ]
+        total = merge(parts)
+        assert total is not None
+        for name in (*SUMMED, "defects", "latency_buckets", "deepest_um"):
+            assert getattr(whole, name) == getattr(total, name), name
+    lots = [window for window in windows if window.window == "lot" and ANY not in {window.station, window.product}]
+    assert sum(window.accepted for window in lots) == sum(found.lot is not None for found in results)
