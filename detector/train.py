@@ -107,7 +107,7 @@ def train_simulated(
         precision=precision,
     )
     limit = "" if minutes is None else f" --minutes {minutes:g}"
-    command = f"taktwatch train {spec_name} --seed {seed} --steps {steps}{limit}"
+    command = f"taktwatch train {spec_name} --seed {seed} --steps {steps} --batch {batch}{limit}"
     return train(name=spec_name, spec=spec, out=out, settings=settings, command=command)
 
 
