@@ -204,7 +204,7 @@ async def restoring(url: str) -> tuple[float, int, int]:
     state, rules, topics = empty(), Rules(), Topics("restored")
     bus = opened(url)
     await bus.ensure(topics.specs(None))
-    for offset, record in enumerate(Factory(lines=1, stations=20, seconds=1700).records(0)):
+    for offset, record in enumerate(Factory(lines=1, stations=30, seconds=3550).records(0)):
         fold(state, record, offset, 1_770_000_000_000_000, rules)
         if offset % BATCH == 0 and open_keys(state.stations) >= OPEN_KEYS:
             break

@@ -175,12 +175,10 @@ class Line:
         url = f"kafka://{self.broker.bootstrap}"
         settings = [url, self.topics.prefix, str(CHECKPOINT_S), member, str(SESSION_S), str(HORIZON_MINUTES)]
         environ = {**os.environ, "PYTHONPATH": str(PROCESS.parents[1])}
-        self.members[member] = subprocess.Popen(
-            [sys.executable, PROCESS, *settings],
-            env=environ,
-            stdout=subprocess.DEVNULL,
-            stderr=self.said(member).open("ab"),
-        )
+        with self.said(member).open("ab") as words:
+            self.members[member] = subprocess.Popen(
+                [sys.executable, PROCESS, *settings], env=environ, stdout=subprocess.DEVNULL, stderr=words
+            )
 
     def said(self, member: str) -> Path:
         """Return where the words of a member go."""
