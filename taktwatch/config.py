@@ -249,6 +249,27 @@ class ShiftConfig(Settings):
                 yield (day * 1440 + minute) % (7 * 1440)
 
 
+
+class SpcConfig(Settings):
+    """Control charts: windows are merged until `min_n` boards are together, or `least_n` after `max_age_hours`.
+
+    Where nobody chose a baseline, limits are learnt from the first `phase1_subgroups`.
+    """
+
+    metric: Literal["defect_rate", "review_rate", "dead_rate", "first_pass_yield", "dpu"] = "defect_rate"
+    min_n: int = Field(default=500, ge=1)
+    least_n: int = Field(default=100, ge=1)
+    max_age_hours: float = Field(default=8.0, gt=0)
+    phase1_subgroups: int = Field(default=25, ge=20, le=1000)
+
+    @model_validator(mode="after")
+    def sizes_fit_together(self) -> "SpcConfig":
+        """Refuse a least size above the wanted one."""
+        if self.least_n > self.min_n:
+            raise ValueError(f"least_n ({self.least_n}) must not exceed min_n ({self.min_n})")
+        return self
+
+
 class AlertRule(Settings):
     """When to tell somebody. `metric` is a name in `taktwatch.kpis`; windows with n below `min_n` decide nothing."""
 
@@ -352,6 +373,7 @@ class LineConfig(Settings):
     ingest: IngestConfig = Field(default_factory=IngestConfig)
     detector: DetectorConfig = Field(default_factory=DetectorConfig)
     kpi: KpiConfig = Field(default_factory=KpiConfig)
+    spc: SpcConfig = Field(default_factory=SpcConfig)
     alerts: AlertsConfig = Field(default_factory=AlertsConfig)
     console: ConsoleConfig = Field(default_factory=ConsoleConfig)
     reviews: ReviewsConfig = Field(default_factory=ReviewsConfig)
