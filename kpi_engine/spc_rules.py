@@ -4,10 +4,16 @@ import hashlib
 import json
 from pathlib import Path
 
+import msgspec
+
+from kpi_engine.spc.plans import PLANS, Plan
+from kpi_engine.spc.rules import LIMITS_ONLY, NELSON, WESTERN_ELECTRIC, Rule
 from kpi_engine.spc_line import LineRules, merger_of
 from taktwatch.config import LineConfig
 
 __all__ = ["rules_of"]
+
+RULES = {"limits": LIMITS_ONLY, "western_electric": WESTERN_ELECTRIC, "nelson": NELSON}
 
 
 def rules_of(config: LineConfig) -> LineRules:
@@ -20,7 +26,18 @@ def rules_of(config: LineConfig) -> LineRules:
         wanted=config.spc.phase1_subgroups,
         metric=config.spc.metric,
         merger=merger_of(config),
+        plans=tuple(plan_of(name, RULES[config.spc.rules]) for name in config.spc.charts),
     )
+
+
+def plan_of(name: str, rules: tuple[Rule, ...]) -> Plan:
+    """Return a plan by name; Shewhart charts look for these rules, the others have none.
+
+    >>> plan_of("laney", NELSON).rules == NELSON, plan_of("laney_ewma", NELSON) == PLANS["laney_ewma"]
+    (True, True)
+    """
+    plan = PLANS[name]
+    return msgspec.structs.replace(plan, rules=rules) if plan.kind == "shewhart" else plan
 
 
 def model_id(folder: Path) -> str:
