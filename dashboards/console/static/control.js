@@ -96,7 +96,7 @@ function plot(chart) {
     ...runs.map((run) => line(run, points, x, y)),
   );
   points.forEach((point, index) => drawing.append(mark(point, x(index), y, show)));
-  drawing.append(...axis(points, x), ...edge(points, width, y, show));
+  drawing.append(...axis(points, x), ...scale(least, most, y, show), ...edge(points, width, y, show));
   return drawing;
 }
 
@@ -158,6 +158,10 @@ function axis(points, x) {
     ),
   );
 }
+
+/** The least and the greatest level, beside the plot. */
+const scale = (least, most, y, show) =>
+  [...new Set([least, most])].map((value) => svg("text", { class: "axis", x: MARGIN.left - 6, y: y(value) + 4, "text-anchor": "end" }, show(value)));
 
 /** Limits of the newest subgroup, written beside their lines; too close ones give way to the centre. */
 function edge(points, width, y, show) {
