@@ -1,8 +1,12 @@
-"""Points of control charts into the store. Committed after they are written, so a crash writes some again."""
+"""Points of control charts into the store. Committed after they are written, so a crash writes some again.
+
+A crash of their author publishes older revisions once more: what was written is remembered, and never goes back.
+"""
 
 import asyncio
 from collections.abc import Sequence
 from datetime import timedelta
+from itertools import islice
 
 import structlog
 
@@ -22,6 +26,8 @@ __all__ = ["GROUP", "SpcSink"]
 
 GROUP = "spc-store"
 BATCH = 1000
+REMEMBERED = 10_000
+"""How many points' revisions are remembered."""
 
 log = structlog.get_logger()
 
@@ -39,6 +45,7 @@ class SpcSink:
         self.store = store
         self.member = member
         self.prepared = False
+        self.written: dict[tuple[object, ...], int] = {}
 
     async def run(self, stop: asyncio.Event) -> None:
         """Run until `stop`. Raises `ConfigError` where the store refuses our credentials."""
@@ -61,8 +68,9 @@ class SpcSink:
             except BadRecord as error:
                 await self.bury(message, error)
                 continue
-            key = (point.start, point.line, point.station, point.product, point.metric, point.chart, point.panel)
-            if key not in found or point.revision >= found[key][0].revision:
+            key = key_of(point)
+            known = found[key][0].revision if key in found else self.written.get(key, point.revision)
+            if point.revision >= known:
                 found[key] = (point, message)
         return list(found.values())
 
@@ -103,6 +111,11 @@ class SpcSink:
             middle = len(found) // 2
             return await self.write(found[:middle]) + await self.write(found[middle:])
         POINTS_STORED.inc(len(found))
+        for point, _ in found:
+            self.written.pop(key_of(point), None)
+            self.written[key_of(point)] = point.revision
+        for key in list(islice(self.written, max(0, len(self.written) - REMEMBERED))):
+            del self.written[key]
         return []
 
     async def bury(self, message: Message, error: BadRecord) -> None:
@@ -111,6 +124,11 @@ class SpcSink:
         BAD_RECORDS.labels(message.topic).inc()
         value, headers = encode(dead_letter(message, error, GROUP))
         await self.bus.publish([Outgoing(self.topics.dead, message.key, value, headers)])
+
+
+def key_of(point: ControlPoint) -> tuple[object, ...]:
+    """Return which point it is, whatever its revision."""
+    return point.start, point.line, point.station, point.product, point.metric, point.chart, point.panel
 
 
 def point_in(message: Message) -> ControlPoint:

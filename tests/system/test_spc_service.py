@@ -12,6 +12,7 @@ from pathlib import Path
 import msgspec
 import pytest
 from kpi_line import PATIENCE_S, eventually, opened, records, running, send
+from servers.influx import InfluxServer
 from spc_line import CLOSED, FINAL, at, window
 from spc_process import CHARTS
 
@@ -252,6 +253,27 @@ def test_points_reach_the_store(sqlite_bus_url: str, tmp_path: Path) -> None:
             newest = {(p.start, p.station, p.chart): p for p in folded(log)[0]}
             found = await store.read_points(SpcQuery(at(0), at(0) + timedelta(days=1)))
             assert {(p.start, p.station, p.chart): p for p in found} == newest
+        await store.close()
+
+    asyncio.run(main())
+
+
+@pytest.mark.influxdb
+def test_an_older_revision_published_again_never_reaches_influxdb(sqlite_bus_url: str, influx: InfluxServer) -> None:
+    newest = folded(calm(range(2)))[0][0]
+    older = msgspec.structs.replace(newest, amount=0, value=0.0, revision=newest.revision - 1)
+
+    async def main() -> None:
+        store = open_store(f"influxdb://{influx.address}", influx.environ)
+        async with opened(sqlite_bus_url) as bus, running(SpcSink(QUICK, bus, TOPICS, store)):
+            for one in (newest, older):
+                await send(bus, [one], TOPICS.spc)
+
+                async def stored() -> bool:
+                    return await lag(bus, SINK_GROUP, TOPICS.spc) == 0
+
+                await eventually(stored)
+            assert await store.read_points(SpcQuery(at(0), at(0) + timedelta(days=1))) == [newest]
         await store.close()
 
     asyncio.run(main())

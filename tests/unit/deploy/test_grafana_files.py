@@ -20,7 +20,19 @@ FILES = sorted((GRAFANA / "dashboards").glob("*.json"))
 PANEL_TYPES = {"stat", "timeseries", "barchart", "table"}
 UNITS = {"none", "short", "percentunit", "s", "bytes", "reqps"}
 FIELDS = set(KpiWindow.__struct_fields__) | set(METRICS) | SPC_FIELDS | {"count"}
-COLUMNS = {"_measurement", "_field", "_value", "_time", "window", "line", "station", "product", "class", "chart", "panel"}
+COLUMNS = {
+    "_measurement",
+    "_field",
+    "_value",
+    "_time",
+    "window",
+    "line",
+    "station",
+    "product",
+    "class",
+    "chart",
+    "panel",
+}
 
 
 def load(path: Path) -> dict[str, Any]:

@@ -251,4 +251,6 @@ def test_a_control_chart_shows_values_between_limits_and_marks_signals(line: Inf
         "top demo-board laney_ewma lower": [0.005] * 3,
         "top demo-board laney_ewma upper": [0.015] * 3,
     }
-    assert [(row["key"], float(row["_value"])) for row in line.ask(signals)] == [("top demo-board laney_ewma signal", 0.021)]
+    assert [(row["key"], float(row["_value"])) for row in line.ask(signals)] == [
+        ("top demo-board laney_ewma signal", 0.021)
+    ]
