@@ -249,7 +249,6 @@ class ShiftConfig(Settings):
                 yield (day * 1440 + minute) % (7 * 1440)
 
 
-
 ChartName = Literal["laney_ewma", "laney", "laney_cusum", "shewhart", "ewma", "cusum"]
 Signal = Literal[
     "1 point beyond the control limits",

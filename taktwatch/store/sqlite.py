@@ -84,6 +84,7 @@ class SqliteKpiStore(KpiStore):
             await self._in_thread(lambda connection: connection.execute("SELECT 1 FROM kpi LIMIT 1").fetchone())
             return StoreState(exists=True, retention=self.retention)
         return StoreState(exists=False, retention=self.retention)
+
     async def write_points(self, points: Sequence[ControlPoint]) -> None:
         """See `KpiStore.write_points`."""
         await self._in_thread(lambda connection: self._write_points(connection, points))

@@ -175,6 +175,7 @@ EXAMPLES: dict[str, Record] = {
         reasons=("view missing: 1 of 3 pictures are in",),
         lot="L7",
         serial="SN-000001",
+    ),
     "control-point": ControlPoint(
         **WHERE,
         chart="laney_ewma",
