@@ -1,11 +1,11 @@
-"""All rules over all series: one window revision in, transitions out. Pure."""
+"""All rules over all series: one revision of a window or of a point of a control chart in, transitions out. Pure."""
 
 from collections.abc import Mapping
 
 from alerts.lifecycle import Series, retire, step
-from alerts.rules import applies, evaluate, labels
+from alerts.rules import Evaluation, applies, charted, evaluate, evaluate_point, labels, point_labels
 from taktwatch.config import AlertRule, LineConfig
-from taktwatch.records import AlertTransition, KpiWindow
+from taktwatch.records import AlertTransition, ControlPoint, KpiWindow
 
 __all__ = ["State", "fold", "kept_windows", "series_name", "without_retired"]
 
@@ -24,17 +24,25 @@ def kept_windows(config: LineConfig, rule: AlertRule) -> int:
     return config.kpi.horizon_minutes + rule.for_windows + rule.keep_windows + rule.silent_windows
 
 
-def fold(config: LineConfig, state: State, window: KpiWindow) -> tuple[State, list[AlertTransition]]:
-    """Take one window revision into all series it concerns; the same state object where nothing changed."""
+def seen(rule: AlertRule, record: KpiWindow | ControlPoint) -> tuple[dict[str, str], Evaluation] | None:
+    """Return whom a record is about and what it says to a rule; None where the rule has no say on it."""
+    if isinstance(record, ControlPoint):
+        return (point_labels(record), evaluate_point(rule, record)) if charted(rule, record) else None
+    return (labels(rule, record), evaluate(rule, record)) if applies(rule, record) else None
+
+
+def fold(config: LineConfig, state: State, record: KpiWindow | ControlPoint) -> tuple[State, list[AlertTransition]]:
+    """Take one revision into all series it concerns; the same state object where nothing changed."""
     changed: State = {}
     transitions = []
     for rule in config.alerts.rules:
-        if not applies(rule, window):
+        said = seen(rule, record)
+        if said is None:
             continue
-        place = labels(rule, window)
+        place, evaluation = said
         name = series_name(rule, place)
         known = state.get(name, Series(rule=rule.name, severity=rule.severity, labels=place))
-        after, transition = step(rule, known, evaluate(rule, window), kept_windows(config, rule))
+        after, transition = step(rule, known, evaluation, kept_windows(config, rule))
         if after is not known:
             changed[name] = after
         if transition is not None:

@@ -14,9 +14,22 @@ import msgspec
 
 from taktwatch.config import AlertRule
 from taktwatch.kpis import ANY, metric
-from taktwatch.records import KpiWindow, MarkState, WindowState
+from taktwatch.records import ControlPoint, KpiWindow, MarkState, WindowState
 
-__all__ = ["RULE_WINDOW", "Decision", "Evaluation", "applies", "decide", "decisions", "evaluate", "labels", "recovery"]
+__all__ = [
+    "RULE_WINDOW",
+    "Decision",
+    "Evaluation",
+    "applies",
+    "charted",
+    "decide",
+    "decisions",
+    "evaluate",
+    "evaluate_point",
+    "labels",
+    "point_labels",
+    "recovery",
+]
 
 RULE_WINDOW = "1m"
 """The kind of window that rules look at."""
@@ -36,7 +49,8 @@ class Evaluation(msgspec.Struct, frozen=True, array_like=True):
 
     `value` is in the metric's own unit (rates 0 to 1, latency in seconds); None where the window has none. `n` is what
     the value rests on. `pictures` counts frames accepted or ended in the window. `ended`: the station's job was ended
-    on purpose; a lost station is not ended.
+    on purpose; a lost station is not ended. Of a point of a control chart: which of the rule's signals it shows, and
+    the limits it was judged by.
     """
 
     start: datetime
@@ -47,12 +61,16 @@ class Evaluation(msgspec.Struct, frozen=True, array_like=True):
     n: int
     pictures: int
     ended: bool
+    signals: tuple[str, ...] = ()
+    lower: float | None = None
+    upper: float | None = None
 
 
 def applies(rule: AlertRule, window: KpiWindow) -> bool:
     """Whether the rule has a say on this window: closed or final, of the rules' kind, of the rule's station."""
     return (
-        window.state is not WindowState.OPEN
+        rule.kind != "spc"
+        and window.state is not WindowState.OPEN
         and window.window == RULE_WINDOW
         and window.station != ANY
         and (rule.station is None or rule.station == window.station)
@@ -63,6 +81,35 @@ def labels(rule: AlertRule, window: KpiWindow) -> dict[str, str]:
     """Whom an alert is about. A silent station is silent whatever it should have shown, so `no_data` has no product."""
     station = {"line": window.line, "station": window.station}
     return station if rule.kind == "no_data" else {**station, "product": window.product}
+
+
+def charted(rule: AlertRule, point: ControlPoint) -> bool:
+    """Whether the rule has a say on this point of a control chart; while limits are being learnt, none has."""
+    return rule.kind == "spc" and point.chart != "run" and rule.station in {None, point.station}
+
+
+def point_labels(point: ControlPoint) -> dict[str, str]:
+    """Whom an alert of a control chart is about: each chart of a figure speaks for itself."""
+    chart = f"{point.chart} {point.panel}".strip()
+    place = {"line": point.line, "station": point.station, "product": point.product}
+    return {**place, "metric": point.metric, "chart": chart}
+
+
+def evaluate_point(rule: AlertRule, point: ControlPoint) -> Evaluation:
+    """Take from a point what the rule decides on; one that a correction left without limits has no value."""
+    return Evaluation(
+        start=point.start,
+        end=point.end,
+        product=point.product,
+        revision=point.revision,
+        value=None if point.centre is None else point.value,
+        n=point.n,
+        pictures=point.n,
+        ended=False,
+        signals=tuple(signal for signal in point.signals if not rule.signals or signal in rule.signals),
+        lower=point.lower,
+        upper=point.upper,
+    )
 
 
 def evaluate(rule: AlertRule, window: KpiWindow) -> Evaluation:
@@ -103,8 +150,10 @@ def decide(rule: AlertRule, evaluation: Evaluation) -> Decision:
     """
     if rule.kind == "no_data":
         return Decision.BELOW if evaluation.pictures or evaluation.ended else Decision.ABOVE
-    if evaluation.value is None or evaluation.n < rule.min_n:
+    if evaluation.value is None or (rule.kind != "spc" and evaluation.n < rule.min_n):
         return Decision.NOTHING
+    if rule.kind == "spc":
+        return Decision.ABOVE if evaluation.signals else Decision.BELOW
     if evaluation.value > rule.above:
         return Decision.ABOVE
     if not evaluation.pictures:

@@ -1,4 +1,4 @@
-"""The alerts service: KPI windows in, alert transitions out, and people told.
+"""The alerts service: KPI windows and points of control charts in, alert transitions out, and people told.
 
 Loop one folds windows into alerts: it publishes the transitions of a batch, then saves state and position as one
 record, then commits. After a crash the windows since the saved position are folded again and give the same transitions
@@ -24,7 +24,7 @@ from taktwatch.checkpoints import load_checkpoint, save_checkpoint
 from taktwatch.clock import now
 from taktwatch.config import LineConfig
 from taktwatch.errors import BackendUnavailable, BadRecord
-from taktwatch.records import AlertTransition, Checkpoint, DeadLetter, KpiWindow, Severity
+from taktwatch.records import AlertTransition, Checkpoint, ControlPoint, DeadLetter, KpiWindow, Severity
 from taktwatch.topics import Topics
 from taktwatch.wire import decode, encode
 
@@ -108,7 +108,9 @@ class AlertsService:
     async def evaluate(self, stop: asyncio.Event) -> None:
         """Fold windows into alerts until `stop`. Raises `BackendUnavailable`; then state is restored when run again."""
         rebalance = Rebalance(self.assigned, self.revoked)
-        consumer = self.bus.consumer(GROUP, [self.topics.kpis], member=self.member, rebalance=rebalance)
+        consumer = self.bus.consumer(
+            GROUP, [self.topics.kpis, self.topics.spc], member=self.member, rebalance=rebalance
+        )
         try:
             async with consumer:
                 while not stop.is_set():
@@ -130,7 +132,7 @@ class AlertsService:
                 await self.announce(closed)
             self.held[partition] = state
         self.count_open()
-        if self.held:
+        if self.holds_windows():
             self.active.set()
         return restored
 
@@ -139,13 +141,17 @@ class AlertsService:
         await self.save(partitions & self.held.keys())
         self.let_go(partitions)
 
+    def holds_windows(self) -> bool:
+        """Whether the kpis partition is ours: its one holder tells people, of what control charts show, too."""
+        return any(topic == self.topics.kpis for topic, _ in self.held)
+
     def let_go(self, partitions: frozenset[Partition]) -> None:
         """Forget partitions; what was not saved is folded again by whoever holds them next."""
         for partition in partitions:
             self.held.pop(partition, None)
             self.positions.pop(partition, None)
             self.saved.pop(partition, None)
-        if not self.held:
+        if not self.holds_windows():
             self.active.clear()
         self.count_open()
 
@@ -155,9 +161,9 @@ class AlertsService:
         transitions: list[AlertTransition] = []
         for message in messages:
             partition = (message.topic, message.partition)
-            window = await self.window_in(message)
-            if window is not None:
-                held[partition], new = fold(self.config, held[partition], window)
+            record = await self.record_in(message)
+            if record is not None:
+                held[partition], new = fold(self.config, held[partition], record)
                 transitions += new
             positions[partition] = message.offset + 1
         await self.announce(transitions)
@@ -170,16 +176,17 @@ class AlertsService:
         self.count_open()
         return positions
 
-    async def window_in(self, message: Message) -> KpiWindow | None:
-        """The window in a message; anything else goes to the dead topic and the next one is read."""
+    async def record_in(self, message: Message) -> KpiWindow | ControlPoint | None:
+        """The window or control point in a message; anything else goes to the dead topic and the next one is read."""
         try:
-            record = kpi_window(message)
+            record = judged_record(message, self.topics)
         except BadRecord as error:
             BAD_RECORDS.inc()
             log.warning("a KPI record cannot be read", offset=message.offset, error=str(error))
             await self.publish([dead_letter(self.topics, message, error)])
             return None
-        WINDOWS.labels(record.state.value).inc()
+        if isinstance(record, KpiWindow):
+            WINDOWS.labels(record.state.value).inc()
         return record
 
     async def announce(self, transitions: Sequence[AlertTransition]) -> None:
@@ -224,12 +231,16 @@ class AlertsService:
             OPEN.labels(severity.value).set(counts[severity])
 
 
-def kpi_window(message: Message) -> KpiWindow:
-    """Read a message of the kpis topic. Raises `BadRecord`."""
+def judged_record(message: Message, topics: Topics) -> KpiWindow | ControlPoint:
+    """Read a message of the kpis or the spc topic. Raises `BadRecord` for a record that does not belong there."""
     record = decode(message.value, message.headers)
-    if not isinstance(record, KpiWindow):
-        raise BadRecord(f"a {type(record).__name__} on {message.topic}, where only KPI windows belong")
-    return record
+    if message.topic == topics.spc:
+        if isinstance(record, ControlPoint):
+            return record
+        raise BadRecord(f"a {type(record).__name__} on {message.topic}, where only control points belong")
+    if isinstance(record, KpiWindow):
+        return record
+    raise BadRecord(f"a {type(record).__name__} on {message.topic}, where only KPI windows belong")
 
 
 def state_in(checkpoint: Checkpoint) -> State:
@@ -243,7 +254,7 @@ def state_in(checkpoint: Checkpoint) -> State:
 
 
 def dead_letter(topics: Topics, message: Message, error: BadRecord) -> Outgoing:
-    """Bytes that are no KPI window, for the dead topic."""
+    """Bytes that are no record to judge, for the dead topic."""
     letter = DeadLetter(
         error=str(error),
         source=GROUP,

@@ -16,8 +16,10 @@ NAMES = {
     "corroded_share": "corroded share",
     "missing": "missing frames",
     "latency_p95_s": "p95 latency",
+    "first_pass_yield": "first-pass yield",
+    "dpu": "defects per unit",
 }
-SHARES = frozenset({"defect_rate", "review_rate", "dead_rate", "corroded_share"})
+SHARES = frozenset({"defect_rate", "review_rate", "dead_rate", "corroded_share", "first_pass_yield"})
 
 
 def quantity(metric: str, value: float | None) -> str:
@@ -70,6 +72,8 @@ def summary(rule: AlertRule, labels: Mapping[str, str], state: AlertState, said:
     where = place_of(labels)
     if rule.kind == "no_data":
         return silence(rule, where, state, said, streak)
+    if rule.kind == "spc":
+        return drift(rule, labels, state, said, streak)
     figure = f"{NAMES[rule.metric]} {quantity(rule.metric, said.value)} (n = {said.n})"
     limit = quantity(rule.metric, rule.above)
     match state:
@@ -95,6 +99,44 @@ def silence(rule: AlertRule, where: str, state: AlertState, said: Evaluation, st
             return f"{where} was closed on purpose"
         case _:
             return f"pictures from {where} again (n = {said.n})"
+
+
+def drift(rule: AlertRule, labels: Mapping[str, str], state: AlertState, said: Evaluation, streak: int) -> str:
+    """Say what a control chart shows.
+
+    >>> from datetime import UTC, datetime
+    >>> rule = AlertRule(name="r", kind="spc")
+    >>> noon = datetime(2026, 3, 3, 12, tzinfo=UTC)
+    >>> said = Evaluation(noon, noon, "p", 1, 0.021, 512, 512, False, ("1 point beyond ...",), 0.004, 0.016)
+    >>> place = {"line": "line-1", "station": "top", "metric": "defect_rate", "chart": "laney_ewma"}
+    >>> drift(rule, place, AlertState.FIRING, said, 0)
+    'defect rate drifts at line-1/top: 2.1 %, limits 0.4 % to 1.6 % (n = 512, laney_ewma): 1 point beyond ...'
+    """
+    metric, chart = labels["metric"], labels["chart"]
+    name = NAMES.get(metric, metric)
+    if "cusum" in chart:  # sums of z-scores, whatever the figure's unit
+        metric = ""
+    limits = f"limits {quantity(metric, said.lower)} to {quantity(metric, said.upper)}"
+    figure = f"{quantity(metric, said.value)}, {limits} (n = {said.n}, {chart})"
+    where, signals = place_of(labels), "; ".join(said.signals)
+    match state:
+        case AlertState.PENDING:
+            return f"{name} may drift at {where}, {subgroups(streak, rule.for_windows)}: {figure}: {signals}"
+        case AlertState.FIRING:
+            return f"{name} drifts at {where}: {figure}: {signals}"
+        case AlertState.RECOVERING:
+            return f"{name} without signal at {where} for {subgroups(streak, rule.keep_windows)}: {figure}"
+        case _:
+            return f"{name} in control again at {where}: {figure}"
+
+
+def subgroups(count: int, of: int) -> str:
+    """Count subgroups.
+
+    >>> subgroups(1, 2)
+    '1 of 2 subgroups'
+    """
+    return f"{count} of {of} subgroups"
 
 
 def title(transition: AlertTransition) -> str:

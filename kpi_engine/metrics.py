@@ -32,3 +32,7 @@ WATCHDOG_MARKS = Counter(
 STORED = Counter("taktwatch_kpi_windows_stored_total", "Window revisions written to the store")
 STORE_RETRIES = Counter("taktwatch_kpi_store_retries_total", "Writes tried again because the store did not answer")
 STALE = Counter("taktwatch_kpi_windows_stale_total", "Older revisions, from a stale writer, that were not written")
+CONTROL_POINTS = Counter("taktwatch_spc_points_total", "Points of control charts published", ["chart"])
+SPC_SIGNALS = Counter("taktwatch_spc_signals_total", "Signals in published points", ["line", "station"])
+BASELINES = Counter("taktwatch_spc_baselines_total", "Baselines taken or refused", ["author"])
+POINTS_STORED = Counter("taktwatch_spc_points_stored_total", "Points of control charts written to the store")

@@ -111,7 +111,7 @@ async def reach_bus(config: LineConfig, topics: Topics, member: str, patience: t
 def build(
     name: str, config: LineConfig, bus: Bus, topics: Topics, *, store: KpiStore | None, member: str
 ) -> dict[str, Service]:
-    """Build one service; `kpi` is two: the engine, and the sink that writes its windows to the store."""
+    """Build one service; `kpi` is four: engine, control charts, and a sink to the store for each."""
     try:
         match name:
             case "ingest":
@@ -125,11 +125,15 @@ def build(
             case "kpi":
                 from kpi_engine.service import KpiService
                 from kpi_engine.sink import KpiSink
+                from kpi_engine.spc_service import SpcService
+                from kpi_engine.spc_sink import SpcSink
 
                 assert store is not None  # noqa: S101 - open_line opened it
                 return {
                     name: KpiService(config, bus, topics, member=member),
                     "kpi-store": KpiSink(config, bus, topics, store, member=member),
+                    "spc": SpcService(config, bus, topics, member=member),
+                    "spc-store": SpcSink(config, bus, topics, store, member=member),
                 }
             case "alerts":
                 from alerts.service import AlertsService

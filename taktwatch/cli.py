@@ -443,6 +443,34 @@ def doctor(
 
 
 @app.command()
+def baseline(
+    since: Annotated[datetime, typer.Option(formats=["%Y-%m-%dT%H:%M:%SZ", "%Y-%m-%dT%H:%M:%S", "%Y-%m-%d"])],
+    until: Annotated[datetime, typer.Option(formats=["%Y-%m-%dT%H:%M:%SZ", "%Y-%m-%dT%H:%M:%S", "%Y-%m-%d"])],
+    station: Annotated[str, typer.Option(help="Whose windows.")],
+    product: Annotated[str | None, typer.Option(help="Of which product; default: the station's in line.toml.")] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Compute and print; charts keep their limits.")] = False,
+    config: ConfigOption = None,
+    bus: BusOption = None,
+    kpis: KpisOption = None,
+    prefix: PrefixOption = None,
+    json: JsonOption = False,
+) -> None:
+    """Make control limits of a calm time (event time UTC, `until` exclusive); the charts take them at once."""
+    from taktwatch.baselines import choose_baseline, print_baseline
+
+    configure_logging(logging.WARNING)
+    settings = read_config(config, bus=bus, kpis=kpis, prefix=prefix)
+    if since >= until:
+        raise ConfigError(f"--since {since} is not before --until {until}")
+    span = since.replace(tzinfo=UTC), until.replace(tzinfo=UTC)
+    made = with_signals(lambda _: choose_baseline(settings, *span, station, product, publish=not dry_run))
+    if json:
+        sys.stdout.write(msgspec.json.encode(made).decode() + "\n")
+    else:
+        print_baseline(out, made, published=not dry_run)
+
+
+@app.command()
 def replay(
     since: Annotated[datetime, typer.Option(formats=["%Y-%m-%dT%H:%M:%SZ", "%Y-%m-%dT%H:%M:%S", "%Y-%m-%d"])],
     until: Annotated[datetime, typer.Option(formats=["%Y-%m-%dT%H:%M:%SZ", "%Y-%m-%dT%H:%M:%S", "%Y-%m-%d"])],

@@ -249,11 +249,50 @@ class ShiftConfig(Settings):
                 yield (day * 1440 + minute) % (7 * 1440)
 
 
+ChartName = Literal["laney_ewma", "laney", "laney_cusum", "shewhart", "ewma", "cusum"]
+Signal = Literal[
+    "1 point beyond the control limits",
+    "2 of 3 points beyond 2 sigma on the same side",
+    "4 of 5 points beyond 1 sigma on the same side",
+    "8 points in a row on one side of the centre line",
+    "9 points in a row on one side of the centre line",
+    "6 points in a row all rising or all falling",
+    "14 points in a row alternating up and down",
+    "15 points in a row within 1 sigma of the centre line",
+    "8 points in a row beyond 1 sigma, on either side",
+]
+"""The rules of control charts, in the words their signals are told with."""
+
+
+class SpcConfig(Settings):
+    """Control charts: windows are merged until `min_n` boards are together, or `least_n` after `max_age_hours`.
+
+    Where nobody chose a baseline, limits are learnt from the first `phase1_subgroups`.
+    """
+
+    metric: Literal["defect_rate", "review_rate", "dead_rate", "first_pass_yield", "dpu"] = "defect_rate"
+    min_n: int = Field(default=500, ge=1)
+    least_n: int = Field(default=100, ge=1)
+    max_age_hours: float = Field(default=8.0, gt=0)
+    phase1_subgroups: int = Field(default=25, ge=20, le=1000)
+    charts: tuple[ChartName, ...] = Field(default=("laney_ewma",), min_length=1)
+    rules: Literal["limits", "western_electric", "nelson"] = Field(
+        default="limits", description="what laney and shewhart charts signal; the others judge their limits alone"
+    )
+
+    @model_validator(mode="after")
+    def sizes_fit_together(self) -> "SpcConfig":
+        """Refuse a least size above the wanted one."""
+        if self.least_n > self.min_n:
+            raise ValueError(f"least_n ({self.least_n}) must not exceed min_n ({self.min_n})")
+        return self
+
+
 class AlertRule(Settings):
     """When to tell somebody. `metric` is a name in `taktwatch.kpis`; windows with n below `min_n` decide nothing."""
 
     name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$")
-    kind: Literal["threshold", "no_data"] = "threshold"
+    kind: Literal["threshold", "no_data", "spc"] = "threshold"
     metric: Literal["defect_rate", "review_rate", "dpmo", "dead_rate", "corroded_share", "missing", "latency_p95_s"] = (
         "defect_rate"
     )
@@ -265,6 +304,7 @@ class AlertRule(Settings):
     keep_windows: int = Field(default=1, ge=1, description="recovering until so many windows in a row are below")
     min_n: int = Field(default=20, ge=0)
     silent_windows: int = Field(default=2, ge=1, description="no_data: windows in a row without any picture")
+    signals: tuple[Signal, ...] = Field(default=(), description="spc: only these signals of control charts; none: any")
     severity: Severity = Severity.WARNING
     station: str | None = None
 
@@ -273,6 +313,14 @@ class AlertRule(Settings):
         """Refuse a recovery threshold above the firing one."""
         if self.recover_below is not None and self.recover_below > self.above:
             raise ValueError(f"recover_below ({self.recover_below}) must not exceed above ({self.above})")
+        return self
+
+    @model_validator(mode="after")
+    def settings_are_of_its_kind(self) -> "AlertRule":
+        """Refuse settings that this kind of rule does not read."""
+        unread = {"metric", "above", "recover_below", "min_n", "silent_windows"} if self.kind == "spc" else {"signals"}
+        if given := sorted(unread & self.model_fields_set):
+            raise ValueError(f"a rule of kind {self.kind!r} does not read {', '.join(given)}; leave it out")
         return self
 
 
@@ -352,6 +400,7 @@ class LineConfig(Settings):
     ingest: IngestConfig = Field(default_factory=IngestConfig)
     detector: DetectorConfig = Field(default_factory=DetectorConfig)
     kpi: KpiConfig = Field(default_factory=KpiConfig)
+    spc: SpcConfig = Field(default_factory=SpcConfig)
     alerts: AlertsConfig = Field(default_factory=AlertsConfig)
     console: ConsoleConfig = Field(default_factory=ConsoleConfig)
     reviews: ReviewsConfig = Field(default_factory=ReviewsConfig)

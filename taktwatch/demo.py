@@ -27,7 +27,15 @@ from taktwatch.wire import decode
 
 __all__ = ["Progress", "Summary", "TruthTable", "plan", "run_demo"]
 
-GROUPS = (("detector", "frames"), ("kpi", "results"), ("kpi-store", "kpis"), ("alerts", "kpis"))
+GROUPS = (
+    ("detector", "frames"),
+    ("kpi", "results"),
+    ("kpi-store", "kpis"),
+    ("spc", "kpis"),
+    ("spc-store", "spc"),
+    ("alerts", "kpis"),
+    ("alerts", "spc"),
+)
 """Who must have read what before the line is at rest."""
 
 

@@ -18,6 +18,7 @@ __all__ = [
     "Checkpoint",
     "CheckpointChunk",
     "CheckpointManifest",
+    "ControlPoint",
     "DeadLetter",
     "Detection",
     "Frame",
@@ -34,6 +35,7 @@ __all__ = [
     "Review",
     "Rle",
     "Severity",
+    "SpcBaseline",
     "StationMark",
     "Verdict",
     "WindowState",
@@ -354,6 +356,52 @@ class KpiWindow(Record, frozen=True, kw_only=True, tag="kpi_window"):
     station_state: MarkState = MarkState.OPEN
     lot: str | None = None
     shift: str | None = None
+
+
+class ControlPoint(Record, frozen=True, kw_only=True, tag="control_point"):
+    """A point of a control chart as it travels; line, station, product, metric, chart, panel and `start` name it.
+
+    Readers keep the highest revision. `amount` and `n` are the subgroup's own counts (integers of KPI windows), `value`
+    is what the chart plots: the rate itself (p, u, Laney), its weighted mean (EWMA) or a cumulative sum. Without a
+    baseline there are no limits: centre, lower and upper are None and the chart is "run". `value` is None where a
+    correction took the last board out of the subgroup. While limits are being learnt (phase I), `collected` of `wanted`
+    subgroups are in.
+    """
+
+    chart: str
+    line: str
+    station: str
+    product: str
+    metric: str
+    start: datetime
+    end: datetime
+    amount: int
+    n: int
+    value: float | None
+    centre: float | None = None
+    lower: float | None = None
+    upper: float | None = None
+    sigma_z: float = 1.0
+    signals: tuple[str, ...] = ()
+    panel: str = ""
+    baseline_id: str = ""
+    revision: int = 0
+    collected: int = 0
+    wanted: int = 0
+
+
+class SpcBaseline(Record, frozen=True, kw_only=True):
+    """The limits a product at a station is held to, on their way: `body` is a baseline of `kpi_engine.spc` as JSON."""
+
+    payload: ClassVar[str | None] = "body"
+
+    line: str
+    station: str
+    product: str
+    metric: str
+    baseline_id: str
+    author: str
+    body: bytes
 
 
 class AlertTransition(Record, frozen=True, kw_only=True, tag="alert_transition"):

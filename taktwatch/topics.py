@@ -46,6 +46,16 @@ class Topics:
         return f"{self.prefix}.kpis"
 
     @property
+    def spc(self) -> str:
+        """Points of control charts with revisions, keyed by line and station; one partition."""
+        return f"{self.prefix}.spc"
+
+    @property
+    def baselines(self) -> str:
+        """Limits of control charts, keyed by line, station and product; compacted, kept for ever."""
+        return f"{self.prefix}.baselines"
+
+    @property
     def alerts(self) -> str:
         """Alert transitions and notifications; one partition."""
         return f"{self.prefix}.alerts"
@@ -77,6 +87,8 @@ class Topics:
             TopicSpec(self.results, 4, retention),
             TopicSpec(self.boards, 4, retention),
             TopicSpec(self.kpis, 1, retention),
+            TopicSpec(self.spc, 1, retention),
+            TopicSpec(self.baselines, 1, None, compacted=True),
             TopicSpec(self.alerts, 1, None),
             TopicSpec(self.reviews, 1, None),
             TopicSpec(self.dead, 1, retention),

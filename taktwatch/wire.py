@@ -20,6 +20,7 @@ from taktwatch.records import (
     Checkpoint,
     CheckpointChunk,
     CheckpointManifest,
+    ControlPoint,
     DeadLetter,
     Frame,
     InspectionResult,
@@ -27,6 +28,7 @@ from taktwatch.records import (
     Notification,
     Record,
     Review,
+    SpcBaseline,
     StationMark,
 )
 
@@ -47,6 +49,8 @@ NAMES: dict[type[Record], str] = {
     StationMark: "taktwatch.mark",
     BoardVerdict: "taktwatch.board",
     KpiWindow: "taktwatch.kpi",
+    ControlPoint: "taktwatch.control-point",
+    SpcBaseline: "taktwatch.spc-baseline",
     AlertTransition: "taktwatch.alert",
     Notification: "taktwatch.notification",
     Review: "taktwatch.review",

@@ -11,7 +11,7 @@ from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from dashboards.console import health, numbers, reviewing, routes, session, stream
+from dashboards.console import control, health, numbers, reviewing, routes, session, stream
 from dashboards.console.context import Context
 from dashboards.console.guard import Guard
 from dashboards.console.metrics import REQUEST_SECONDS
@@ -45,7 +45,7 @@ def create_app(context: Context) -> FastAPI:
         middleware=[Middleware(Guard, key=context.key), Middleware(Timed)],
     )
     app.state.console = context
-    for part in (routes, numbers, reviewing, stream, session, health):
+    for part in (routes, numbers, control, reviewing, stream, session, health):
         app.include_router(part.router)
     app.mount("/static", StaticFiles(directory=STATIC), name="static")
     app.add_api_route("/", page, include_in_schema=False)

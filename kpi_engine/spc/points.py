@@ -2,7 +2,7 @@
 
 from datetime import datetime
 
-from taktwatch.records import Part, Record
+from taktwatch.records import ControlPoint, Part
 
 __all__ = ["ControlPoint", "Point", "Sample", "Subgroup"]
 
@@ -58,32 +58,3 @@ class Point(Part, frozen=True):
     sigma_z: float = 1.0
     signals: tuple[str, ...] = ()
     second: "Point | None" = None
-
-
-class ControlPoint(Record, frozen=True, kw_only=True, tag="control_point"):
-    """A point of a control chart as it travels; line, station, product, metric, chart, panel and `start` name it.
-
-    Readers keep the highest revision. `amount` and `n` are the subgroup's own counts (integers of KPI windows), `value`
-    is what the chart plots: the rate itself (p, u, Laney), its weighted mean (EWMA) or a cumulative sum. Without a
-    baseline there are no limits: centre, lower and upper are None and the chart is "run". `value` is None where a
-    correction took the last board out of the subgroup.
-    """
-
-    chart: str
-    line: str
-    station: str
-    product: str
-    metric: str
-    start: datetime
-    end: datetime
-    amount: int
-    n: int
-    value: float | None
-    centre: float | None = None
-    lower: float | None = None
-    upper: float | None = None
-    sigma_z: float = 1.0
-    signals: tuple[str, ...] = ()
-    panel: str = ""
-    baseline_id: str = ""
-    revision: int = 0

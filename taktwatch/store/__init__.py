@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Protocol
 
-from taktwatch.records import KpiWindow
+from taktwatch.records import ControlPoint, KpiWindow
 
-__all__ = ["KpiQuery", "KpiStore", "StoreState"]
+__all__ = ["KpiQuery", "KpiStore", "SpcQuery", "StoreState"]
 
 
 @dataclass(frozen=True)
@@ -42,6 +42,18 @@ class StoreState:
     clock: datetime | None = None
 
 
+@dataclass(frozen=True)
+class SpcQuery:
+    """Which points of control charts: of subgroups starting in [since, until); None in a field means all."""
+
+    since: datetime
+    until: datetime
+    line: str | None = None
+    station: str | None = None
+    product: str | None = None
+    metric: str | None = None
+
+
 class KpiStore(Protocol):
     """Where KPI windows rest. Every method raises `BackendUnavailable` when the backend does not answer."""
 
@@ -60,6 +72,12 @@ class KpiStore(Protocol):
 
     async def state(self) -> StoreState:
         """Say what is there, changing nothing. Raises `ConfigError` where we may not read and write."""
+
+    async def write_points(self, points: Sequence[ControlPoint]) -> None:
+        """Write points of control charts; as `write` in every respect."""
+
+    async def read_points(self, query: SpcQuery) -> list[ControlPoint]:
+        """Return points ordered by start, line, station, product, metric, chart, panel."""
 
     async def close(self) -> None:
         """Release connections and files."""

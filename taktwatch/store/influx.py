@@ -16,9 +16,10 @@ from influxdb_client.service.write_service import WriteService
 from urllib3.exceptions import HTTPError
 
 from taktwatch.errors import BackendUnavailable, BadRecord, ConfigError
-from taktwatch.records import KpiWindow
-from taktwatch.store import KpiQuery, KpiStore, StoreState
+from taktwatch.records import ControlPoint, KpiWindow
+from taktwatch.store import KpiQuery, KpiStore, SpcQuery, StoreState
 from taktwatch.store.influx_points import bare, flux_string, lines, window_in
+from taktwatch.store.influx_spc import point_in, spc_line
 
 __all__ = ["Account", "InfluxKpiStore", "account_from"]
 
@@ -99,6 +100,18 @@ class InfluxKpiStore(KpiStore):
         await self.read(KpiQuery("1m", epoch, epoch + timedelta(microseconds=1)))
         seconds = next((rule.every_seconds for rule in found.retention_rules if rule.type == "expire"), 0)
         return StoreState(exists=True, retention=timedelta(seconds=seconds) if seconds else None, clock=clock)
+
+    async def write_points(self, points: Sequence[ControlPoint]) -> None:
+        """See `KpiStore.write_points`."""
+        for first in range(0, len(points), WRITE_WINDOWS):
+            await self._in_thread(self._write, [spc_line(point) for point in points[first : first + WRITE_WINDOWS]])
+
+    async def read_points(self, query: SpcQuery) -> list[ControlPoint]:
+        """See `KpiStore.read_points`."""
+        if query.since >= query.until:
+            return []
+        tables = await self._in_thread(self._query_api.query, spc_flux(self.account.bucket, query))
+        return sorted((point_in(record.values) for table in tables for record in table.records), key=place_of)
 
     async def close(self) -> None:
         """Close the connections."""
@@ -197,6 +210,23 @@ from(bucket: {flux_string(bucket)})
   |> filter(fn: (r) => r._measurement == "kpi" and {wanted})
   |> pivot(rowKey: ["_time"], columnKey: ["_field"], valueColumn: "_value")
 """
+
+
+def spc_flux(bucket: str, query: SpcQuery) -> str:
+    """Return the Flux of a query for points: one row per point, fields as columns."""
+    tags = {"line": query.line, "station": query.station, "product": query.product, "metric": query.metric}
+    wanted = [f"r.{name} == {flux_string(bare(text))}" for name, text in tags.items() if text is not None]
+    return f"""
+from(bucket: {flux_string(bucket)})
+  |> range(start: {flux_time(query.since)}, stop: {flux_time(query.until)})
+  |> filter(fn: (r) => {" and ".join(['r._measurement == "spc"', *wanted])})
+  |> pivot(rowKey: ["_time"], columnKey: ["_field"], valueColumn: "_value")
+"""
+
+
+def place_of(point: ControlPoint) -> tuple[object, ...]:
+    """Order of points."""
+    return point.start, point.line, point.station, point.product, point.metric, point.chart, point.panel
 
 
 def flux_time(time: datetime) -> str:

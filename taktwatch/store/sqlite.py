@@ -12,8 +12,9 @@ from typing import TypeVar
 import msgspec
 
 from taktwatch.errors import BackendUnavailable, BadRecord, ConfigError
-from taktwatch.records import KpiWindow, WindowState
-from taktwatch.store import KpiQuery, KpiStore, StoreState
+from taktwatch.records import ControlPoint, KpiWindow, WindowState
+from taktwatch.store import KpiQuery, KpiStore, SpcQuery, StoreState
+from taktwatch.store.sqlite_spc import SPC_SCHEMA, prune_points, read_points, write_points
 
 __all__ = ["SqliteKpiStore"]
 
@@ -84,6 +85,14 @@ class SqliteKpiStore(KpiStore):
             return StoreState(exists=True, retention=self.retention)
         return StoreState(exists=False, retention=self.retention)
 
+    async def write_points(self, points: Sequence[ControlPoint]) -> None:
+        """See `KpiStore.write_points`."""
+        await self._in_thread(lambda connection: self._write_points(connection, points))
+
+    async def read_points(self, query: SpcQuery) -> list[ControlPoint]:
+        """See `KpiStore.read_points`."""
+        return await self._in_thread(lambda connection: read_points(connection, query))
+
     async def close(self) -> None:
         """Close the file."""
         await asyncio.to_thread(self._close)
@@ -118,10 +127,15 @@ class SqliteKpiStore(KpiStore):
             if self.retention is not None and windows:
                 self._prune(connection, max(microseconds(window.start) for window in windows))
 
+    def _write_points(self, connection: sqlite3.Connection, points: Sequence[ControlPoint]) -> None:
+        with connection:
+            write_points(connection, points)
+
     def _prune(self, connection: sqlite3.Connection, newest_us: int) -> None:
         if newest_us - self._pruned_us >= PRUNE_STEP_US and self.retention is not None:
             oldest_us = newest_us - self.retention // timedelta(microseconds=1)
             connection.execute("DELETE FROM kpi WHERE start_us < ?", (oldest_us,))
+            prune_points(connection, oldest_us)
             self._pruned_us = newest_us
 
     async def _in_thread(self, work: Callable[[sqlite3.Connection], T]) -> T:
@@ -153,6 +167,7 @@ def connect(path: Path) -> sqlite3.Connection:
         connection.execute("PRAGMA journal_mode=WAL")
         connection.execute("PRAGMA synchronous=FULL")
         connection.execute(SCHEMA)
+        connection.execute(SPC_SCHEMA)
     except sqlite3.Error:
         connection.close()
         raise

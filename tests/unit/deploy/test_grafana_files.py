@@ -12,14 +12,27 @@ from prometheus_client import REGISTRY
 
 from taktwatch.kpis import METRICS
 from taktwatch.records import KpiWindow
+from taktwatch.store.influx_spc import SPC_FIELDS
 
 ROOT = Path(__file__).parents[3]
 GRAFANA = ROOT / "dashboards" / "grafana"
 FILES = sorted((GRAFANA / "dashboards").glob("*.json"))
 PANEL_TYPES = {"stat", "timeseries", "barchart", "table"}
 UNITS = {"none", "short", "percentunit", "s", "bytes", "reqps"}
-FIELDS = set(KpiWindow.__struct_fields__) | set(METRICS) | {"count"}
-COLUMNS = {"_measurement", "_field", "_value", "_time", "window", "line", "station", "product", "class"}
+FIELDS = set(KpiWindow.__struct_fields__) | set(METRICS) | SPC_FIELDS | {"count"}
+COLUMNS = {
+    "_measurement",
+    "_field",
+    "_value",
+    "_time",
+    "window",
+    "line",
+    "station",
+    "product",
+    "class",
+    "chart",
+    "panel",
+}
 
 
 def load(path: Path) -> dict[str, Any]:

@@ -14,7 +14,7 @@ import pytest
 from servers.influx import InfluxServer
 
 from taktwatch import kpis
-from taktwatch.records import KpiWindow, MarkState, WindowState
+from taktwatch.records import ControlPoint, KpiWindow, MarkState, WindowState
 from taktwatch.store.connect import open_store
 
 BOARDS = Path(__file__).parents[3] / "dashboards" / "grafana" / "dashboards"
@@ -77,6 +77,30 @@ WINDOWS = [
 TOP = [each for each in WINDOWS if each.station == "top"]
 
 
+def point(index: int, value: float, *signals: str) -> ControlPoint:
+    learning = index == 0
+    return ControlPoint(
+        chart="run" if learning else "laney_ewma",
+        line="line-1",
+        station="top",
+        product="demo-board",
+        metric="defect_rate",
+        start=START + timedelta(minutes=5 * index),
+        end=START + timedelta(minutes=5 * index + 5),
+        amount=5,
+        n=500,
+        value=value,
+        centre=None if learning else 0.01,
+        lower=None if learning else 0.005,
+        upper=None if learning else 0.015,
+        signals=signals,
+        revision=index,
+    )
+
+
+POINTS = [point(0, 0.011), point(1, 0.012), point(2, 0.021, "1 point beyond the control limits"), point(3, 0.009)]
+
+
 class Influx:
     """Answers a panel's query as Grafana would send it."""
 
@@ -125,6 +149,7 @@ def line(influx: InfluxServer) -> Influx:
         try:
             await store.prepare()
             await store.write(WINDOWS)
+            await store.write_points(POINTS)
         finally:
             await store.close()
 
@@ -211,3 +236,21 @@ def test_latency_is_the_worst_minutes(line: Influx) -> None:
     [row] = line.ask(flux, every="1h", station="top")
     values = [value for each in TOP if (value := kpis.metric(each, "latency_p95_s").value) is not None]
     assert float(row["_value"]) == pytest.approx(max(values))
+
+
+@pytest.mark.influxdb
+def test_a_control_chart_shows_values_between_limits_and_marks_signals(line: Influx) -> None:
+    values, signals = panel("Control chart")
+    lines: dict[str, list[float]] = {}
+    for row in line.ask(values):
+        lines.setdefault(row["key"], []).append(float(row["_value"]))
+    assert lines == {
+        "top demo-board run value": [0.011],
+        "top demo-board laney_ewma value": [0.012, 0.021, 0.009],
+        "top demo-board laney_ewma centre": [0.01] * 3,
+        "top demo-board laney_ewma lower": [0.005] * 3,
+        "top demo-board laney_ewma upper": [0.015] * 3,
+    }
+    assert [(row["key"], float(row["_value"])) for row in line.ask(signals)] == [
+        ("top demo-board laney_ewma signal", 0.021)
+    ]

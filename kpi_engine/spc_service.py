@@ -1,0 +1,261 @@
+"""The control charts as a service: windows of the kpis topic in, points of charts out.
+
+Windows are folded in log order, every revision, so that where a batch ends means nothing. In this order: publish the
+points, save state and position as one record, commit. A crash in between folds a few windows again and publishes the
+same points with the same revisions.
+
+A baseline that somebody chose comes by a topic of its own, at no place of the kpis log. It is taken only where all that
+another life of this service may have published is folded again, and is saved before any window meets it.
+"""
+
+import asyncio
+from collections.abc import Mapping, Sequence
+from datetime import timedelta
+
+import structlog
+
+from kpi_engine.membership import stay_joined
+from kpi_engine.metrics import BAD_RECORDS, BASELINES, CONTROL_POINTS, SPC_SIGNALS
+from kpi_engine.spc.baseline import Baseline, BaselineRefused, load, require
+from kpi_engine.spc.baseline import save as save_baseline
+from kpi_engine.spc.plans import METRICS
+from kpi_engine.spc_line import LineCharts, adopt, fold, place_key, restore, save, settings_of, still_valid
+from kpi_engine.spc_rules import rules_of
+from taktwatch.bus import Bus, Message, Outgoing, Partition, Rebalance
+from taktwatch.checkpoints import load_checkpoint, save_checkpoint
+from taktwatch.config import LineConfig
+from taktwatch.errors import BadRecord
+from taktwatch.records import Checkpoint, ControlPoint, KpiWindow, SpcBaseline
+from taktwatch.topics import Topics
+from taktwatch.wire import decode, encode
+
+__all__ = ["GROUP", "PHASE_ONE", "SpcService", "baseline_record"]
+
+GROUP = "spc"
+BATCH = 1000
+PHASE_ONE = "phase I"
+"""Who made a baseline that nobody chose."""
+
+log = structlog.get_logger()
+
+
+class SpcService:
+    """Keeps the charts of a line. The kpis topic has one partition, so one state and one position."""
+
+    def __init__(self, config: LineConfig, bus: Bus, topics: Topics, *, member: str = GROUP) -> None:
+        self.bus = bus
+        self.topics = topics
+        self.member = member
+        self.rules = rules_of(config)
+        self.interval_s = config.kpi.checkpoint_interval_s
+        self.begin(LineCharts(), 0)
+
+    def begin(self, state: LineCharts, position: int) -> None:
+        """Hold this state, nothing published of it yet."""
+        self.state = state
+        self.settings = settings_of(state, self.rules)
+        self.position = self.saved = position
+        self.points: list[ControlPoint] = []
+        self.made: list[Baseline] = []
+        self.caught_up = 0
+        self.baselines_read = 0
+        self.held: Partition | None = None
+
+    async def run(self, stop: asyncio.Event) -> None:
+        """Run until `stop`. An absent bus is waited for; then everything since the last checkpoint is folded again."""
+        await stay_joined(GROUP, lambda: self.work(stop), stop)
+
+    async def work(self, stop: asyncio.Event) -> None:
+        """Join the group and fold until `stop`. Raises `BackendUnavailable`, `OffsetLost`."""
+        self.begin(LineCharts(), 0)
+        rebalance = Rebalance(self.assigned, self.revoked)
+        async with self.bus.consumer(GROUP, [self.topics.kpis], member=self.member, rebalance=rebalance) as consumer:
+            self.consumer = consumer
+            try:
+                await self.fold_until(stop)
+            except BaseException:
+                self.held = None  # half published perhaps: nothing of it may be saved on the way out
+                raise
+
+    async def fold_until(self, stop: asyncio.Event) -> None:
+        """Poll, fold, and settle every interval."""
+        clock = asyncio.get_running_loop().time
+        due = clock() + self.interval_s
+        while not stop.is_set():
+            messages = await self.consumer.poll(BATCH, timedelta(seconds=max(0.0, due - clock())))
+            if messages:
+                await asyncio.to_thread(self.fold_all, messages)
+            if clock() >= due:
+                await self.settle()
+                await self.take_chosen()
+                due = clock() + self.interval_s
+        await self.settle()
+
+    async def assigned(self, partitions: frozenset[Partition]) -> Mapping[Partition, int]:
+        """Restore state and position, and note how far another life of this service may have come."""
+        for partition in partitions:
+            checkpoint = await load_checkpoint(self.bus, self.topics, GROUP, partition)
+            state, position = LineCharts(), 0
+            if checkpoint is not None:
+                state, position = await asyncio.to_thread(restore, checkpoint.state), checkpoint.position
+            state, refused = still_valid(state, self.rules)
+            for error in refused:
+                log.warning("limits are no longer valid; learning new ones", error=str(error))
+            self.begin(state, position)
+            self.held = partition
+            spans = await self.bus.spans(self.topics.kpis)
+            self.caught_up = spans[partition[1]].next
+            if checkpoint is not None:
+                return {partition: position}
+        return {}
+
+    async def revoked(self, partitions: frozenset[Partition]) -> None:
+        """Settle and forget what is given away."""
+        if self.held in partitions:
+            await self.settle()
+            self.held = None
+
+    def fold_all(self, messages: Sequence[Message]) -> None:
+        """Fold messages in their order; what is no window is left to the sink, which puts it aside."""
+        for message in messages:
+            try:
+                window = window_in(message, self.rules.metric)
+            except BadRecord as error:
+                log.warning("a window cannot be charted", place=str(message.place), error=str(error))
+                BAD_RECORDS.labels(message.topic).inc()
+            else:
+                before = self.state.baselines
+                self.state, points, made = fold(self.state, window, self.rules, self.settings)
+                self.points += points
+                if made is not None:
+                    self.made.append(made)
+                if self.state.baselines is not before:
+                    self.settings = settings_of(self.state, self.rules)
+            self.position = message.offset + 1
+
+    async def settle(self) -> None:
+        """Publish points and baselines, then save state and position, then commit."""
+        if self.held is None or self.position == self.saved:
+            return
+        outgoing = [
+            Outgoing(self.topics.spc, f"{point.line}/{point.station}".encode(), *encode(point)) for point in self.points
+        ]
+        outgoing += [baseline_record(self.topics, made, PHASE_ONE) for made in self.made if await self.unclaimed(made)]
+        if outgoing:
+            await self.bus.publish(outgoing)
+        for point in self.points:
+            CONTROL_POINTS.labels(point.chart).inc()
+            SPC_SIGNALS.labels(point.line, point.station).inc(len(point.signals))
+        for made in self.made:
+            told(made, PHASE_ONE)
+        self.points, self.made = [], []
+        await self.save_state()
+        await self.consumer.commit({self.held: self.position})
+
+    async def unclaimed(self, made: Baseline) -> bool:
+        """Whether nobody chose limits for this place meanwhile: theirs must stay the newest on the topic."""
+        identity = made.identity
+        key = place_key(identity.line, identity.station, identity.product).encode()
+        message = await self.bus.last(self.topics.baselines, key)
+        if message is None:
+            return True
+        try:
+            chosen = chosen_in(message)
+            require(chosen, identity)
+        except (BadRecord, BaselineRefused):
+            return True  # of something else: no limits for what runs now
+        return chosen.baseline_id == made.baseline_id
+
+    async def save_state(self) -> None:
+        """Save state and position as one record."""
+        assert self.held is not None  # noqa: S101 - callers hold the partition
+        topic, number = self.held
+        state = await asyncio.to_thread(save, self.state)
+        checkpoint = Checkpoint(group=GROUP, topic=topic, partition=number, position=self.position, state=state)
+        await save_checkpoint(self.bus, self.topics, checkpoint)
+        self.saved = self.position
+
+    async def take_chosen(self) -> None:
+        """Take baselines that somebody chose; the newest of each place."""
+        if self.held is None or self.position < self.caught_up:
+            return
+        spans = await self.bus.spans(self.topics.baselines)
+        if spans[0].next <= self.baselines_read:
+            return
+        newest: dict[bytes, Message] = {}
+        async for batch in self.bus.read(
+            self.topics.baselines, start={0: max(self.baselines_read, spans[0].first)}, end={0: spans[0].next}
+        ):
+            newest |= {message.key: message for message in batch}
+        for message in newest.values():
+            await self.take_one(message)
+        self.baselines_read = spans[0].next
+
+    async def take_one(self, message: Message) -> None:
+        """Take one baseline, unless it is held already, or of something else than what runs."""
+        try:
+            chosen = chosen_in(message)
+            identity = chosen.identity
+            if identity.metric != self.rules.metric:
+                return
+            require(chosen, self.rules.running(identity.line, identity.station, identity.product))
+        except (BadRecord, BaselineRefused) as error:
+            log.warning("a baseline is refused", place=str(message.place), error=str(error))
+            BASELINES.labels("refused").inc()
+            return
+        known = self.state.baselines.get(place_key(identity.line, identity.station, identity.product))
+        if known is not None and known.baseline_id == chosen.baseline_id:
+            return
+        self.state = adopt(self.state, chosen)
+        self.settings = settings_of(self.state, self.rules)
+        await self.save_state()  # before any window meets it
+        told(chosen, "chosen")
+
+
+def window_in(message: Message, metric: str) -> KpiWindow:
+    """Return the window in a message. Raises `BadRecord` for anything else, and for counts that cannot be."""
+    record = decode(message.value, message.headers)
+    if not isinstance(record, KpiWindow):
+        raise BadRecord(f"a {type(record).__name__} in {message.topic}, where KPI windows are expected")
+    amount, n = METRICS[metric].counts(record)
+    if amount < 0 or n < 0 or (METRICS[metric].family == "binomial" and amount > n) or record.end <= record.start:
+        raise BadRecord(f"a window of {record.line}/{record.station} with {amount} of {n}, ending {record.end}")
+    return record
+
+
+def chosen_in(message: Message) -> Baseline:
+    """Return the baseline in a message. Raises `BadRecord`, `BaselineRefused`."""
+    record = decode(message.value, message.headers)
+    if not isinstance(record, SpcBaseline):
+        raise BadRecord(f"a {type(record).__name__} in {message.topic}, where baselines are expected")
+    return load(record.body)
+
+
+def baseline_record(topics: Topics, made: Baseline, author: str) -> Outgoing:
+    """Return a baseline as it goes on its topic."""
+    identity = made.identity
+    record = SpcBaseline(
+        line=identity.line,
+        station=identity.station,
+        product=identity.product,
+        metric=identity.metric,
+        baseline_id=made.baseline_id,
+        author=author,
+        body=save_baseline(made),
+    )
+    key = place_key(identity.line, identity.station, identity.product).encode()
+    return Outgoing(topics.baselines, key, *encode(record))
+
+
+def told(taken: Baseline, author: str) -> None:
+    """Log limits that hold from now on."""
+    BASELINES.labels(author).inc()
+    log.info(
+        "limits hold",
+        station=taken.identity.station,
+        product=taken.identity.product,
+        baseline=taken.baseline_id[:12],
+        author=author,
+        centre=taken.scale.centre,
+        subgroups=len(taken.subgroups),
+    )

@@ -1,0 +1,126 @@
+"""Control charts: the API over a real store, and the panel in a real browser."""
+
+import asyncio
+from collections.abc import Iterator
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import httpx
+import msgspec
+import pytest
+from console_line import LINE, ConsoleThread, running_console, this_minute
+from playwright.sync_api import Browser, expect
+from servers.chromium import browser
+
+from taktwatch.records import ControlPoint
+
+BEYOND = "1 point beyond the control limits"
+PATIENCE_MS = 30_000
+
+
+def point(index: int, value: float, **changes: Any) -> ControlPoint:
+    """A subgroup every quarter of an hour, the 40th ending now."""
+    start = this_minute() - timedelta(minutes=15 * (40 - index))
+    full = ControlPoint(
+        chart="laney_ewma",
+        line=LINE,
+        station="top",
+        product="demo",
+        metric="defect_rate",
+        start=start,
+        end=start + timedelta(minutes=15),
+        amount=round(500 * value),
+        n=500,
+        value=value,
+        centre=0.01,
+        lower=0.006,
+        upper=0.014,
+        baseline_id="ab" * 32,
+        revision=index,
+    )
+    return msgspec.structs.replace(full, **changes)
+
+
+def learning(index: int, value: float = 0.01, **changes: Any) -> ControlPoint:
+    none = {"chart": "run", "centre": None, "lower": None, "upper": None, "baseline_id": ""}
+    return point(index, value, **none, collected=index + 1, wanted=25, **changes)
+
+
+HISTORY = [
+    *(learning(index, 0.008 + index % 5 * 0.001) for index in range(25)),
+    *(point(index, 0.009 + index % 3 * 0.001) for index in range(25, 38)),
+    point(38, 0.0155, signals=(BEYOND,)),
+    point(39, 0.0132),
+]
+YOUNG = [learning(index, station="section") for index in range(12)]
+
+
+def test_charts_come_with_their_limits_phases_and_signals(tmp_path: Path) -> None:
+    async def main() -> None:
+        async with running_console(tmp_path) as console, httpx.AsyncClient(base_url=console.url) as client:
+            await console.store.write_points([*HISTORY, *YOUNG])
+            top, section = (await client.get("/v1/control-chart")).json()["charts"]
+            assert (top["station"], top["chart"], top["limits"], len(top["points"])) == ("top", "laney_ewma", True, 40)
+            assert [each["phase"] for each in top["points"]] == [1] * 25 + [2] * 15
+            assert top["points"][38]["signals"] == [BEYOND]
+            assert {key: top["points"][38][key] for key in ("value", "lower", "upper", "n")} == {
+                "value": 0.0155,
+                "lower": 0.006,
+                "upper": 0.014,
+                "n": 500,
+            }
+            assert (section["limits"], section["collected"], section["wanted"]) == (False, 12, 25)
+            [few] = (await client.get("/v1/control-chart", params={"station": "top", "limit": 3})).json()["charts"]
+            assert few["points"] == top["points"][-3:]
+            [none] = (await client.get("/v1/control-chart", params={"station": "top", "minutes": 5})).json()["charts"]
+            assert (none["points"], none["limits"], none["collected"]) == ([], False, 0)
+            assert (await client.get("/v1/control-chart", params={"limit": 0})).status_code == 422
+
+    asyncio.run(main())
+
+
+@pytest.fixture(scope="module")
+def chromium() -> Iterator[Browser]:
+    with browser() as started:
+        yield started
+
+
+@pytest.mark.chromium
+@pytest.mark.parametrize("size", [{"width": 1440, "height": 1300}, {"width": 390, "height": 844}])
+def test_a_person_sees_points_limits_and_signals_in_words(
+    chromium: Browser, tmp_path: Path, size: dict[str, int]
+) -> None:
+    complaints: list[str] = []
+    with ConsoleThread(tmp_path) as thread:
+        context = chromium.new_context(viewport={"width": size["width"], "height": size["height"]})
+        page = context.new_page()
+        page.on("console", lambda said: complaints.append(said.text) if said.type in {"error", "warning"} else None)
+        page.on("pageerror", lambda error: complaints.append(str(error)))
+        page.goto(thread.console.url)
+
+        def soon(selector: str, words: str) -> None:
+            expect(page.locator(selector)).to_contain_text(words, timeout=PATIENCE_MS)
+
+        top, section = '.control-chart[data-station="top"]', '.control-chart[data-station="section"]'
+        soon(top, "no limits yet: 0 of 25 subgroups")
+        soon(top, "Waiting for the first subgroup")
+        thread.do(thread.console.store.write_points([*HISTORY, *YOUNG]))
+        soon(section, "no limits yet: 12 of 25 subgroups")
+        soon(f"{top} figcaption", "in control")
+        soon(f"{top} .control-signals", BEYOND)
+        soon(f"{top} .control-signals b", "1.55")
+        expect(page.locator(f"{top} .control-point")).to_have_count(40)
+        expect(page.locator(f"{top} .control-point.signal")).to_have_count(1)
+        expect(page.locator(f"{top} circle.control-point.phase-1")).to_have_count(25)
+        soon(f"{top} .control-phases", "phase II")
+        upper = page.locator(f"{top} .control-limit").nth(3).bounding_box()
+        signal = page.locator(f"{top} .control-point.signal").bounding_box()
+        assert upper is not None
+        assert signal is not None
+        assert signal["y"] + signal["height"] / 2 < upper["y"]  # drawn above the upper limit
+        assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
+        page.locator(".control-panel").screenshot(path=str(tmp_path / "panel.png"))
+        page.screenshot(path=str(tmp_path / "page.png"), full_page=True)
+        context.close()
+    assert complaints == []
