@@ -21,6 +21,7 @@ TURNS = tuple(np.radians(range(-3, 4)).tolist())
 ZOOMS = (0.985, 1.0, 1.015)
 NEIGHBOURS = 1  # px around a peak that belong to it
 APART = 4  # half px
+WORTH = 0.8  # of the best fit; worse places are not tried
 LEAST_CURVATURE = 1e-9
 
 
@@ -70,11 +71,12 @@ def _reach(picture: Field, reach_px: int) -> int:
 
 
 def _peaks(fit: Field, count: int, apart: int) -> Iterator[tuple[int, int]]:
-    """Give the places (y, x) of the highest values, best first, none beside another."""
+    """Give the places (y, x) of the highest values, best first, none beside another; what is far lower is left out."""
     left = fit.copy()
+    least = WORTH * float(left.max())
     for _ in range(count):
         y, x = (int(index) for index in np.unravel_index(left.argmax(), left.shape))
-        if not np.isfinite(left[y, x]):
+        if not left[y, x] >= least:
             return
         yield y, x
         left[max(y - apart, 0) : y + apart + 1, max(x - apart, 0) : x + apart + 1] = -np.inf
