@@ -38,6 +38,7 @@ CAMERAS: tuple[Camera, ...] = ("colour", "grey", "binary")
 FIRST_LAYOUT = 30_000_000  # products that no training and no other test draws
 GOOD_PX = 0.5
 LEAST_QUALITY = 0.8
+MOST_UNSURE_PX = 1.0
 REACHES = {"capture range": 1.0, "half of it": 0.5, "within 6 px, 0.45 degrees, 0.3 %": 0.15}
 EDGE_LEVELS = 12.0  # grey levels per px from which a template's pixel counts as copper's edge
 
@@ -154,12 +155,15 @@ def accuracy(boards: int) -> list[str]:
 def separation(boards: int) -> list[str]:
     """Return how the quality tells boards of the product from others and from turned ones."""
     rows = {"the product": [], "another product": [], "the product turned by 180 degrees": []}
+    places: list[tuple[float, float]] = []
     for camera in CAMERAS:
         for index in range(boards):
             case = known_case(FIRST_LAYOUT + index, camera, index)
             other = known_case(FIRST_LAYOUT + 1000 + index, camera, index, np.eye(3), defects=0).template
             turned = np.ascontiguousarray(case.picture[::-1, ::-1])
-            rows["the product"].append(register(case.picture, case.template)[0].quality)
+            found = register(case.picture, case.template)[0]
+            rows["the product"].append(found.quality)
+            places.append((found.unsure_px, residual_px(matrix_of(found), case.true)))
             rows["another product"].append(register(case.picture, other)[0].quality)
             rows["the product turned by 180 degrees"].append(register(turned, case.template)[0].quality)
     right = np.array(rows["the product"])
@@ -173,7 +177,14 @@ def separation(boards: int) -> list[str]:
         figures = " | ".join(f"{value:.3f}" for value in np.quantile(values, (0, 0.01, 0.5, 0.99, 1)))
         passed = int((np.array(values) >= LEAST_QUALITY).sum())
         lines.append(f"| {name} | {len(values)} | {figures} | {passed} |")
-    return [*lines, "", f"Area under the ROC curve: {auc:.4f}."]
+    unsure, off = np.array(places).T
+    held = (
+        f"`unsure_px` is above {MOST_UNSURE_PX:g} for {(unsure > MOST_UNSURE_PX).sum()} of these {len(unsure)} pictures of "
+        f"the product (hardly any copper); {(off[unsure > MOST_UNSURE_PX] > GOOD_PX).sum()} of them are over {GOOD_PX} px. "
+        f"Of the others {(off[unsure <= MOST_UNSURE_PX] > GOOD_PX).sum()} are, the worst by "
+        f"{off[unsure <= MOST_UNSURE_PX].max():.2f} px."
+    )
+    return [*lines, "", f"Area under the ROC curve: {auc:.4f}.", "", held]
 
 
 def steps(rounds: int) -> list[str]:

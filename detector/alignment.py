@@ -13,7 +13,7 @@ import numpy.typing as npt
 
 from detector.maps import Map, carried
 
-__all__ = ["Aligned", "Edges", "align", "find_edges"]
+__all__ = ["Aligned", "Edges", "align", "find_edges", "uncertainty_px"]
 
 Field = npt.NDArray[np.float32]
 
@@ -26,6 +26,7 @@ LEAST_SPREAD = 0.5  # grey levels
 SAMPLED = 4  # one point in so many tells the spread
 KIN = 12.0
 DAMPING = 1e-4
+TERMS = 8  # of a motion
 DIVERGED_PX = 16.0
 SHEAR_SD, ZOOM_SD, TILT_SD = 0.0015, 0.012, 0.002  # what cameras do; tilt: change of scale from middle to edge
 
@@ -99,6 +100,29 @@ def align(picture: Field, edges: Edges, start: Map, *, rounds: int, enough_px: f
         if moved < enough_px:
             return Aligned(matrix, agreement)
     return aligned
+
+
+def uncertainty_px(picture: Field, edges: Edges, matrix: Map) -> float | None:
+    """Return how far the true map may lie from one that fits: 95 %, RMS over the template; None where none is."""
+    compared = _compare(picture, edges, matrix)
+    if compared is None:
+        return None
+    _, weight, _ = compared
+    assumed, _ = _assumed(matrix, edges)
+    weighted = edges.slopes * weight[:, None]
+    known = np.asarray(weighted.T @ edges.slopes, np.float64) + assumed.T @ assumed + DAMPING * np.eye(TERMS)
+    u, v = (axis.ravel() for axis in np.meshgrid(*(np.linspace(-half, half, 9) for half in _half_sides(edges))))
+    one, none = np.ones_like(u), np.zeros_like(u)
+    across = np.stack([one, none, u, v, none, none, -u * u, -u * v], axis=1)
+    down = np.stack([none, one, none, none, u, v, -u * v, -v * v], axis=1)
+    spread = np.linalg.inv(known)
+    variance = ((across @ spread) * across).sum(axis=1) + ((down @ spread) * down).sum(axis=1)
+    return 2 * float(np.sqrt(variance.mean()))
+
+
+def _half_sides(edges: Edges) -> tuple[float, float]:
+    """Return half the template's width and height in the unit of its motion."""
+    return edges.middle[0] / edges.unit, edges.middle[1] / edges.unit
 
 
 def _compare(picture: Field, edges: Edges, matrix: Map) -> tuple[Field, Field, float] | None:

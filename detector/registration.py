@@ -10,7 +10,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from detector.alignment import Aligned, align, find_edges
+from detector.alignment import Aligned, align, find_edges, uncertainty_px
 from detector.capture import find_candidates, find_shifts
 from detector.light import flattened
 from detector.maps import IDENTITY, Map, rescaled
@@ -39,8 +39,8 @@ def register(picture: Grey, template: Grey) -> tuple[Registration, Grey]:
 
     It is found within 40 px, 3 degrees, 2 % of scale and a slight tilt. `quality` is the correlation of what both show
     besides slow changes of light, where they overlap: above 0.8 for a board of the product, below for another one or
-    a turned one. Where the warped template does not reach, it shows the picture itself: nothing can be said of a
-    difference there.
+    a turned one. `unsure_px` says how well the board's copper holds the map: above 1 it shows too little. Where the
+    warped template does not reach, it shows the picture itself: nothing can be said of a difference there.
 
     >>> board = np.full((96, 96), 200, np.uint8)
     >>> board[30:60, 20:70] = 30
@@ -65,6 +65,7 @@ def register(picture: Grey, template: Grey) -> tuple[Registration, Grey]:
         matrix=tuple(float(value) for value in best[:2].ravel()),  # type: ignore[arg-type]  # six of them
         tilt=(float(best[2, 0]), float(best[2, 1])),
         quality=quality,
+        unsure_px=_unsure_px(seen, golden, rescaled(best, 1 / finest), finest),
     )
     return registration, warp(template, best, picture)
 
@@ -156,6 +157,13 @@ def _followed(pair: Pair, start: Map, factor: int) -> Map | None:
     edges = find_edges(golden, POINTS)
     aligned = None if edges is None else align(seen, edges, start, rounds=8, enough_px=0.01)
     return None if aligned is None else aligned.matrix
+
+
+def _unsure_px(seen: Field, golden: Field, matrix: Map, factor: int) -> float:
+    """Return how far the map may be off, in px of the frame; the whole capture range where nothing can be said."""
+    edges = find_edges(golden, POINTS)
+    unsure = None if edges is None else uncertainty_px(seen, edges, matrix)
+    return CAPTURE_PX if unsure is None else min(unsure * factor, CAPTURE_PX)
 
 
 def _agreement(seen: Field, golden: Field, matrix: Map) -> float:

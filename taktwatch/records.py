@@ -219,11 +219,13 @@ class Registration(Part, frozen=True, kw_only=True):
 
     `matrix` holds the first two rows of the 3x3 map, `tilt` the first two numbers of its third (the last is 1): zero
     for a camera that looks straight down. `quality` is the correlation of the warped template with the frame, -1 to 1.
+    `unsure_px` is how far (RMS over the frame) the true map may be from it where the board shows too little to tell.
     """
 
     matrix: tuple[float, float, float, float, float, float]
     quality: float
     tilt: tuple[float, float] = (0.0, 0.0)
+    unsure_px: float = 0.0
 
 
 class ModelRef(Part, frozen=True, kw_only=True):

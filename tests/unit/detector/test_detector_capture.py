@@ -102,3 +102,21 @@ def test_a_tilted_map_and_a_straight_one_warp_alike_where_they_are_equal() -> No
     straight, tilted = warp(template, matrix, picture), warp(template, hardly, picture)
     assert np.abs(straight.astype(int) - tilted.astype(int)).mean() < 0.5
     assert np.array_equal(warp(template, matrix[:2], picture), straight)
+
+
+def test_a_board_that_shows_too_little_copper_says_how_unsure_its_place_is() -> None:
+    bare = np.full((640, 640), 200, np.uint8)
+    cv2.line(bare, (100, 320), (540, 320), 40, 8)
+    rich = known_case(20_000_037, "grey", 7, np.eye(3), defects=0)
+    assert register(bare, bare)[0].unsure_px > 0.5
+    assert register(rich.picture, rich.template)[0].unsure_px < 0.5
+    even = np.full((640, 640), 128, np.uint8)
+    assert register(even, even)[0].unsure_px > 5
+
+
+def test_the_uncertainty_covers_the_error() -> None:
+    cases = [known_case(layout, camera, 3) for camera in CAMERAS for layout in range(40_000_000, 40_000_008)]
+    found = [register(case.picture, case.template)[0] for case in cases]
+    ratios = [residual_px(matrix_of(one), case.true) / one.unsure_px for one, case in zip(found, cases, strict=True)]
+    assert np.median(ratios) < 1
+    assert max(ratios) < 4
