@@ -119,7 +119,8 @@ def main() -> None:
     print_paces(Console(width=120), paces, f"{where}; {what}", asked.batch)
     print(alike)
     if asked.write:
-        setting = f"{where}; `{model.card.model_id}`, {what}, {asked.rounds} turns each"
+        cores = f"{asked.threads} thread(s) each" if asked.threads else "all cores"
+        setting = f"{where}, {cores}; `{model.card.model_id}`, {what}, {asked.rounds} turns each"
         part = section(paces, setting, alike, asked.batch)
         PAGE.write_text(put(PAGE.read_text(encoding="utf-8"), part), encoding="utf-8")
 
