@@ -178,11 +178,11 @@ def separation(boards: int) -> list[str]:
         passed = int((np.array(values) >= LEAST_QUALITY).sum())
         lines.append(f"| {name} | {len(values)} | {figures} | {passed} |")
     unsure, off = np.array(places).T
+    loose = unsure > MOST_UNSURE_PX
     held = (
-        f"`unsure_px` is above {MOST_UNSURE_PX:g} for {(unsure > MOST_UNSURE_PX).sum()} of these {len(unsure)} pictures of "
-        f"the product (hardly any copper); {(off[unsure > MOST_UNSURE_PX] > GOOD_PX).sum()} of them are over {GOOD_PX} px. "
-        f"Of the others {(off[unsure <= MOST_UNSURE_PX] > GOOD_PX).sum()} are, the worst by "
-        f"{off[unsure <= MOST_UNSURE_PX].max():.2f} px."
+        f"`unsure_px` is above {MOST_UNSURE_PX:g} for {loose.sum()} of these {len(unsure)} pictures of the product "
+        f"(hardly any copper); {(off[loose] > GOOD_PX).sum()} of them are over {GOOD_PX} px. Of the others "
+        f"{(off[~loose] > GOOD_PX).sum()} are, the worst by {off[~loose].max():.2f} px."
     )
     return [*lines, "", f"Area under the ROC curve: {auc:.4f}.", "", held]
 
