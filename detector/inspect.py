@@ -16,7 +16,7 @@ import numpy.typing as npt
 from detector.engines import Engine, RawDetections
 from detector.engines.choose import open_engine
 from detector.inputs import Inputs, rgb_inputs, template_inputs
-from detector.judge import findings, judge
+from detector.judge import findings, judge, within
 from detector.registry import load_model
 from taktwatch.config import LineConfig, ProductConfig
 from taktwatch.errors import BadInput, BadPicture, ConfigError
@@ -158,6 +158,7 @@ class Inspector:
         product = self.config.product(one.product)
         height, width = one.size
         found = findings(raw, engine.spec, product, height, width)
+        found = within(found, product, one.inputs.registration, height, width)
         said = judge(
             found,
             product,

@@ -4,19 +4,25 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+import numpy.typing as npt
 
 from detector.engines import RawDetections
 from detector.evaluate import box_iou
 from detector.masks import Roi, grow_box, roi_mask, to_rle
+from detector.regions import inspected_area, share_inside
+from detector.registration import matrix_of
 from detector.spec import ModelSpec
 from detector.walker import Walk, walk
 from taktwatch.config import ProductConfig
 from taktwatch.records import Detection, LayerProfile, Registration, Verdict
 
-__all__ = ["LAYER", "Finding", "Judgement", "findings", "judge"]
+__all__ = ["LAYER", "Finding", "Judgement", "findings", "judge", "within"]
 
 LAYER = "copper_layer"
 """The class of section models that is no defect but what defects sit in."""
+
+MOSTLY = 0.5
+"""A finding counts where at least this share of it lies in the inspected area."""
 
 SAME_PLACE_IOU = 0.6
 """Two boxes that overlap so much are one defect: the better score names it."""
@@ -59,6 +65,23 @@ def findings(raw: RawDetections, spec: ModelSpec, product: ProductConfig, height
         if roi.area_px >= limits.min_area_px:
             kept.append(Finding(label, float(score), roi))
     return _once(sorted(kept, key=lambda finding: -finding.score))
+
+
+def within(
+    found: Sequence[Finding], product: ProductConfig, registration: Registration | None, height: int, width: int
+) -> list[Finding]:
+    """Leave out what lies mostly outside the product's region of interest, or in a part that it ignores."""
+    if product.roi is None and not product.ignore:
+        return list(found)
+    matrix = np.eye(3) if registration is None else matrix_of(registration)
+    area = inspected_area((height, width), matrix, roi=product.roi, ignore=product.ignore)
+    return [finding for finding in found if share_inside(finding.roi.mask, _under(finding.roi, area)) >= MOSTLY]
+
+
+def _under(roi: Roi, area: npt.NDArray[np.bool_]) -> npt.NDArray[np.bool_]:
+    """Return the part of a frame's mask that lies under a ROI."""
+    height, width = roi.mask.shape
+    return area[roi.y0 : roi.y0 + height, roi.x0 : roi.x0 + width]
 
 
 def judge(

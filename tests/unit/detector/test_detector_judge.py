@@ -3,7 +3,7 @@
 import numpy as np
 
 from detector.engines import RawDetections
-from detector.judge import Finding, findings, judge
+from detector.judge import Finding, findings, judge, within
 from detector.masks import Roi
 from detector.spec import SPECS
 from taktwatch.config import ClassConfig, ProductConfig, SectionConfig
@@ -89,6 +89,17 @@ def test_each_class_has_its_own_threshold_and_least_area() -> None:
 
 def test_a_class_the_product_does_not_list_is_not_reported() -> None:
     assert kept(("spur", 0.99, (10, 10, 40, 40))) == []
+
+
+def test_what_lies_outside_the_region_of_interest_or_in_an_ignored_part_is_left_out() -> None:
+    found = [blob("open", 0.9, 10, 10), blob("short", 0.9, 100, 60), blob("spur", 0.9, 100, 100)]
+    square = ((50.0, 0.0), (200.0, 0.0), (200.0, 150.0), (50.0, 150.0))
+    beside = ((90.0, 90.0), (140.0, 90.0), (140.0, 140.0), (90.0, 140.0))
+    product = BOARD.model_copy(update={"roi": square, "ignore": (beside,)})
+    assert [one.label for one in within(found, product, None, 200, 200)] == ["short"]
+    moved = Registration(matrix=(1, 0, 0, 0, 1, 50), quality=1.0)  # the ignored part now lies 50 px lower
+    assert [one.label for one in within(found, product, moved, 200, 200)] == ["short", "spur"]
+    assert within(found, BOARD, moved, 200, 200) == found
 
 
 def test_one_place_is_one_defect_named_by_the_better_score() -> None:
