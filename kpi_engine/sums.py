@@ -12,12 +12,11 @@ from typing import TypeVar
 import msgspec
 
 from kpi_engine.slim import Result
-from taktwatch.records import KpiWindow, MarkState, Outcome, Verdict, WindowState
+from taktwatch.records import STRUCTURES, KpiWindow, MarkState, Outcome, Verdict, WindowState
 
 __all__ = [
     "MICROSECOND",
     "MINUTE_US",
-    "STRUCTURES",
     "Sums",
     "add_board",
     "add_delta",
@@ -35,9 +34,6 @@ __all__ = [
 MINUTE_US = 60_000_000
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 MICROSECOND = timedelta(microseconds=1)
-
-STRUCTURES = frozenset({"copper_layer"})
-"""Classes that name what is looked at, not what is wrong with it: no defects."""
 
 
 BETWEEN = "\x1f"

@@ -11,6 +11,7 @@ from typing import ClassVar
 import msgspec
 
 __all__ = [
+    "STRUCTURES",
     "AlertState",
     "AlertTransition",
     "Asset",
@@ -42,6 +43,10 @@ __all__ = [
     "board_id",
     "frame_id",
 ]
+
+
+STRUCTURES = frozenset({"copper_layer"})
+"""Classes that name what is looked at, not what is wrong with it: no defects."""
 
 
 class Verdict(StrEnum):

@@ -8,6 +8,7 @@ from dashboards.console import schema
 from dashboards.console.outlines import Outline, path_data
 from dashboards.console.view import Board, LiveView, StationView, station_state, takt_s, verdict_name, waiting
 from taktwatch.records import (
+    STRUCTURES,
     AlertTransition,
     Detection,
     InspectionResult,
@@ -30,8 +31,6 @@ __all__ = [
     "structure",
 ]
 
-STRUCTURE = frozenset({"copper_layer"})
-"""Classes that belong on the picture: drawn thin, and no defect."""
 DEFECT_COLOUR = "#ff4d5e"
 STRUCTURE_COLOUR = "#39c5ff"
 LOUDNESS = {Severity.CRITICAL: 0, Severity.WARNING: 1, Severity.INFO: 2}
@@ -43,7 +42,7 @@ def structure(label: str) -> bool:
     >>> structure("copper_layer"), structure("short")
     (True, False)
     """
-    return label in STRUCTURE
+    return label in STRUCTURES
 
 
 def board_out(board: Board) -> schema.BoardOut:
