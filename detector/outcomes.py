@@ -6,7 +6,7 @@ import msgspec
 
 from detector.inspect import Inspection
 from taktwatch.bus import MAX_RECORD_BYTES, Message
-from taktwatch.records import DeadLetter, Frame, InspectionResult, Outcome, Place
+from taktwatch.records import DeadLetter, Frame, InspectionResult, Outcome, Place, outcome_of
 
 __all__ = ["dead_frame", "dead_record", "dead_result", "inspected"]
 
@@ -34,29 +34,7 @@ def inspected(
 
 def dead_result(frame: Frame, place: Place, reason: str, *, config_sha256: str, at: datetime) -> InspectionResult:
     """Return the result of a frame that cannot be inspected."""
-    return InspectionResult(
-        frame_id=frame.frame_id,
-        line=frame.line,
-        station=frame.station,
-        product=frame.product,
-        view=frame.view,
-        session=frame.session,
-        seq=frame.seq,
-        visit=frame.visit,
-        event_at=frame.event_at,
-        taken_at=frame.taken_at,
-        received_at=frame.received_at,
-        sha256=frame.sha256,
-        um_per_px=frame.um_per_px,
-        lot=frame.lot,
-        serial=frame.serial,
-        place=place,
-        template_sha256=frame.template_sha256,
-        inspected_at=at,
-        outcome=Outcome.DEAD,
-        reasons=(reason,),
-        config_sha256=config_sha256,
-    )
+    return outcome_of(frame, Outcome.DEAD, reason, config_sha256=config_sha256, at=at, place=place)
 
 
 def dead_frame(frame: Frame, place: Place, error: str, at: datetime) -> DeadLetter:

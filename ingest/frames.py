@@ -8,9 +8,9 @@ from ingest.cameras.shot import HEAD_BYTES, Shot
 from taktwatch.config import IngestConfig
 from taktwatch.errors import BadPicture
 from taktwatch.pictures import decode, probe
-from taktwatch.records import DeadLetter, Frame, InspectionResult, Outcome, frame_id
+from taktwatch.records import DeadLetter, Frame, frame_id
 
-__all__ = ["Origin", "dead_letter", "fault_of", "head_of", "is_skewed", "make_frame", "outcome_without_verdict"]
+__all__ = ["Origin", "dead_letter", "fault_of", "head_of", "is_skewed", "make_frame"]
 
 
 @dataclass(frozen=True)
@@ -110,33 +110,6 @@ def dead_letter(frame: Frame, error: str, source: str, whole_bytes: int) -> Dead
         line=frame.line,
         station=frame.station,
         frame_id=frame.frame_id,
-    )
-
-
-def outcome_without_verdict(
-    frame: Frame, outcome: Outcome, reason: str, *, config_sha256: str, decided_at: datetime
-) -> InspectionResult:
-    """Return the terminal outcome of a frame that goes no further: `dead` or `skipped`."""
-    return InspectionResult(
-        frame_id=frame.frame_id,
-        line=frame.line,
-        station=frame.station,
-        product=frame.product,
-        view=frame.view,
-        session=frame.session,
-        seq=frame.seq,
-        visit=frame.visit,
-        event_at=frame.event_at,
-        taken_at=frame.taken_at,
-        received_at=frame.received_at,
-        inspected_at=decided_at,
-        outcome=outcome,
-        sha256=frame.sha256,
-        um_per_px=frame.um_per_px,
-        lot=frame.lot,
-        serial=frame.serial,
-        reasons=(reason,),
-        config_sha256=config_sha256,
     )
 
 

@@ -10,7 +10,7 @@ import structlog
 
 from ingest import metrics
 from ingest.entries import Spooled
-from ingest.frames import dead_letter, head_of, outcome_without_verdict
+from ingest.frames import dead_letter, head_of
 from ingest.marks import mark_of
 from ingest.spool import Spool
 from ingest.station import StationRun
@@ -20,7 +20,7 @@ from taktwatch.bus import Bus, Outgoing
 from taktwatch.config import LineConfig
 from taktwatch.errors import BackendUnavailable, RecordTooLarge, UnknownProduct
 from taktwatch.pictures import probe
-from taktwatch.records import MarkState, Outcome, Record, StationMark
+from taktwatch.records import MarkState, Outcome, Record, StationMark, outcome_of
 from taktwatch.topics import Topics
 from taktwatch.wire import encode
 
@@ -185,7 +185,7 @@ class Sender:
             config_sha256 = self._config.product_sha256(frame.product)
         except UnknownProduct:
             config_sha256 = ""
-        result = outcome_without_verdict(frame, outcome, reason, config_sha256=config_sha256, decided_at=self._clock())
+        result = outcome_of(frame, outcome, reason, config_sha256=config_sha256, at=self._clock())
         return self._outgoing(self._topics.results, self._config.line, result)
 
     def _outgoing(self, topic: str, key: str, record: Record) -> Outgoing:

@@ -42,6 +42,7 @@ __all__ = [
     "WindowState",
     "board_id",
     "frame_id",
+    "outcome_of",
 ]
 
 
@@ -275,6 +276,35 @@ class InspectionResult(Record, frozen=True, kw_only=True, tag="inspection_result
     template_sha256: str | None = None
     registration: Registration | None = None
     timings_us: dict[str, int] = {}
+
+
+def outcome_of(
+    frame: Frame, outcome: Outcome, reason: str, *, config_sha256: str, at: datetime, place: Place | None = None
+) -> InspectionResult:
+    """Return a frame's terminal outcome without a verdict: `dead`, `skipped`, or what an inspection adds to."""
+    return InspectionResult(
+        frame_id=frame.frame_id,
+        line=frame.line,
+        station=frame.station,
+        product=frame.product,
+        view=frame.view,
+        session=frame.session,
+        seq=frame.seq,
+        visit=frame.visit,
+        event_at=frame.event_at,
+        taken_at=frame.taken_at,
+        received_at=frame.received_at,
+        inspected_at=at,
+        outcome=outcome,
+        sha256=frame.sha256,
+        um_per_px=frame.um_per_px,
+        lot=frame.lot,
+        serial=frame.serial,
+        place=place,
+        reasons=(reason,),
+        config_sha256=config_sha256,
+        template_sha256=frame.template_sha256,
+    )
 
 
 class StationMark(Record, frozen=True, kw_only=True, tag="station_mark"):

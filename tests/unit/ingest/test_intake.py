@@ -11,12 +11,12 @@ import pytest
 from ingest.cameras import Shot
 from ingest.cameras.shot import HEAD_BYTES
 from ingest.entries import Entry
-from ingest.frames import dead_letter, is_skewed, outcome_without_verdict
+from ingest.frames import dead_letter, is_skewed
 from ingest.intake import Intake
 from taktwatch.config import LineConfig
 from taktwatch.errors import ConfigError
 from taktwatch.pictures import encode_jpeg, encode_png
-from taktwatch.records import Outcome, frame_id
+from taktwatch.records import Outcome, frame_id, outcome_of
 
 NOW = datetime(2026, 3, 3, tzinfo=UTC)
 PICTURE = encode_png(np.random.default_rng(0).integers(0, 255, (32, 48, 3), dtype=np.uint8))
@@ -156,6 +156,6 @@ def test_a_stamped_frame_is_never_judged_by_the_clock() -> None:
 
 def test_a_dead_outcome_carries_the_frames_place_in_the_session() -> None:
     frame = taken(Shot(name="a", data=b"", serial="S")).frame
-    result = outcome_without_verdict(frame, Outcome.DEAD, "why", config_sha256="c", decided_at=NOW)
+    result = outcome_of(frame, Outcome.DEAD, "why", config_sha256="c", at=NOW)
     assert (result.frame_id, result.seq, result.visit, result.session) == (frame.frame_id, 3, 13, "s1")
     assert (result.outcome, result.reasons, result.verdict, result.event_at) == (Outcome.DEAD, ("why",), None, NOW)
