@@ -13,7 +13,7 @@ from kpi_engine.sums import MINUTE_US, Sums
 from taktwatch.errors import BadRecord, UnknownSchema
 from taktwatch.records import BoardVerdict, KpiWindow
 
-__all__ = ["Change", "KpiState", "Line", "Past", "Place", "Station", "empty", "restore", "save"]
+__all__ = ["Change", "KpiState", "Line", "Past", "Place", "Station", "empty", "line_bound", "restore", "save"]
 
 
 class Past(msgspec.Struct, array_like=True):
@@ -116,6 +116,12 @@ VERSION = 2
 def empty() -> KpiState:
     """Return the state before the first record."""
     return KpiState(0, {}, {}, {}, {}, [], {}, {})
+
+
+def line_bound(state: KpiState, line: Line) -> int | None:
+    """Everything before this minute is in at every station; None where no station expects anything more."""
+    bounds = [bound for key in line.stations if (bound := state.stations[key].bound) is not None]
+    return min(bounds, default=None)
 
 
 def save(state: KpiState) -> bytes:

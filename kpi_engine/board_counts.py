@@ -1,0 +1,96 @@
+"""Boards in the sums: one picture or several make one, a late picture corrects it, a serial's first visit counts."""
+
+from kpi_engine.boards import Board, Counted, board_name, counted, put, verdict_of
+from kpi_engine.serials import Visit, visit
+from kpi_engine.slim import Result
+from kpi_engine.step import Step
+from kpi_engine.sums import MICROSECOND, MINUTE_US, Sums, add_board
+from taktwatch.records import Verdict
+
+__all__ = ["close_boards", "count_one", "fold_view"]
+
+
+def count_one(step: Step, sums: Sums, result: Result, event_us: int, share: str) -> None:
+    """Count a board that one picture makes."""
+    verdict = result.verdict or Verdict.REVIEW
+    waited_us = (result.inspected_at - result.received_at) // MICROSECOND
+    add_board(sums, verdict, result.opportunities, max(0, waited_us))
+    passed = verdict is Verdict.PASS
+    if result.serial is None:
+        sums.first_pass += 1
+        sums.first_pass_passed += passed
+    else:
+        seen = Visit(event_us, result.session, result.visit, event_us // MINUTE_US, share, passed)
+        count_visits(step, result.product, result.serial, seen, None)
+
+
+def fold_view(step: Step, result: Result, event_us: int) -> None:
+    """Lay a picture to the others of its board; the last one closes it, and any later one corrects it."""
+    station = step.station
+    name = board_name(result.product, result.session, result.visit)
+    board = station.boards.get(name)
+    if board is None:
+        expected = step.rules.views[result.product]
+        board = station.boards[name] = Board(result.product, result.session, result.visit, expected)
+    put(board, result, event_us)
+    if board.closed or board.complete:
+        station.waiting.pop(name, None)
+        count_board(step, board)
+    else:
+        station.waiting[name] = board.newest_us
+
+
+def count_board(step: Step, board: Board) -> None:
+    """Count a closed board as it is now, in place of what was counted of it before."""
+    board.closed = True
+    if step.rules.verdicts:
+        verdict = verdict_of(board, step.station.line, step.station.name, step.offset)
+        step.state.verdicts[verdict.board_id] = verdict
+    old, new = board.counted, counted(board, step.frozen_minute)
+    if old == new or (old is not None and old.minute < step.frozen_minute):
+        return
+    board.counted = new
+    for found, boards in ((old, -1), (new, 1)):
+        if found is not None:
+            sums = step.touch(found.share, found.minute)
+            add_board(sums, found.verdict, found.opportunities, found.latency_us, boards)
+            if found.serial is None:
+                sums.first_pass += boards
+                sums.first_pass_passed += boards * (found.verdict is Verdict.PASS)
+    gone, come = visit_of(board, old), visit_of(board, new)
+    if old is not None and old.serial is not None and (new is None or new.serial != old.serial):
+        count_visits(step, board.product, old.serial, None, gone)
+        gone = None
+    if new is not None and new.serial is not None:
+        count_visits(step, board.product, new.serial, come, gone)
+
+
+def visit_of(board: Board, found: Counted | None) -> Visit | None:
+    """Return a board with a serial as one visit of it."""
+    if found is None or found.serial is None:
+        return None
+    passed = found.verdict is Verdict.PASS
+    return Visit(found.event_us, board.session, board.visit, found.minute, found.share, passed)
+
+
+def count_visits(step: Step, product: str, serial: str, come: Visit | None, gone: Visit | None) -> None:
+    """Count a serial's first visit, whichever it is now that one came or went."""
+    name = f"{product}\x1f{serial}"
+    visits = step.station.serials.setdefault(name, [])
+    if come is not None:
+        step.state.due.setdefault(step.key, {}).setdefault(come.minute, []).append(name)
+    for change in visit(visits, come, step.rules.horizon_minutes, step.frozen_minute, gone):
+        sums = step.touch(change.share, change.minute)
+        sums.first_pass += change.boards
+        sums.first_pass_passed += change.boards * change.passed
+    if not visits:
+        del step.station.serials[name]
+
+
+def close_boards(step: Step) -> None:
+    """Close boards that nothing more is expected of, though pictures are missing."""
+    station = step.station
+    for name, newest_us in list(station.waiting.items()):
+        if station.rest or newest_us + step.rules.board_hold_us < station.watermark_us:
+            del station.waiting[name]
+            count_board(step, station.boards[name])
