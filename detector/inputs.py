@@ -6,18 +6,14 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
+from detector.light import lit_like
 from detector.registration import register
 from taktwatch.records import Registration
 
 __all__ = ["Inputs", "rgb_inputs", "template_inputs"]
 
 Picture = npt.NDArray[np.uint8]
-Grey = npt.NDArray[np.uint8]
 
-LIGHT_SIGMA_PX = 32
-LIGHT_SHRINK = 8
-LIGHT_FLOOR = 24.0  # grey levels; keeps the ratio calm where a picture is black
-LIGHT_RANGE = (0.4, 2.5)
 LEAST_CONTRAST = 10.0  # grey levels; a picture of one tone is not blown up to noise
 
 
@@ -48,26 +44,9 @@ def template_inputs(picture: Picture, template: Picture) -> Inputs:
     seen = np.asarray(cv2.cvtColor(picture, cv2.COLOR_RGB2GRAY), np.uint8)
     golden = np.asarray(cv2.cvtColor(template, cv2.COLOR_RGB2GRAY), np.uint8)
     registration, warped = register(seen, golden)
-    lit = _lit_like(warped, seen)
+    lit = lit_like(warped, seen)
     here = seen.astype(np.float32)
     mean, spread = float(lit.mean()), max(float(lit.std()), LEAST_CONTRAST)
     scale = np.float32(1 / spread)
     channels = np.stack([(here - mean) * scale, (lit - mean) * scale, np.abs(here - lit) * scale])
     return Inputs(channels.astype(np.float32), registration)
-
-
-def _lit_like(template: Grey, picture: Grey) -> npt.NDArray[np.float32]:
-    """Brighten and darken the template slowly, as the lamp did with the picture."""
-    gain = _slow(picture) / _slow(template)
-    gain = np.clip(gain, *LIGHT_RANGE).astype(np.float32)
-    full = cv2.resize(gain, (template.shape[1], template.shape[0]), interpolation=cv2.INTER_LINEAR)
-    return np.asarray(template * full, np.float32)
-
-
-def _slow(grey: Grey) -> npt.NDArray[np.float32]:
-    """Return the slow part of a picture, at 1/8 of its size."""
-    height, width = grey.shape
-    size = (max(width // LIGHT_SHRINK, 1), max(height // LIGHT_SHRINK, 1))
-    small = cv2.resize(grey, size, interpolation=cv2.INTER_AREA).astype(np.float32)
-    sigma = LIGHT_SIGMA_PX / LIGHT_SHRINK
-    return np.asarray(cv2.GaussianBlur(small, (0, 0), sigma) + LIGHT_FLOOR, np.float32)
