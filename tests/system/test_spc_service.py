@@ -139,16 +139,25 @@ def test_batches_mean_nothing_to_the_points(sqlite_bus_url: str) -> None:
     assert {point.station for point in whole} == {"top", "section"}
 
 
-def test_kill_9_in_the_middle_changes_no_point(sqlite_bus_url: str) -> None:
-    """Killed again and again while windows come: phase I, its end and phase II show nothing of it."""
+@pytest.fixture(params=["sqlite", pytest.param("kafka", marks=pytest.mark.kafka)])
+def bus_url(request: pytest.FixtureRequest) -> str:
+    """The address of a real bus."""
+    if request.param == "sqlite":
+        return str(request.getfixturevalue("sqlite_bus_url"))
+    return f"kafka://{request.getfixturevalue('kafka_broker')}"
+
+
+def test_kill_9_in_the_middle_changes_no_point_and_no_signal(bus_url: str) -> None:
+    """Killed again and again while windows come: phase I, its end, phase II and its signals show nothing of it."""
     topics = Topics(f"t{uuid.uuid4().hex[:10]}")
     log = disordered(120)
+    log += [window(minute, failed=9 + minute % 5) for minute in range(120, 150)]  # five times as many fail: signals
 
     async def main() -> None:
-        async with opened(sqlite_bus_url, topics) as bus:
+        async with opened(bus_url, topics) as bus:
             size = -(-len(log) // 5)
             for life in range(5):
-                process = start_process(sqlite_bus_url, topics)
+                process = start_process(bus_url, topics)
                 try:
                     before = len(await points_of(bus, topics))
                     part = log[life * size : (life + 1) * size]
@@ -165,6 +174,7 @@ def test_kill_9_in_the_middle_changes_no_point(sqlite_bus_url: str) -> None:
             async with running(SpcService(QUICK, bus, topics)):
                 await eventually(lambda: at_rest(bus, topics))
             expected, made = folded(log)
+            assert sum(bool(point.signals) for point in expected) > 5
             assert once_each(await points_of(bus, topics)) == expected
             told = {
                 record.baseline_id for record in await records(bus, topics.baselines) if isinstance(record, SpcBaseline)
