@@ -27,6 +27,7 @@ __all__ = [
     "KpiWindow",
     "LayerProfile",
     "MarkState",
+    "ModelActivation",
     "ModelRef",
     "Notification",
     "Outcome",
@@ -243,6 +244,25 @@ class ModelRef(Part, frozen=True, kw_only=True):
     engine: str
     precision: str
     device: str
+
+
+class ModelActivation(Record, frozen=True, kw_only=True, tag="model_activation"):
+    """Which model inspects a product from now on, and which one runs beside it uncounted (`shadow`, "" for none).
+
+    `model` and `shadow` name folders; `model_id` is what the card of `model` said when it was chosen ("" where nobody
+    looked). It overrules `products.*.model` of line.toml for as long as that still names `configured`: who edits the
+    file afterwards has the last word. `author` is "detector" where a detector went back to the model before.
+    """
+
+    line: str
+    product: str
+    model: str
+    model_id: str
+    configured: str
+    author: str
+    reason: str
+    at: datetime
+    shadow: str = ""
 
 
 class InspectionResult(Record, frozen=True, kw_only=True, tag="inspection_result"):

@@ -80,6 +80,16 @@ class Topics:
         """Golden templates by hash; compacted, kept for ever; one partition, so that a reader meets them in order."""
         return f"{self.prefix}.assets"
 
+    @property
+    def models(self) -> str:
+        """Which model inspects which product, keyed by line and product; compacted, kept for ever; one partition."""
+        return f"{self.prefix}.models"
+
+    @property
+    def shadow(self) -> str:
+        """What a model that runs beside the counted one would have said, keyed by line; nothing counts it."""
+        return f"{self.prefix}.shadow"
+
     def specs(self, retention: timedelta | None) -> list[TopicSpec]:
         """Return how each topic is set up; `retention` bounds frames, results, boards, KPIs and dead letters."""
         return [
@@ -94,6 +104,8 @@ class Topics:
             TopicSpec(self.dead, 1, retention),
             TopicSpec(self.checkpoints, 1, None, compacted=True),
             TopicSpec(self.assets, 1, None, compacted=True),
+            TopicSpec(self.models, 1, None, compacted=True),
+            TopicSpec(self.shadow, 1, retention),
         ]
 
 

@@ -25,6 +25,7 @@ from taktwatch.records import (
     Frame,
     InspectionResult,
     KpiWindow,
+    ModelActivation,
     Notification,
     Record,
     Review,
@@ -59,6 +60,7 @@ NAMES: dict[type[Record], str] = {
     CheckpointChunk: "taktwatch.checkpoint-chunk",
     CheckpointManifest: "taktwatch.checkpoint-manifest",
     Asset: "taktwatch.asset",
+    ModelActivation: "taktwatch.model-activation",
 }
 TYPES = {name.encode(): kind for kind, name in NAMES.items()}
 DECODERS: dict[type[Record], msgspec.json.Decoder[Any]] = {

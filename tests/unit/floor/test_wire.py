@@ -28,6 +28,7 @@ from taktwatch.records import (
     KpiWindow,
     LayerProfile,
     MarkState,
+    ModelActivation,
     ModelRef,
     Notification,
     Outcome,
@@ -249,6 +250,17 @@ EXAMPLES: dict[str, Record] = {
         save_id="ef" * 16,
     ),
     "asset": Asset(sha256="cd" * 32, kind="template", media_type="image/png", body=b"\x89PNG"),
+    "model-activation": ModelActivation(
+        line="line-1",
+        product="demo-board",
+        model="board-next",
+        model_id="board-next-0123456789ab",
+        configured="board-sim",
+        author="Kim",
+        reason="fewer false calls on shorts",
+        at=AT,
+        shadow="board-later",
+    ),
 }
 
 
