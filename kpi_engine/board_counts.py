@@ -3,11 +3,12 @@
 from kpi_engine.boards import Board, Counted, board_name, counted, put, verdict_of
 from kpi_engine.serials import Visit, visit
 from kpi_engine.slim import Result
+from kpi_engine.state import Station
 from kpi_engine.step import Step
-from kpi_engine.sums import MICROSECOND, MINUTE_US, Sums, add_board
+from kpi_engine.sums import MICROSECOND, MINUTE_US, Sums, add_board, add_defects
 from taktwatch.records import Verdict
 
-__all__ = ["close_boards", "count_one", "fold_view"]
+__all__ = ["close_boards", "count_one", "fold_view", "is_of_panel"]
 
 
 def count_one(step: Step, sums: Sums, result: Result, event_us: int, share: str) -> None:
@@ -24,13 +25,21 @@ def count_one(step: Step, sums: Sums, result: Result, event_us: int, share: str)
         count_visits(step, result.product, result.serial, seen, None)
 
 
+def is_of_panel(station: Station, result: Result) -> bool:
+    """Whether a picture belongs to a board in pieces: it says so, or its visit's other pictures do."""
+    return result.tile is not None or (
+        bool(station.boards) and board_name(result.product, result.session, result.visit) in station.boards
+    )
+
+
 def fold_view(step: Step, result: Result, event_us: int) -> None:
     """Lay a picture to the others of its board; the last one closes it, and any later one corrects it."""
     station = step.station
     name = board_name(result.product, result.session, result.visit)
     board = station.boards.get(name)
     if board is None:
-        expected = step.rules.views[result.product]
+        pieces = 1 if result.tile is None else result.tile.of
+        expected = pieces * step.rules.views.get(result.product, 1)
         board = station.boards[name] = Board(result.product, result.session, result.visit, expected)
     put(board, result, event_us)
     if board.closed or board.complete:
@@ -54,6 +63,7 @@ def count_board(step: Step, board: Board) -> None:
         if found is not None:
             sums = step.touch(found.share, found.minute)
             add_board(sums, found.verdict, found.opportunities, found.latency_us, boards)
+            add_defects(sums, found.defects, boards)
             if found.serial is None:
                 sums.first_pass += boards
                 sums.first_pass_passed += boards * (found.verdict is Verdict.PASS)

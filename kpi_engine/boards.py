@@ -2,17 +2,20 @@
 
 A board is named by line, station, session and visit. It is *closed* when all its pictures have their outcome, or when
 nothing more is expected of that time; a picture that comes after all corrects it. A fail stays a fail; where a picture
-is not in, was skipped or is dead, the others' pass becomes a review: unknowns never pass.
+is not in, was skipped or is dead, the others' pass becomes a review: unknowns never pass. A panel that arrives in
+overlapping pieces is a board of so many pictures (`kpi_engine.panels`).
 """
 
 from bisect import insort
+from collections import Counter
 from collections.abc import Sequence
 
 import msgspec
 
+from kpi_engine.panels import Spot, complaints, panel_defects, pieces_in, spots_of
 from kpi_engine.slim import Result
 from kpi_engine.sums import MINUTE_US, instant, microseconds, share_name
-from taktwatch.records import BoardVerdict, Outcome, Verdict, board_id, frame_id
+from taktwatch.records import BoardVerdict, Outcome, Tile, Verdict, board_id, frame_id
 
 __all__ = ["Board", "Counted", "View", "board_name", "counted", "put", "verdict_of", "verdict_of_one"]
 
@@ -32,10 +35,12 @@ class View(msgspec.Struct, array_like=True, order=True):
     serial: str | None = None
     lot: str | None = None
     reasons: tuple[str, ...] = ()
+    tile: Tile | None = None
+    spots: tuple[Spot, ...] = ()
 
 
 class Counted(msgspec.Struct, array_like=True):
-    """What the sums hold of a board: in which share of which minute, and as what."""
+    """What the sums hold of a board: in which share of which minute, and as what; of a panel its defects by class."""
 
     minute: int
     share: str
@@ -45,6 +50,7 @@ class Counted(msgspec.Struct, array_like=True):
     latency_us: int
     product: str
     serial: str | None
+    defects: dict[str, int] = {}
 
 
 class Board(msgspec.Struct):
@@ -61,7 +67,12 @@ class Board(msgspec.Struct):
     @property
     def complete(self) -> bool:
         """Whether all pictures have their outcome."""
-        return len(self.views) >= self.expected
+        return (pieces_in(self.views) if self.in_pieces else len(self.views)) >= self.expected
+
+    @property
+    def in_pieces(self) -> bool:
+        """Whether its pictures are pieces of a panel."""
+        return any(view.tile is not None for view in self.views)
 
     @property
     def newest_us(self) -> int:
@@ -94,6 +105,8 @@ def put(board: Board, result: Result, event_us: int) -> None:
         serial=result.serial,
         lot=result.lot,
         reasons=result.reasons,
+        tile=result.tile,
+        spots=spots_of(result) if inspected else (),
     )
     insort(board.views, view, key=captured)
 
@@ -107,7 +120,9 @@ def judged(expected: int, views: Sequence[View]) -> tuple[Verdict, tuple[str, ..
     """Return the verdict of a board and its reasons: fail before review before pass; what is not seen is reviewed."""
     reasons = [reason for view in views for reason in view.reasons]
     absent = [f"view missing: {view.view} was {view.outcome}" for view in views if view.verdict is None]
-    if len(views) < expected:
+    if any(view.tile is not None for view in views):
+        absent += complaints(expected, views)
+    elif len(views) < expected:
         absent.append(f"view missing: {len(views)} of {expected} pictures are in")
     verdicts = {view.verdict for view in views}
     if Verdict.FAIL in verdicts:
@@ -138,6 +153,7 @@ def counted(board: Board, frozen_minute: int) -> Counted | None:
         latency_us=max(0, max(view.inspected_us for view in inspected) - min(view.received_us for view in inspected)),
         product=board.product,
         serial=next((view.serial for view in board.views if view.serial is not None), None),
+        defects=dict(Counter(defect.label for defect in panel_defects(inspected))) if board.in_pieces else {},
     )
 
 
@@ -162,6 +178,7 @@ def verdict_of(board: Board, line: str, station: str, revision: int) -> BoardVer
         reasons=reasons,
         lot=next((view.lot for view in views if view.lot is not None), None),
         serial=next((view.serial for view in views if view.serial is not None), None),
+        defects=panel_defects(views) if board.in_pieces else (),
     )
 
 

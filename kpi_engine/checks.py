@@ -6,10 +6,10 @@ from math import isfinite
 
 import msgspec
 
-from kpi_engine.slim import Result, SlimResult, slim_result
+from kpi_engine.slim import Result, SlimResult, placed_result, slim_result
 from taktwatch.bus import Message
 from taktwatch.errors import BadRecord
-from taktwatch.records import DeadLetter, InspectionResult, LayerProfile, StationMark
+from taktwatch.records import DeadLetter, InspectionResult, LayerProfile, StationMark, Tile
 from taktwatch.wire import decode, kind_of
 
 __all__ = ["check_station", "dead_letter", "readable"]
@@ -19,6 +19,7 @@ LATEST = datetime(2200, 1, 1, tzinfo=UTC)
 LONGEST_LATENCY = timedelta(days=3650)
 MOST_FRAMES = 2**53
 MOST_OPPORTUNITIES = 10**9
+MOST_TILES = 100_000
 MOST_AREA_UM2 = 1e13
 MOST_DEPTH_UM = 1e9
 DEAD_BYTES = 2**20
@@ -35,6 +36,8 @@ def readable(message: Message) -> SlimResult | StationMark:
     if kind is InspectionResult:
         try:
             result = slim_result(message.value)
+            if result.tile is not None:
+                result = placed_result(message.value)
         except msgspec.MsgspecError as error:
             raise BadRecord(f"a damaged taktwatch.result record: {error}") from error
         if not is_plain(result):
@@ -62,6 +65,7 @@ def is_plain(result: Result) -> bool:
     try:
         return (
             not result.layers
+            and result.tile is None
             and EARLIEST <= result.event_at < LATEST
             and EARLIEST <= result.received_at < LATEST
             and EARLIEST <= result.inspected_at < LATEST
@@ -85,6 +89,17 @@ def check_result(result: Result) -> None:
         check_range("um_per_px", result.um_per_px, 0, MOST_DEPTH_UM)
     for layer in result.layers:
         check_layer(layer, result.um_per_px)
+    if result.tile is not None:
+        check_tile(result.tile)
+
+
+def check_tile(tile: Tile) -> None:
+    """Refuse a piece that lies on no panel."""
+    check_range("tile.of", tile.of, 1, MOST_TILES)
+    check_range("tile.index", tile.index, 0, tile.of - 1)
+    x0, y0, x1, y1 = tile.box_px
+    if not (0 <= x0 < x1 <= tile.size_px[0] and 0 <= y0 < y1 <= tile.size_px[1]):
+        raise BadRecord(f"tile.box_px {tile.box_px} does not lie on a panel of {tile.size_px} px")
 
 
 def check_layer(layer: LayerProfile, um_per_px: float) -> None:

@@ -7,9 +7,9 @@ from datetime import datetime
 
 import msgspec
 
-from taktwatch.records import InspectionResult, LayerProfile, Outcome, Verdict
+from taktwatch.records import InspectionResult, LayerProfile, Outcome, Tile, Verdict
 
-__all__ = ["Result", "SlimDetection", "SlimResult", "slim_result"]
+__all__ = ["PlacedDetection", "PlacedResult", "Result", "SlimDetection", "SlimResult", "placed_result", "slim_result"]
 
 
 class SlimDetection(msgspec.Struct, frozen=True, kw_only=True, gc=False):
@@ -41,6 +41,19 @@ class SlimResult(msgspec.Struct, frozen=True, kw_only=True, gc=False, tag="inspe
     detections: tuple[SlimDetection, ...] = ()
     layers: tuple[LayerProfile, ...] = ()
     opportunities: int = 0
+    tile: Tile | None = None
+
+
+class PlacedDetection(SlimDetection, frozen=True, kw_only=True, gc=False):
+    """Of a `Detection` on a piece of a panel: where it is, too."""
+
+    box_px: tuple[float, float, float, float]
+
+
+class PlacedResult(SlimResult, frozen=True, kw_only=True, gc=False, tag="inspection_result"):
+    """Of the result of a panel's piece: what it shares with its neighbours is counted once, so places matter."""
+
+    detections: tuple[PlacedDetection, ...] = ()
 
 
 Result = InspectionResult | SlimResult
@@ -48,3 +61,6 @@ Result = InspectionResult | SlimResult
 
 slim_result = msgspec.json.Decoder(SlimResult).decode
 """Decode a result's JSON. Raises `msgspec.MsgspecError`."""
+
+placed_result = msgspec.json.Decoder(PlacedResult).decode
+"""Decode the JSON of a result that has a `tile`. Raises `msgspec.MsgspecError`."""

@@ -116,7 +116,10 @@ def share_parts(share: str) -> tuple[str, str | None]:
 
 
 def add_picture(sums: Sums, result: Result) -> None:
-    """Count a picture that was not counted before: its outcome, and what is seen in it."""
+    """Count a picture that was not counted before: its outcome, and what is seen in it.
+
+    What is seen in a piece of a panel its neighbours may show, too: that is counted with the board.
+    """
     if result.outcome is Outcome.SKIPPED:
         sums.skipped += 1
         return
@@ -124,9 +127,10 @@ def add_picture(sums: Sums, result: Result) -> None:
         sums.dead += 1
         return
     sums.frames += 1
-    for detection in result.detections:
-        if detection.label not in STRUCTURES:
-            sums.defects[detection.label] = sums.defects.get(detection.label, 0) + 1
+    if result.tile is None:
+        for detection in result.detections:
+            if detection.label not in STRUCTURES:
+                sums.defects[detection.label] = sums.defects.get(detection.label, 0) + 1
     if result.layers:
         um2_per_px = result.um_per_px * result.um_per_px
         for layer in result.layers:
@@ -153,6 +157,12 @@ def add_board(sums: Sums, verdict: Verdict | None, opportunities: int, latency_u
         sums.latency_buckets[bucket] = left
     else:
         del sums.latency_buckets[bucket]
+
+
+def add_defects(sums: Sums, defects: dict[str, int], boards: int = 1) -> None:
+    """Count a panel's defects by class (`boards` 1) or take them back (-1)."""
+    one, other = (defects, {}) if boards > 0 else ({}, defects)
+    add_counts(sums.defects, one, other)
 
 
 ADDED = (

@@ -8,7 +8,7 @@ and forgotten. Everything here is a function of the log alone: folding it again 
 windows with the same revisions.
 """
 
-from kpi_engine.board_counts import count_one, fold_view
+from kpi_engine.board_counts import count_one, fold_view, is_of_panel
 from kpi_engine.boards import verdict_of_one
 from kpi_engine.closing import advance
 from kpi_engine.drain import drain, drain_verdicts
@@ -63,7 +63,7 @@ def fold_result(step: Step, result: Result) -> None:
     else:
         sums = step.touch(share, minute)
         add_picture(sums, result)
-        if step.rules.views.get(result.product, 1) > 1:
+        if step.rules.views.get(result.product, 1) > 1 or is_of_panel(station, result):
             fold_view(step, result, event_us)
         else:
             if inspected:

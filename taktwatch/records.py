@@ -15,6 +15,7 @@ __all__ = [
     "AlertState",
     "AlertTransition",
     "Asset",
+    "BoardDefect",
     "BoardVerdict",
     "Checkpoint",
     "CheckpointChunk",
@@ -39,6 +40,7 @@ __all__ = [
     "Severity",
     "SpcBaseline",
     "StationMark",
+    "Tile",
     "Verdict",
     "WindowState",
     "board_id",
@@ -140,6 +142,20 @@ class Place(Part, frozen=True, kw_only=True):
     offset: int
 
 
+class Tile(Part, frozen=True, kw_only=True):
+    """Where a picture lies on a larger panel that arrives in overlapping pieces.
+
+    `panel` names the panel; the picture is piece `index` (0 first, row by row) of `of`. `box_px` is its place on the
+    panel (x0, y0, x1, y1; ends exclusive), `size_px` the panel's width and height.
+    """
+
+    panel: str
+    index: int
+    of: int
+    box_px: tuple[int, int, int, int]
+    size_px: tuple[int, int]
+
+
 class Frame(Record, frozen=True, kw_only=True):
     """A picture as captured, never re-encoded, and where it came from.
 
@@ -168,6 +184,7 @@ class Frame(Record, frozen=True, kw_only=True):
     template_sha256: str | None = None
     stamped: bool = False
     clock_skewed: bool = False
+    tile: Tile | None = None
 
     @property
     def event_at(self) -> datetime:
@@ -296,6 +313,7 @@ class InspectionResult(Record, frozen=True, kw_only=True, tag="inspection_result
     template_sha256: str | None = None
     registration: Registration | None = None
     timings_us: dict[str, int] = {}
+    tile: Tile | None = None
 
 
 def outcome_of(
@@ -324,6 +342,7 @@ def outcome_of(
         reasons=(reason,),
         config_sha256=config_sha256,
         template_sha256=frame.template_sha256,
+        tile=frame.tile,
     )
 
 
@@ -343,6 +362,14 @@ class StationMark(Record, frozen=True, kw_only=True, tag="station_mark"):
     author: str = "ingest"
 
 
+class BoardDefect(Part, frozen=True, kw_only=True):
+    """A defect of a panel, `box_px` (x0, y0, x1, y1; ends exclusive) on the panel; what seams cut is one again."""
+
+    label: str = msgspec.field(name="class")
+    score: float
+    box_px: tuple[float, float, float, float]
+
+
 class BoardVerdict(Record, frozen=True, kw_only=True, tag="board_verdict"):
     """What the pictures of one visit of a board say together: the worst decides, and one that is not in means review.
 
@@ -350,6 +377,7 @@ class BoardVerdict(Record, frozen=True, kw_only=True, tag="board_verdict"):
     judged. `event_at` is when the first was taken, `decided_at` when the last had its outcome. A board of which no
     picture could be inspected is stopped as `review`, and no figure counts it. `revision` is the offset (in results) of
     the last record that changed it: a late picture corrects its board; readers keep the highest.
+    `defects` are those of a panel that arrived in pieces; of other boards the frames' results have them.
     """
 
     board_id: str
@@ -368,6 +396,7 @@ class BoardVerdict(Record, frozen=True, kw_only=True, tag="board_verdict"):
     reasons: tuple[str, ...] = ()
     lot: str | None = None
     serial: str | None = None
+    defects: tuple[BoardDefect, ...] = ()
 
 
 class KpiWindow(Record, frozen=True, kw_only=True, tag="kpi_window"):

@@ -89,6 +89,8 @@ def encode(record: Record) -> tuple[bytes, dict[str, bytes]]:
         return ENCODER.encode(record), headers
     meta = msgspec.structs.asdict(record)
     value: bytes = meta.pop(kind.payload)
+    if isinstance(record, Frame) and record.tile is None:
+        del meta["tile"]  # frames of 1.0 had none: those of whole boards look as they always did
     headers[META_HEADER] = ENCODER.encode(meta)
     headers["content-type"] = str(meta.get("media_type", "application/octet-stream")).encode()
     if isinstance(record, Frame):

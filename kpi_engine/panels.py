@@ -1,0 +1,109 @@
+"""Boards that arrive in overlapping pieces: which are in, whether they belong together, and what they show. Pure.
+
+What two pieces show of one place is one defect; which those are, `taktwatch.seams` says.
+"""
+
+from collections import Counter
+from collections.abc import Sequence
+from typing import Protocol
+
+import msgspec
+
+from kpi_engine.slim import PlacedDetection, PlacedResult, Result
+from taktwatch.records import STRUCTURES, BoardDefect, Detection, InspectionResult, Tile
+from taktwatch.seams import Seen, groups, hull
+
+__all__ = ["Spot", "complaints", "panel_defects", "pieces_in", "spots_of"]
+
+LISTED = 8
+"""So many absent pieces are named; of more, their number is said."""
+
+
+class Spot(msgspec.Struct, array_like=True, frozen=True, gc=False):
+    """A defect on a piece of a panel, its box on the panel."""
+
+    label: str
+    score: float
+    box_px: tuple[float, float, float, float]
+
+
+class Piece(Protocol):
+    """A picture of a panel, as far as its place goes."""
+
+    @property
+    def view(self) -> str:
+        """Which side of the board it shows."""
+
+    @property
+    def tile(self) -> Tile | None:
+        """Which part of that side."""
+
+    @property
+    def spots(self) -> tuple[Spot, ...]:
+        """What is wrong there."""
+
+
+def spots_of(result: Result) -> tuple[Spot, ...]:
+    """Return the defects of a piece, in px of the panel; none for a picture that is no piece."""
+    if result.tile is None or not isinstance(result, PlacedResult | InspectionResult):
+        return ()
+    x, y = result.tile.box_px[:2]
+    return tuple(
+        Spot(found.label, found.score, moved(found, x, y))
+        for found in result.detections
+        if found.label not in STRUCTURES
+    )
+
+
+def moved(found: PlacedDetection | Detection, x: int, y: int) -> tuple[float, float, float, float]:
+    """Return a detection's box in px of the panel."""
+    x0, y0, x1, y1 = found.box_px
+    return x0 + x, y0 + y, x1 + x, y1 + y
+
+
+def pieces_in(pieces: Sequence[Piece]) -> int:
+    """Return how many different pieces are in: one that came twice is one."""
+    return len({(piece.view, piece.tile.index) for piece in pieces if piece.tile is not None})
+
+
+def panel_defects(pieces: Sequence[Piece]) -> tuple[BoardDefect, ...]:
+    """Return the defects of all pieces of a panel, each once, from its top to its bottom."""
+    found = []
+    for view in dict.fromkeys(piece.view for piece in pieces):
+        seen = [
+            Seen(spot.box_px, piece.tile.box_px, spot.label, spot.score)
+            for piece in pieces
+            if piece.view == view and piece.tile is not None
+            for spot in piece.spots
+        ]
+        for group in groups(seen):
+            best = seen[group[0]]
+            box = hull([seen[index].box for index in group])
+            found.append(BoardDefect(label=best.label, score=best.score, box_px=box))
+    return tuple(sorted(found, key=lambda defect: (defect.box_px[1], defect.box_px[0], defect.label)))
+
+
+def complaints(expected: int, pieces: Sequence[Piece]) -> list[str]:
+    """Say what keeps pieces from being one whole panel; empty where all is well."""
+    tiles = [piece.tile for piece in pieces if piece.tile is not None]
+    said = []
+    if len(tiles) < len(pieces):
+        said.append(f"{len(pieces) - len(tiles)} pictures of this panel do not say which part of it they show")
+    first = tiles[0]
+    said += [
+        f"piece {tile.index} is of another panel: {words(tile)}, piece {first.index} of {words(first)}"
+        for tile in tiles[1:]
+        if (tile.panel, tile.of, tile.size_px) != (first.panel, first.of, first.size_px)
+    ]
+    counts = Counter((piece.view, piece.tile.index) for piece in pieces if piece.tile is not None)
+    said += [f"piece {index} of {view} came {times} times" for (view, index), times in counts.items() if times > 1]
+    if len(counts) < expected:
+        absent = sorted(set(range(first.of)) - {tile.index for tile in tiles})
+        named = f"; not in: {', '.join(map(str, absent))}" if 0 < len(absent) <= LISTED else ""
+        said.append(f"view missing: {len(counts)} of {expected} pieces are in{named}")
+    return said
+
+
+def words(tile: Tile) -> str:
+    """Name a panel: 'P-7 (16000 x 12000 px in 24 pieces)'."""
+    return f"{tile.panel} ({tile.size_px[0]} x {tile.size_px[1]} px in {tile.of} pieces)"
