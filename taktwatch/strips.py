@@ -45,7 +45,7 @@ def cut_panel(width: int, height: int, px: int, overlap: int) -> list[Box]:
     >>> [box[1::2] for box in cut_panel(100, 1000, 60_000, 100)]
     [(0, 550), (450, 1000)]
     >>> len(cut_panel(16_000, 16_000, 12_000_000, 96))
-    24
+    25
     """
     count = 1
     while True:
