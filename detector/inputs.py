@@ -10,7 +10,7 @@ from detector.light import lit_like
 from detector.registration import register
 from taktwatch.records import Registration
 
-__all__ = ["Inputs", "rgb_inputs", "template_inputs"]
+__all__ = ["Contrast", "Inputs", "Pair", "lay_template", "rgb_inputs", "template_channels", "template_inputs"]
 
 Picture = npt.NDArray[np.uint8]
 
@@ -23,6 +23,24 @@ class Inputs:
 
     channels: npt.NDArray[np.float32]
     registration: Registration | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Contrast:
+    """A template's own brightness: mean and spread in grey levels."""
+
+    mean: float
+    spread: float
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class Pair:
+    """A picture in grey, uint8 (H, W), and its template laid on it and lit alike, float32 (H, W)."""
+
+    seen: npt.NDArray[np.uint8]
+    lit: npt.NDArray[np.float32]
+    contrast: Contrast
+    registration: Registration
 
 
 def rgb_inputs(picture: Picture) -> Inputs:
@@ -41,12 +59,29 @@ def template_inputs(picture: Picture, template: Picture) -> Inputs:
     The warped template is lit as the picture is (slow changes of brightness only), and all three are measured in the
     template's own contrast, so that a dark board under a lamp and a binarised one look alike to the network.
     """
+    pair = lay_template(picture, template)
+    return Inputs(template_channels(pair.seen, pair.lit, pair.contrast), pair.registration)
+
+
+def lay_template(picture: Picture, template: Picture) -> Pair:
+    """Register the template (H, W, 3) to the picture (H, W, 3) and light it as the picture is lit."""
     seen = np.asarray(cv2.cvtColor(picture, cv2.COLOR_RGB2GRAY), np.uint8)
     golden = np.asarray(cv2.cvtColor(template, cv2.COLOR_RGB2GRAY), np.uint8)
     registration, warped = register(seen, golden)
     lit = lit_like(warped, seen)
-    here = seen.astype(np.float32)
-    mean, spread = float(lit.mean()), max(float(lit.std()), LEAST_CONTRAST)
-    scale = np.float32(1 / spread)
-    channels = np.stack([(here - mean) * scale, (lit - mean) * scale, np.abs(here - lit) * scale])
-    return Inputs(channels.astype(np.float32), registration)
+    contrast = Contrast(float(lit.mean()), max(float(lit.std()), LEAST_CONTRAST))
+    return Pair(seen, lit, contrast, registration)
+
+
+def template_channels(
+    seen: npt.NDArray[np.generic], lit: npt.NDArray[np.generic], contrast: Contrast
+) -> npt.NDArray[np.float32]:
+    """Return float32 (3, h, w): picture, template, their difference, from grey levels (h, w) of the same place.
+
+    >>> board = np.array([[100.0, 20.0]])
+    >>> template_channels(board, np.array([[100.0, 100.0]]), Contrast(mean=60.0, spread=40.0)).tolist()
+    [[[1.0, -1.0]], [[1.0, 1.0]], [[0.0, 2.0]]]
+    """
+    here, golden = seen.astype(np.float32), lit.astype(np.float32)
+    scale, mean = np.float32(1 / contrast.spread), np.float32(contrast.mean)
+    return np.stack([(here - mean) * scale, (golden - mean) * scale, np.abs(here - golden) * scale])

@@ -9,7 +9,7 @@ from torchvision.models.detection import MaskRCNN
 
 from detector.dataset import Sample
 from detector.evaluate import Boxes, Matched, average_precision, best_f, match, pooled
-from detector.masks import Roi, roi_mask
+from detector.masks import Roi, grow_box, roi_mask
 from detector.model import core
 from detector.spec import ModelSpec
 
@@ -19,10 +19,11 @@ IOUS = (0.33, 0.5)
 
 
 @torch.inference_mode()
-def measure(network: MaskRCNN, spec: ModelSpec, samples: Sequence[Sample]) -> dict[str, float]:
+def measure(network: MaskRCNN, spec: ModelSpec, samples: Sequence[Sample], *, margin_px: int = 0) -> dict[str, float]:
     """Return `ap<iou>` (mean over classes), `ap<iou>_pooled`, `ap<iou>/<class>`, and `f33` with its `f33_threshold`.
 
-    Boxes are the tight boxes of masks, found and true; `mask_iou` is the mean over truths (0 where one is missed).
+    Boxes are the tight boxes of masks, found and true, both grown by `margin_px`; `mask_iou` is the mean over truths (0
+    where one is missed).
     """
     network.eval()
     parts: dict[tuple[float, int], list[Matched]] = defaultdict(list)
@@ -34,9 +35,10 @@ def measure(network: MaskRCNN, spec: ModelSpec, samples: Sequence[Sample]) -> di
             roi_mask(mask, box, height, width)
             for mask, box in zip(raw["masks"].numpy(), raw["boxes"].numpy(), strict=True)
         ]
-        boxes = np.array([roi.box for roi in rois], np.float64).reshape(-1, 4)
+        boxes = np.array([grow_box(roi.box, margin_px, height, width) for roi in rois], np.float64).reshape(-1, 4)
         labels, scores = raw["labels"].numpy(), raw["scores"].numpy().astype(np.float64)
-        truths = np.array([Roi(mask, 0, 0).box for mask in sample.masks], np.float64).reshape(-1, 4)
+        tight = [Roi(mask, 0, 0).box for mask in sample.masks]
+        truths = np.array([grow_box(box, margin_px, height, width) for box in tight], np.float64).reshape(-1, 4)
         for index in range(1, len(spec.classes) + 1):
             mine, there = labels == index, sample.labels == index
             for iou in IOUS:

@@ -43,6 +43,7 @@ class DataSource(BaseModel):
     name: str
     licence: str = Field(min_length=1)
     commercial_use: bool
+    sha256: str | None = Field(default=None, description="of everything in the data set")
 
 
 class ModelCard(BaseModel):
@@ -65,6 +66,7 @@ class ModelCard(BaseModel):
     settings: dict[str, int | float | str]
     command: str
     metrics: dict[str, float]
+    measured_on: str = "simulated pictures of products that training never saw"
     trained_with: str
     trained_at: str
 
@@ -181,6 +183,7 @@ def _page(card: ModelCard) -> str:
     """Write the card for people."""
     data = "\n".join(
         f"- {source.name}; licence: {source.licence}; commercial use: {'yes' if source.commercial_use else 'no'}"
+        f"{'' if source.sha256 is None else f'; SHA-256 `{source.sha256}`'}"
         for source in card.training_data
     )
     metrics = "\n".join(f"| {name} | {value:.4g} |" for name, value in card.metrics.items())
@@ -203,7 +206,7 @@ Mask R-CNN for the {card.spec.view} view; classes: {", ".join(card.spec.classes)
 
 ## Measured
 
-With the weights as stored, on simulated pictures of products that training never saw.
+With the weights as stored, on {card.measured_on}.
 
 | figure | value |
 |---|---|

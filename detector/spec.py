@@ -8,7 +8,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 from taktwatch.errors import ModelError
 from taktwatch.simulator import BOARD_DEFECTS, SECTION_CLASSES
 
-__all__ = ["SPECS", "ModelSpec", "find_spec"]
+__all__ = ["SHIPPED", "SPECS", "ModelSpec", "find_spec"]
 
 Backbone = Literal["resnet18", "resnet50", "resnet101", "mobilenet_v3"]
 
@@ -68,6 +68,7 @@ class ModelSpec(BaseModel):
 
 SPECS: dict[str, ModelSpec] = {
     "board-sim": ModelSpec(view="board", input="template", classes=BOARD_DEFECTS),
+    "board-deeppcb": ModelSpec(view="board", input="template", classes=BOARD_DEFECTS, target_margin_px=10),
     "section-sim": ModelSpec(
         view="section",
         input="rgb",
@@ -76,11 +77,14 @@ SPECS: dict[str, ModelSpec] = {
         target_margin_px=4,
     ),
 }
-"""The specs that ship, by the name of their model."""
+"""The specs that can be trained by name."""
+
+SHIPPED = ("board-sim", "section-sim")
+"""Those whose models are in the repository."""
 
 
 def find_spec(name: str) -> ModelSpec:
-    """Return a shipped spec. Raises `ModelError` naming those that exist."""
+    """Return a spec. Raises `ModelError` naming those that exist."""
     try:
         return SPECS[name]
     except KeyError:

@@ -284,28 +284,46 @@ def inspect(
 
 @app.command()
 def train(
-    spec: Annotated[str, typer.Argument(help="The model's spec: board-sim or section-sim.")],
+    spec: Annotated[str, typer.Option(help="What is trained: board-sim, section-sim, board-deeppcb ...")],
+    dataset: Annotated[
+        str | None, typer.Option(help="A folder (DeepPCB's format or COCO's); default: the simulator.")
+    ] = None,
     out_dir: Annotated[Path | None, typer.Option("--out", help="The model's folder; default: runs/SPEC.")] = None,
+    data_licence: Annotated[str, typer.Option(help="The data set's licence, for the model's card.")] = "",
+    commercial_use: Annotated[bool, typer.Option("--commercial-use", help="It allows commercial use.")] = False,
+    validate_boards: Annotated[
+        str, typer.Option(help="Boards held out for validation, with commas between; default: drawn by chance.")
+    ] = "",
+    validate_share: Annotated[
+        float, typer.Option(min=0.01, max=0.9, help="Share of pictures held out, by whole boards.")
+    ] = 0.1,
     seed: Annotated[int, typer.Option(help="The same seed gives the same pictures and the same run.")] = 1,
     steps: Annotated[int, typer.Option(min=1)] = 3000,
     minutes: Annotated[float | None, typer.Option(help="Stop after so long; the learning rate follows.")] = None,
     batch: Annotated[int, typer.Option(min=1)] = 8,
-    workers: Annotated[int, typer.Option(min=0, help="Processes that draw pictures.")] = 2,
+    workers: Annotated[int, typer.Option(min=0, help="Processes that make samples.")] = 2,
     threads: Annotated[int, typer.Option(min=1, help="Threads that train.")] = 2,
 ) -> None:
-    """Train a model on simulated pictures, or go on where a run was cut off; writes weights and a model card."""
-    from detector.train import train_simulated
+    """Train a model on pictures with truth, or go on where a run was cut off; writes weights and a model card."""
+    from detector.training.command import Folder, train_labelled, train_simulated
+    from detector.training.settings import TrainSettings
 
-    folder = train_simulated(
-        spec,
-        out_dir or Path("runs") / spec,
+    folder = out_dir or Path("runs") / spec
+    settings = TrainSettings(
         seed=seed,
         steps=steps,
         minutes=minutes,
         batch=batch,
         workers=workers,
         threads=threads,
+        precision="bfloat16",
     )
+    if dataset is None:
+        train_simulated(spec, folder, settings)
+    else:
+        boards = tuple(name for name in validate_boards.split(",") if name)
+        data = Folder(dataset, data_licence, commercial_use, boards, validate_share)
+        train_labelled(spec, folder, settings, data)
     out.print(f"{folder}: weights.safetensors, card.json, MODEL_CARD.md", highlight=False)
 
 

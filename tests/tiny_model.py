@@ -2,7 +2,7 @@
 
 from detector.registry import ModelCard
 from detector.spec import ModelSpec
-from detector.train import SIMULATOR
+from detector.training.source import SIMULATOR
 
 TINY = ModelSpec(
     view="board",

@@ -10,13 +10,22 @@ from detector import train as code
 from detector.dataset import HELD_OUT, TRAINED, SimulatedSamples, simulate, to_targets
 from detector.registry import load_model
 from detector.spec import SPECS
-from detector.train import TrainSettings, train
+from detector.train import train
+from detector.training import checkpoint
+from detector.training.average import AveragedWeights
+from detector.training.finish import Run
+from detector.training.settings import TrainSettings, one_cycle
+from detector.training.source import SimulatedSource
 from taktwatch.simulator import BOARD_DEFECTS
 
 SPEC = TINY.model_copy(update={"classes": BOARD_DEFECTS})
 SETTINGS = TrainSettings(
     seed=3, steps=4, batch=2, crop_height_px=128, crop_width_px=128, workers=0, threads=1, held_out_pictures=1
 )
+
+
+def tiny_run(out: Path, settings: TrainSettings = SETTINGS) -> Run:
+    return Run("tiny", SPEC, SimulatedSource(SPEC, settings), out, settings, "taktwatch train tiny")
 
 
 def test_a_sample_is_the_same_again_for_its_seed_and_index() -> None:
@@ -47,7 +56,7 @@ def test_validation_products_are_never_trained_on() -> None:
 
 
 def test_a_run_leaves_a_model_that_loads_and_says_where_it_is_from(tmp_path: Path) -> None:
-    folder = train(name="tiny", spec=SPEC, out=tmp_path / "tiny", settings=SETTINGS, command="taktwatch train tiny")
+    folder = train(tiny_run(tmp_path / "tiny"))
     loaded = load_model(folder)
     assert loaded.card.settings["steps_taken"] == 4
     assert loaded.card.command == "taktwatch train tiny"
@@ -56,11 +65,11 @@ def test_a_run_leaves_a_model_that_loads_and_says_where_it_is_from(tmp_path: Pat
 
 
 def test_a_run_that_is_cut_off_goes_on_and_ends_with_the_same_weights(tmp_path: Path) -> None:
-    whole = train(name="tiny", spec=SPEC, out=tmp_path / "whole", settings=SETTINGS, command="c")
+    whole = train(tiny_run(tmp_path / "whole"))
     shutdown = tmp_path / "cut"
     half_way(shutdown)
     assert not (shutdown / "card.json").exists()
-    resumed = train(name="tiny", spec=SPEC, out=shutdown, settings=SETTINGS, command="c")
+    resumed = train(tiny_run(shutdown))
     one, other = load_model(whole), load_model(resumed)
     assert one.card.weights_sha256 == other.card.weights_sha256
 
@@ -71,16 +80,18 @@ def half_way(folder: Path) -> None:
     torch.manual_seed(SETTINGS.seed)
     network = code.build_model(SPEC).to(memory_format=torch.channels_last)
     optimizer = code.new_optimizer(network, SETTINGS)
-    state = code.State()
+    average = AveragedWeights(network, SETTINGS.average)
+    state = checkpoint.State()
     network.train()
-    for batch in code._batches(SPEC, SETTINGS, 0):
+    for batch in code.batches(tiny_run(folder), 0):
         for group in optimizer.param_groups:
-            group["lr"] = SETTINGS.learning_rate * code.one_cycle(state.step / SETTINGS.steps)
-        code._step(network, optimizer, batch, SETTINGS, state.step)
+            group["lr"] = SETTINGS.learning_rate * one_cycle(state.step / SETTINGS.steps)
+        code.step(network, optimizer, batch, SETTINGS, state.step)
         state.step += 1
+        average.update(network, state.step)
         if state.step == 2:
             break
-    code._save(folder / "checkpoint", network, optimizer, state)
+    checkpoint.save(folder / "checkpoint", network, average, optimizer, state)
 
 
 def test_a_run_ends_after_its_minutes(tmp_path: Path) -> None:
@@ -95,5 +106,5 @@ def test_a_run_ends_after_its_minutes(tmp_path: Path) -> None:
         threads=1,
         held_out_pictures=1,
     )
-    folder = train(name="tiny", spec=SPEC, out=tmp_path / "tiny", settings=settings, command="c")
+    folder = train(tiny_run(tmp_path / "tiny", settings))
     assert load_model(folder).card.settings["steps_taken"] < 1000
