@@ -97,7 +97,7 @@ def test_anchors_must_fit_the_levels() -> None:
 
 def test_an_unknown_spec_is_refused_by_name() -> None:
     assert find_spec("board-sim") is SPECS["board-sim"]
-    with pytest.raises(ModelError, match="no spec is called 'x'; there are: board-sim, section-sim"):
+    with pytest.raises(ModelError, match="no spec is called 'x'; there are: board-sim, board-deeppcb, section-sim"):
         find_spec("x")
 
 
