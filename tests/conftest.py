@@ -8,7 +8,7 @@ from hypothesis import HealthCheck, settings
 from servers.influx import influx, own_influx  # noqa: F401 - fixtures, for every test by their names
 from servers.kafka import KafkaBroker, running_bootstrap
 
-# No test is timed: machines are shared. `--hypothesis-profile nightly` tries 10,000 cases of each property.
+# No test is timed: machines are shared. `--hypothesis-profile nightly --timeout 0` tries 10,000 cases of each property.
 settings.register_profile("steady", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.register_profile("nightly", settings.get_profile("steady"), max_examples=10_000)
 settings.load_profile("steady")

@@ -18,7 +18,7 @@ from urllib3.exceptions import HTTPError
 from taktwatch.errors import BackendUnavailable, BadRecord, ConfigError
 from taktwatch.records import ControlPoint, KpiWindow
 from taktwatch.store import KpiQuery, KpiStore, SpcQuery, StoreState
-from taktwatch.store.influx_points import bare, flux_string, lines, window_in
+from taktwatch.store.influx_points import bare, flux_string, lines, untag, window_in
 from taktwatch.store.influx_spc import point_in, spc_line
 
 __all__ = ["Account", "InfluxKpiStore", "account_from"]
@@ -69,6 +69,8 @@ class InfluxKpiStore(KpiStore):
         )
         self._write_api: Any = self._client.write_api(write_options=SYNCHRONOUS)
         self._query_api = self._client.query_api()
+        self._classes: dict[str, set[str]] = {}
+        """By product: classes that some window of it has a point of."""
 
     async def prepare(self) -> None:
         """Create the bucket where it is missing. Raises `ConfigError` where the token may not."""
@@ -77,8 +79,7 @@ class InfluxKpiStore(KpiStore):
     async def write(self, windows: Sequence[KpiWindow]) -> None:
         """See `KpiStore.write`; of one window the newest written wins."""
         for first in range(0, len(windows), WRITE_WINDOWS):
-            batch = [line for window in windows[first : first + WRITE_WINDOWS] for line in lines(window)]
-            await self._in_thread(self._write, batch)
+            await self._in_thread(self._write_windows, windows[first : first + WRITE_WINDOWS])
 
     async def read(self, query: KpiQuery) -> list[KpiWindow]:
         """See `KpiStore.read`."""
@@ -135,6 +136,23 @@ class InfluxKpiStore(KpiStore):
         seconds = 0 if self.retention is None else int(max(self.retention, SHORTEST_RETENTION).total_seconds())
         rules = [{"type": "expire", "everySeconds": seconds}]
         buckets.create_bucket(bucket_name=self.account.bucket, org=self.account.org, retention_rules=rules)
+
+    def _write_windows(self, windows: Sequence[KpiWindow]) -> None:
+        batch: list[str] = []
+        for window in windows:
+            known = self._known(window.product)
+            batch += lines(window, known)
+            known |= window.defects.keys()
+        self._write(batch)
+
+    def _known(self, product: str) -> set[str]:
+        """Return the classes that windows of a product may have points of, whoever wrote them."""
+        known = self._classes.get(product)
+        if known is None:
+            tables = self._query_api.query(class_flux(self.account.bucket, product))
+            known = {untag(record.values["_value"]) for table in tables for record in table.records}
+            self._classes[product] = known
+        return known
 
     def _write(self, batch: list[str]) -> None:
         self._write_api.write(bucket=self.account.bucket, record=batch)
@@ -209,6 +227,19 @@ from(bucket: {flux_string(bucket)})
   |> range(start: {flux_time(query.since)}, stop: {flux_time(query.until)})
   |> filter(fn: (r) => r._measurement == "kpi" and {wanted})
   |> pivot(rowKey: ["_time"], columnKey: ["_field"], valueColumn: "_value")
+"""
+
+
+def class_flux(bucket: str, product: str) -> str:
+    """Return the Flux of the classes that points of a product have; of the index alone, whatever the fields hold."""
+    return f"""
+import "influxdata/influxdb/schema"
+schema.tagValues(
+  bucket: {flux_string(bucket)},
+  tag: "class",
+  predicate: (r) => r._measurement == "kpi_class" and r.product == {flux_string(bare(product))},
+  start: {flux_time(datetime(1970, 1, 1, tzinfo=UTC))},
+)
 """
 
 

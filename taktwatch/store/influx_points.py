@@ -1,15 +1,15 @@
 """KPI windows as InfluxDB line protocol, and rows of the pivoted measurement back as windows. Pure.
 
 Measurement `kpi`, tags line, station, product, window, and of a lot's windows the lot; time: the window's start.
-InfluxDB merges the fields of equal points, so every write carries every sum. Derived figures ride along for panels that
-cannot divide; one without a value is left out. That is safe where its n never shrinks, since it never loses its value
-again; first-pass yield's n may (an earlier visit arrives later), so panels divide first_pass_passed by first_pass
-themselves. Measurement `kpi_class` has tag `class` besides, and a count; counts of a window never fall back to none.
+Measurement `kpi_class` has the tag `class` besides, and a count. InfluxDB merges the fields of equal points and keeps
+points that a later write leaves out, so every write of a window carries every field, and a point for every class known
+of its product, counts of 0 included: a correction may take the last board, or the last defect of a class, out of it.
+Rates are for readers to divide: sums always stand. Latencies alone ride along as floats, for Flux cannot read
+histograms; where `inspected` is 0 they are 0 and mean nothing.
 """
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from datetime import UTC, datetime, timedelta
-from math import isfinite
 from typing import Any
 from urllib.parse import unquote
 
@@ -32,15 +32,15 @@ SUMS = tuple(
     for name in KpiWindow.__struct_fields__
     if name not in TAGS | DICTS | {"start", "end", "state", "station_state", "shift"}
 )
-DERIVED = tuple(sorted(METRICS.keys() - {"completeness", "first_pass_yield", "missing"}))
-"""Figures written as float fields beside the sums; `missing` is a sum, and `completeness` follows from it."""
+DERIVED = ("latency_p50_s", "latency_p95_s", "latency_p99_s")
+"""Figures written as float fields beside the sums."""
 
 INT64 = range(-(2**63), 2**63)
 BARE = {*"\\%", *map(chr, range(32)), "\x7f"}
 
 
-def lines(window: KpiWindow) -> list[str]:
-    """Return a window as lines: one point of `kpi`, and one of `kpi_class` for each class.
+def lines(window: KpiWindow, classes: Collection[str] = ()) -> list[str]:
+    """Return a window as lines: one point of `kpi`, and one of `kpi_class` for each of its classes and of `classes`.
 
     Raises `BadRecord` for numbers that InfluxDB cannot hold.
     """
@@ -58,8 +58,8 @@ def lines(window: KpiWindow) -> list[str]:
     time_ns = (window.start - EPOCH) // timedelta(microseconds=1) * 1000
     points = [f"kpi,{tags} {','.join(fields(window))} {time_ns}"]
     points += [
-        f"kpi_class,class={tag(name)},{tags} count={integer(window, 'defects', count)} {time_ns}"
-        for name, count in sorted(window.defects.items())
+        f"kpi_class,class={tag(name)},{tags} count={integer(window, 'defects', window.defects.get(name, 0))} {time_ns}"
+        for name in sorted(window.defects.keys() | set(classes))
     ]
     return points
 
@@ -76,10 +76,7 @@ def fields(window: KpiWindow) -> list[str]:
         f"{name}={quoted(msgspec.json.encode(dict(sorted(getattr(window, name).items()))).decode())}"
         for name in sorted(DICTS)
     ]
-    for name in DERIVED:
-        value = METRICS[name](window).value
-        if value is not None and isfinite(value):
-            found.append(f"{name}={value!r}")
+    found += [f"{name}={METRICS[name](window).value or 0.0!r}" for name in DERIVED]
     return found
 
 

@@ -13,9 +13,11 @@ from hypothesis import strategies as st
 from servers.influx import InfluxServer
 
 from taktwatch.errors import BackendUnavailable, BadRecord, ConfigError
+from taktwatch.kpis import METRICS
 from taktwatch.records import KpiWindow, MarkState, WindowState
 from taktwatch.store import KpiQuery, KpiStore
 from taktwatch.store.connect import open_store
+from taktwatch.store.reading import pareto_rows, read_parts, trend
 
 NOON = datetime(2026, 3, 3, 12, tzinfo=UTC)
 DAY = KpiQuery("1m", NOON - timedelta(days=1), NOON + timedelta(days=1))
@@ -147,6 +149,27 @@ def test_a_higher_revision_replaces_every_field(opened: Open) -> None:
         defects={"open": 2, "spurious_copper": 5},
     )
     assert written_and_read(opened, [window()], [corrected]) == [corrected]
+
+
+def test_a_board_that_moves_to_the_minute_before_leaves_nothing_behind(opened: Open) -> None:
+    """Its picture of a moment earlier came late: the later minute loses its one board, figures and defects with it."""
+    one = window(1, accepted=2, inspected=1, passed=0, failed=1, review=0, latency_buckets={66: 1}, defects={"spur": 1})
+    left = window(
+        1, revision=18, accepted=2, inspected=0, passed=0, failed=0, review=0, opportunities=0, first_pass=0,
+        first_pass_passed=0, latency_sum_us=0, latency_buckets={}, defects={}, layer_um2=0, corroded_um2=0,
+    )  # fmt: skip
+    come = msgspec.structs.replace(one, start=NOON, end=NOON + timedelta(minutes=1), revision=18)
+    assert written_and_read(opened, [one], [come, left]) == [come, left]
+
+    async def shown(store: KpiStore) -> tuple[list[float | None], list[tuple[str, int]]]:
+        windows = await read_parts(store, DAY)
+        points = [trend([part], name, timedelta(minutes=1)) for part in windows for name in METRICS]
+        values = [point.rate.value for [point] in points]
+        return values, [(row.label, row.count) for row in pareto_rows(windows)]
+
+    values, classes = with_store(opened, shown)
+    assert classes == [("spur", 1)]
+    assert values == [METRICS[name](part).value for part in (come, left) for name in METRICS]
 
 
 def test_of_one_batch_the_last_revision_stays(opened: Open) -> None:

@@ -10,8 +10,8 @@ import pytest
 import yaml
 from prometheus_client import REGISTRY
 
-from taktwatch.kpis import METRICS
 from taktwatch.records import KpiWindow
+from taktwatch.store.influx_points import DERIVED
 from taktwatch.store.influx_spc import SPC_FIELDS
 
 ROOT = Path(__file__).parents[3]
@@ -19,7 +19,7 @@ GRAFANA = ROOT / "dashboards" / "grafana"
 FILES = sorted((GRAFANA / "dashboards").glob("*.json"))
 PANEL_TYPES = {"stat", "timeseries", "barchart", "table"}
 UNITS = {"none", "short", "percentunit", "s", "bytes", "reqps"}
-FIELDS = set(KpiWindow.__struct_fields__) | set(METRICS) | SPC_FIELDS | {"count"}
+FIELDS = set(KpiWindow.__struct_fields__) | set(DERIVED) | SPC_FIELDS | {"count"}
 COLUMNS = {
     "_measurement",
     "_field",

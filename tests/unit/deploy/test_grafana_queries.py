@@ -239,6 +239,31 @@ def test_latency_is_the_worst_minutes(line: Influx) -> None:
 
 
 @pytest.mark.influxdb
+def test_what_a_correction_took_out_of_a_minute_is_shown_nowhere(influx: InfluxServer) -> None:
+    """A board moves to the minute before: its latency and its defects with it, whoever writes, old process or new."""
+    environ = influx.environ
+    one = window(1, "top", "demo-board", inspected=1, failed=1, latency_buckets={66: 1}, defects={"spur": 1})
+    left = window(1, "top", "demo-board")
+    come = window(0, "top", "demo-board", inspected=1, failed=1, latency_buckets={66: 1}, defects={"spur": 1})
+
+    async def write(windows: list[KpiWindow]) -> None:
+        store = open_store(f"influxdb://{influx.address}", environ)
+        try:
+            await store.prepare()
+            await store.write(windows)
+        finally:
+            await store.close()
+
+    asyncio.run(write([one]))
+    asyncio.run(write([come, left]))
+    there = Influx(influx, environ["INFLUX_BUCKET"])
+    [flux] = panel("Capture to verdict, p95 of the worst minute")
+    assert [row["_time"][11:16] for row in there.ask(flux)] == ["12:00"]
+    [flux] = panel("Defects by class")
+    assert [(row["class"], row["defects"]) for row in there.ask(flux)] == [("spur", "1")]
+
+
+@pytest.mark.influxdb
 def test_a_control_chart_shows_values_between_limits_and_marks_signals(line: Influx) -> None:
     values, signals = panel("Control chart")
     lines: dict[str, list[float]] = {}

@@ -25,7 +25,7 @@ RULES = Rules(
 Log = list[InspectionResult | StationMark]
 
 CASES = max(200, settings.default.max_examples)
-"""The nightly profile (`--hypothesis-profile nightly`) tries 10,000."""
+"""The nightly profile (`--hypothesis-profile nightly --timeout 0`) tries 10,000."""
 
 boards = st.tuples(
     st.sampled_from(["top", "section"]),
