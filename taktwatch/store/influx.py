@@ -135,7 +135,11 @@ class InfluxKpiStore(KpiStore):
         buckets = self._client.buckets_api()
         seconds = 0 if self.retention is None else int(max(self.retention, SHORTEST_RETENTION).total_seconds())
         rules = [{"type": "expire", "everySeconds": seconds}]
-        buckets.create_bucket(bucket_name=self.account.bucket, org=self.account.org, retention_rules=rules)
+        try:
+            buckets.create_bucket(bucket_name=self.account.bucket, org=self.account.org, retention_rules=rules)
+        except ApiException:
+            if self._bucket() is None:  # else somebody, another sink perhaps, was faster
+                raise
 
     def _write_windows(self, windows: Sequence[KpiWindow]) -> None:
         batch: list[str] = []

@@ -124,6 +124,20 @@ def test_writing_again_changes_nothing(opened: Open) -> None:
     assert written_and_read(opened, [window()], [window()], [window()]) == [window()]
 
 
+def test_many_may_prepare_a_store_at_once(opened: Open) -> None:
+    async def main() -> list[KpiWindow]:
+        stores = [opened() for _ in range(8)]
+        try:
+            await asyncio.gather(*(store.prepare() for store in stores))
+            await stores[0].write([window()])
+            return await stores[-1].read(DAY)
+        finally:
+            for store in stores:
+                await store.close()
+
+    assert asyncio.run(main()) == [window()]
+
+
 def test_preparing_twice_keeps_what_was_written(opened: Open) -> None:
     async def work(store: KpiStore) -> list[KpiWindow]:
         await store.write([window()])
