@@ -7,7 +7,8 @@ import numpy as np
 import numpy.typing as npt
 
 from detector.light import lit_like
-from detector.registration import register
+from detector.regions import inspected_area
+from detector.registration import matrix_of, register
 from taktwatch.records import Registration
 
 __all__ = ["Contrast", "Inputs", "Pair", "lay_template", "rgb_inputs", "template_channels", "template_inputs"]
@@ -68,7 +69,9 @@ def lay_template(picture: Picture, template: Picture) -> Pair:
     seen = np.asarray(cv2.cvtColor(picture, cv2.COLOR_RGB2GRAY), np.uint8)
     golden = np.asarray(cv2.cvtColor(template, cv2.COLOR_RGB2GRAY), np.uint8)
     registration, warped = register(seen, golden)
-    lit = lit_like(warped, seen)
+    reached = inspected_area((seen.shape[0], seen.shape[1]), matrix_of(registration), template=golden.shape[:2])
+    # Where the template does not reach, nothing can be said: no light is read there, and no difference is shown.
+    lit = np.where(reached, lit_like(warped, seen, use=reached), seen.astype(np.float32))
     contrast = Contrast(float(lit.mean()), max(float(lit.std()), LEAST_CONTRAST))
     return Pair(seen, lit, contrast, registration)
 
