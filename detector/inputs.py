@@ -11,7 +11,17 @@ from detector.regions import inspected_area
 from detector.registration import matrix_of, register
 from taktwatch.records import Registration
 
-__all__ = ["Contrast", "Inputs", "Pair", "lay_template", "rgb_inputs", "template_channels", "template_inputs"]
+__all__ = [
+    "Contrast",
+    "Inputs",
+    "Pair",
+    "contrast_of",
+    "inputs_of",
+    "lay_template",
+    "rgb_inputs",
+    "template_channels",
+    "template_inputs",
+]
 
 Picture = npt.NDArray[np.uint8]
 
@@ -44,6 +54,24 @@ class Pair:
     registration: Registration
 
 
+def inputs_of(picture: Picture, template: Picture | None, contrast: Contrast | None = None) -> Inputs:
+    """Return what the network sees of a picture, compared with its template where there is one.
+
+    `contrast`: that of the board a tile shows a part of; None measures the tile's own.
+    """
+    return rgb_inputs(picture) if template is None else template_inputs(picture, template, contrast)
+
+
+def contrast_of(picture: Picture) -> Contrast:
+    """Return the brightness of a whole RGB picture (H, W, 3), as good as that of the template laid on it.
+
+    >>> contrast_of(np.full((2, 2, 3), 90, np.uint8))
+    Contrast(mean=90.0, spread=10.0)
+    """
+    mean, spread = cv2.meanStdDev(cv2.cvtColor(picture, cv2.COLOR_RGB2GRAY))
+    return Contrast(float(mean[0, 0]), max(float(spread[0, 0]), LEAST_CONTRAST))
+
+
 def rgb_inputs(picture: Picture) -> Inputs:
     """Scale an RGB picture (H, W, 3) to -2 .. 2.
 
@@ -54,14 +82,15 @@ def rgb_inputs(picture: Picture) -> Inputs:
     return Inputs(np.ascontiguousarray(scaled.transpose(2, 0, 1)))
 
 
-def template_inputs(picture: Picture, template: Picture) -> Inputs:
+def template_inputs(picture: Picture, template: Picture, contrast: Contrast | None = None) -> Inputs:
     """Register the template (H, W, 3) to the picture (H, W, 3); give (picture, template, difference) in grey.
 
     The warped template is lit as the picture is (slow changes of brightness only), and all three are measured in the
-    template's own contrast, so that a dark board under a lamp and a binarised one look alike to the network.
+    template's own contrast (or the `contrast` given), so that a dark board under a lamp and a binarised one look alike
+    to the network.
     """
     pair = lay_template(picture, template)
-    return Inputs(template_channels(pair.seen, pair.lit, pair.contrast), pair.registration)
+    return Inputs(template_channels(pair.seen, pair.lit, contrast or pair.contrast), pair.registration)
 
 
 def lay_template(picture: Picture, template: Picture) -> Pair:

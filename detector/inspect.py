@@ -15,9 +15,11 @@ import numpy.typing as npt
 
 from detector.engines import Engine, RawDetections
 from detector.engines.choose import open_engine
-from detector.inputs import Inputs, rgb_inputs, template_inputs
+from detector.inputs import Inputs, inputs_of
 from detector.judge import findings, judge, within
+from detector.large import inspect_large
 from detector.registry import load_model
+from detector.tiles import shifted
 from taktwatch.config import LineConfig, ProductConfig
 from taktwatch.errors import BadInput, BadPicture, ConfigError
 from taktwatch.pictures import decode
@@ -28,26 +30,40 @@ __all__ = ["Inspection", "Inspector", "Picture", "PictureReport", "Prepared", "i
 Picture = npt.NDArray[np.uint8]
 
 MAX_PX = 16_000_000
-"""Larger pictures do not fit the network in one piece."""
+"""Larger section views do not fit the network in one piece."""
+WHOLE_TILES = 4
+"""Board views larger than so many tiles go through the network in tiles."""
 
 
 @dataclass(frozen=True, eq=False, slots=True)
 class Prepared:
-    """A picture ready for the network, and by which product's rules it will be judged."""
+    """A picture ready for the network, and by which product's rules it will be judged.
+
+    `origin`: where it lies on a larger picture, in whose coordinates reasons name places; `template_origin` the same of
+    its template, for the product's polygons. A `large` picture, with its template, has no inputs: its tiles have.
+    """
 
     product: str
     um_per_px: float
     inputs: Inputs
     timings_us: Mapping[str, int]
+    origin: tuple[int, int] = (0, 0)
+    template_origin: tuple[int, int] = (0, 0)
+    large: tuple[Picture, Picture | None] | None = None
 
     @property
     def size(self) -> tuple[int, int]:
         """Height and width in px."""
+        if self.large is not None:
+            return self.large[0].shape[0], self.large[0].shape[1]
         return self.inputs.channels.shape[1], self.inputs.channels.shape[2]
 
     def timed(self, stage: str, microseconds: int) -> "Prepared":
         """Return this with the time of a stage before it."""
         return replace(self, timings_us={stage: microseconds, **self.timings_us})
+
+
+NO_INPUTS = Inputs(np.zeros((3, 0, 0), np.float32))
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,20 +119,28 @@ class Inspector:
         return engine
 
     def prepare(
-        self, product_name: str, picture: Picture, template: Picture | None, *, um_per_px: float | None = None
+        self,
+        product_name: str,
+        picture: Picture,
+        template: Picture | None,
+        *,
+        um_per_px: float | None = None,
+        origin: tuple[int, int] = (0, 0),
     ) -> Prepared:
         """Turn a picture and its golden template, both RGB (H, W, 3), into what the network sees.
 
-        `um_per_px` None takes the product's. Raises `BadPicture` for a picture that is too large or a template of
-        another size, `BadInput` where the model wants a template and there is none, and what `engine` raises.
+        `um_per_px` None takes the product's. `origin` (x, y): where both lie on a panel. Raises `BadPicture` for a
+        picture that is too large or a template of another size, `BadInput` where the model wants a template and there
+        is none, and what `engine` raises.
         """
         began = time.perf_counter_ns()
         product, spec = self.config.product(product_name), self.engine(product_name).spec
         height, width = picture.shape[:2]
-        if height * width > MAX_PX:
+        if height * width > MAX_PX and spec.view == "section":
             raise BadPicture(f"a picture of {width}x{height} px is too large to inspect whole (at most {MAX_PX} px)")
+        large = spec.view == "board" and height * width > WHOLE_TILES * self.config.detector.tile_px**2
         if spec.input == "rgb":
-            inputs = rgb_inputs(picture)
+            template = None
         elif template is None:
             raise BadInput(
                 f"product {product_name!r} is compared with a golden template, and there is none; "
@@ -127,10 +151,16 @@ class Inspector:
                 f"the picture is {width}x{height} px, its template {template.shape[1]}x{template.shape[0]}; "
                 "take both with the same camera settings"
             )
-        else:
-            inputs = template_inputs(picture, template)
-        timings = {"prepare": _us_since(began)}
-        return Prepared(product_name, um_per_px or product.um_per_px, inputs, timings)
+        inputs = NO_INPUTS if large else inputs_of(picture, template)
+        return Prepared(
+            product_name,
+            um_per_px or product.um_per_px,
+            inputs,
+            {"prepare": _us_since(began)},
+            origin=origin,
+            template_origin=origin,
+            large=(picture, template) if large else None,
+        )
 
     def inspect_batch(self, batch: Sequence[Prepared]) -> list[Inspection]:
         """Inspect prepared pictures, in their order; those of one model and size go through the network together."""
@@ -146,6 +176,11 @@ class Inspector:
 
     def _together(self, batch: Sequence[Prepared]) -> list[Inspection]:
         """Inspect pictures of one model and size."""
+        if batch[0].large is not None:
+            return [
+                inspect_large(one, self.inspect_batch, self.config.detector, self.config.product(one.product))
+                for one in batch
+            ]
         engine = self.engine(batch[0].product)
         began = time.perf_counter_ns()
         raws = engine.infer([one.inputs.channels for one in batch])
@@ -155,9 +190,9 @@ class Inspector:
     def _conclude(self, one: Prepared, raw: RawDetections, engine: Engine, infer_us: int) -> Inspection:
         """Judge what the network found in one picture."""
         began = time.perf_counter_ns()
-        product = self.config.product(one.product)
+        product = shifted(self.config.product(one.product), *one.template_origin)
         height, width = one.size
-        found = findings(raw, engine.spec, product, height, width)
+        found = [replace(each, origin=one.origin) for each in findings(raw, engine.spec, product, height, width)]
         found = within(found, product, one.inputs.registration, height, width)
         said = judge(
             found,

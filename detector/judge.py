@@ -14,7 +14,7 @@ from detector.registration import matrix_of
 from detector.spec import ModelSpec
 from detector.walker import Walk, walk
 from taktwatch.config import ProductConfig
-from taktwatch.records import Detection, LayerProfile, Registration, Verdict
+from taktwatch.records import Detection, LayerProfile, Registration, Verdict, defect_words
 
 __all__ = ["LAYER", "Finding", "Judgement", "findings", "judge", "within"]
 
@@ -36,11 +36,14 @@ class Finding:
     score: float
     roi: Roi
 
+    origin: tuple[int, int] = (0, 0)
+    """Where the picture's upper left pixel lies on a larger one: words give places on that."""
+
     @property
     def words(self) -> str:
         """Class, middle of the box, score: 'open at (120, 340), score 0.93'."""
-        x0, y0, x1, y1 = self.roi.box
-        return f"{self.label} at ({(x0 + x1) // 2}, {(y0 + y1) // 2}), score {self.score:.2f}"
+        (x0, y0, x1, y1), (x, y) = self.roi.box, self.origin
+        return defect_words(self.label, self.score, (x0 + x, y0 + y, x1 + x, y1 + y))
 
 
 @dataclass(frozen=True, slots=True)

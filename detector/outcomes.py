@@ -6,12 +6,29 @@ import msgspec
 
 from detector.inspect import Inspection
 from taktwatch.bus import MAX_RECORD_BYTES, Message
+from taktwatch.errors import BadPicture
 from taktwatch.records import DeadLetter, Frame, InspectionResult, Outcome, Place, outcome_of
 
-__all__ = ["dead_frame", "dead_record", "dead_result", "inspected"]
+__all__ = ["dead_frame", "dead_record", "dead_result", "inspected", "place_on_panel"]
 
 KEPT_BYTES = MAX_RECORD_BYTES - 2**20
 """A dead letter keeps so much of a body; its headers need room beside it."""
+
+
+def place_on_panel(frame: Frame, shape: tuple[int, ...]) -> tuple[int, int]:
+    """Return where a picture of `shape` (h, w) begins on its panel, (x, y); (0, 0) for one that is no piece of any.
+
+    Raises `BadPicture` where its size is not that of its place.
+    """
+    if frame.tile is None:
+        return 0, 0
+    x0, y0, x1, y1 = frame.tile.box_px
+    if shape != (y1 - y0, x1 - x0):
+        raise BadPicture(
+            f"frame {frame.frame_id}: piece {frame.tile.index} of {frame.tile.panel} is {shape[1]}x{shape[0]} px, "
+            f"its place {x1 - x0}x{y1 - y0}; cut all pieces as the first one says"
+        )
+    return x0, y0
 
 
 def inspected(

@@ -17,7 +17,7 @@ import structlog
 
 from detector.inspect import Inspection, Inspector, Picture, Prepared
 from detector.metrics import BAD_RECORDS, BATCH_FRAMES, FRAMES, IN_HAND, INFERENCE_SECONDS, LATENCY_SECONDS
-from detector.outcomes import dead_frame, dead_record, dead_result, inspected
+from detector.outcomes import dead_frame, dead_record, dead_result, inspected, place_on_panel
 from detector.templates import Templates
 from taktwatch.bus import Bus, Consumer, Message, Outgoing, Partition
 from taktwatch.clock import now
@@ -126,7 +126,8 @@ class DetectorService:
             frame.image, name=f"frame {frame.frame_id}", max_px=limits.max_picture_px, max_side=limits.max_side_px
         )
         decoded_us = (time.perf_counter_ns() - began) // 1000
-        prepared = self.inspector.prepare(frame.product, picture, template, um_per_px=frame.um_per_px)
+        origin = place_on_panel(frame, picture.shape[:2])
+        prepared = self.inspector.prepare(frame.product, picture, template, um_per_px=frame.um_per_px, origin=origin)
         return prepared.timed("decode", decoded_us)
 
     async def finish(self, items: Sequence[Item]) -> dict[Partition, int]:

@@ -193,6 +193,19 @@ class DetectorConfig(Settings):
     device: Literal["auto", "cpu", "cuda"] = "auto"
     max_batch: int = Field(default=4, ge=1, le=64)
     threads: int = Field(default=0, ge=0, description="0: as many as there are cores")
+    tile_px: int = Field(
+        default=1024, ge=64, le=4096, description="board views of more than four tiles of this side are cut into such"
+    )
+    tile_overlap_px: int = Field(default=64, ge=0, le=1024, description="what neighbouring tiles share, at least")
+
+    @model_validator(mode="after")
+    def tiles_are_more_than_overlap(self) -> "DetectorConfig":
+        """Refuse tiles that would share all they have."""
+        if 2 * self.tile_overlap_px > self.tile_px:
+            raise ValueError(
+                f"tile_overlap_px ({self.tile_overlap_px}) must not exceed half of tile_px ({self.tile_px})"
+            )
+        return self
 
 
 class KpiConfig(Settings):

@@ -44,6 +44,7 @@ __all__ = [
     "Verdict",
     "WindowState",
     "board_id",
+    "defect_words",
     "frame_id",
     "outcome_of",
 ]
@@ -208,6 +209,16 @@ class Detection(Part, frozen=True, kw_only=True):
     mask: Rle
     area_px: int
     area_um2: int
+
+
+def defect_words(label: str, score: float, box_px: tuple[float, float, float, float]) -> str:
+    """Say a defect in words: its class, the middle of its box, its score.
+
+    >>> defect_words("open", 0.93, (110, 330, 130, 350))
+    'open at (120, 340), score 0.93'
+    """
+    x0, y0, x1, y1 = box_px
+    return f"{label} at ({int(x0 + x1) // 2}, {int(y0 + y1) // 2}), score {score:.2f}"
 
 
 class LayerProfile(Part, frozen=True, kw_only=True):

@@ -9,7 +9,7 @@ import numpy.typing as npt
 from taktwatch.errors import BadRecord
 from taktwatch.records import Rle
 
-__all__ = ["area", "bbox", "decode", "encode", "encode_roi"]
+__all__ = ["area", "bbox", "decode", "decode_roi", "encode", "encode_roi"]
 
 BoolMask = npt.NDArray[np.bool_]
 Runs = npt.NDArray[np.int64]
@@ -65,6 +65,22 @@ def decode(rle: Rle) -> BoolMask:
     counts = _runs(rle)
     flat = np.repeat(np.arange(counts.size) % 2 == 1, counts)
     return flat.reshape(width, height).T
+
+
+def decode_roi(rle: Rle) -> tuple[BoolMask, int, int]:
+    """Return what a mask sets: bool (h, w) of its tight box, and that box's upper left pixel (x0, y0).
+
+    The frame is never built. Raises `BadRecord` where the runs do not fill the size.
+
+    >>> roi, x0, y0 = decode_roi(encode_roi(np.ones((2, 3), bool), 2, 1, 4, 6))
+    >>> roi.shape, x0, y0
+    ((2, 3), 2, 1)
+    """
+    height = rle.size[0]
+    x0, y0, x1, y1 = bbox(rle)
+    edges = np.clip(np.concatenate([[0], np.cumsum(_runs(rle))]), x0 * height, x1 * height)
+    flat = np.repeat(np.arange(edges.size - 1) % 2 == 1, np.diff(edges))
+    return flat.reshape(x1 - x0, height).T[y0:y1], x0, y0
 
 
 def area(rle: Rle) -> int:

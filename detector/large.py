@@ -1,0 +1,95 @@
+"""A picture too large for the network in one piece goes through it in tiles; what they show is put together again.
+
+While some tiles are in the network, the next ones are registered: at most two batches of tiles are held.
+"""
+
+import time
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from itertools import islice
+from typing import TYPE_CHECKING
+
+from detector.inputs import Contrast, contrast_of, inputs_of
+from detector.joining import Said, join, registration_on, worst
+from detector.tiles import Compass, Tile, tiles_of
+from taktwatch.config import DetectorConfig, ProductConfig
+
+if TYPE_CHECKING:
+    from detector.inspect import Inspection, Prepared
+
+__all__ = ["inspect_large"]
+
+
+def inspect_large(
+    one: "Prepared",
+    inspect_batch: Callable[[Sequence["Prepared"]], list["Inspection"]],
+    settings: DetectorConfig,
+    product: ProductConfig,
+) -> "Inspection":
+    """Inspect a picture with `large` set in tiles of `settings.tile_px`; `inspect_batch` inspects those."""
+    assert one.large is not None  # noqa: S101 - narrows the type; who calls has looked
+    compass, contrast = Compass(), contrast_of(one.large[0])
+    tiles = tiles_of(*one.large, settings.tile_px, settings.tile_overlap_px, compass)
+    done: list[tuple[Tile, Inspection]] = []
+    with ThreadPoolExecutor(1, thread_name_prefix="tiles") as ahead:
+
+        def more() -> "list[tuple[Tile, Prepared]]":
+            return [(tile, prepared(one, tile, compass, contrast)) for tile in islice(tiles, settings.max_batch)]
+
+        coming = ahead.submit(more)
+        while ready := coming.result():
+            coming = ahead.submit(more)
+            said = inspect_batch([tile for _, tile in ready])
+            done += [(tile, inspection) for (tile, _), inspection in zip(ready, said, strict=True)]
+    return joined(one, done, product.box_margin_um / one.um_per_px)
+
+
+def prepared(one: "Prepared", tile: Tile, compass: Compass, contrast: Contrast) -> "Prepared":
+    """Make a tile of a large picture ready, and teach the compass where its template lay."""
+    began = time.perf_counter_ns()
+    inputs = inputs_of(tile.picture, tile.template, contrast)
+    if tile.blank:
+        inputs = replace(inputs, registration=None)  # of a panel's bare rim no fit can be asked
+    if inputs.registration is not None:
+        compass.learn(tile.box, registration_on(inputs.registration, tile.box[:2], tile.template_at))
+    return replace(
+        one,
+        inputs=inputs,
+        timings_us={"prepare": us_since(began)},
+        origin=(one.origin[0] + tile.box[0], one.origin[1] + tile.box[1]),
+        template_origin=(one.template_origin[0] + tile.template_at[0], one.template_origin[1] + tile.template_at[1]),
+        large=None,
+    )
+
+
+def joined(one: "Prepared", tiles: Sequence[tuple[Tile, "Inspection"]], margin_px: float) -> "Inspection":
+    """Put together what was said of the tiles; the template's worst fit stands for all."""
+    began = time.perf_counter_ns()
+    detections, reasons = join(
+        [Said(tile.box, said.detections, said.reasons) for tile, said in tiles],
+        one.size,
+        um_per_px=one.um_per_px,
+        margin_px=margin_px,
+        origin=one.origin,
+    )
+    registered = [
+        registration_on(said.registration, tile.box[:2], tile.template_at)
+        for tile, said in tiles
+        if said.registration is not None
+    ]
+    spent = {stage: sum(said.timings_us[stage] for _, said in tiles) for stage in tiles[0][1].timings_us}
+    judging_us = spent.get("judge", 0) + us_since(began)
+    return replace(
+        tiles[0][1],
+        verdict=worst([said.verdict for _, said in tiles]),
+        reasons=reasons,
+        detections=detections,
+        registration=min(registered, key=lambda found: found.quality, default=None),
+        timings_us={**one.timings_us, **spent, "judge": judging_us},
+    )
+
+
+def us_since(began_ns: int) -> int:
+    """Return the microseconds since a reading of `perf_counter_ns`."""
+    return (time.perf_counter_ns() - began_ns) // 1000

@@ -1,0 +1,194 @@
+"""Pictures too large for the network in one piece: in tiles, and put together again."""
+
+import threading
+from collections.abc import Sequence
+
+import cv2
+import numpy as np
+import pytest
+from tiny_model import TINY
+
+from detector.engines import Channels, RawDetections
+from detector.inspect import Inspection, Inspector
+from detector.joining import Said, join, registration_on
+from detector.masks import Roi, to_rle
+from detector.registration import matrix_of
+from detector.tiles import Compass, shifted
+from taktwatch.config import LineConfig, parse_config
+from taktwatch.records import Detection, ModelRef, Registration, Verdict, defect_words
+from taktwatch.rle import bbox, decode
+from taktwatch.simulator import golden
+
+REF = ModelRef(name="t", model_id="0", weights_sha256="0", engine="test", precision="float32", device="cpu")
+DIFFERENT = 1.0  # of the template's contrast
+
+
+class Differences:
+    """An engine that finds what differs from the template by its threshold: exact, whatever tile it is shown in."""
+
+    spec = TINY
+    ref = REF
+
+    def __init__(self) -> None:
+        self.shapes: list[tuple[int, ...]] = []
+        self.most = 0
+
+    def infer(self, batch: Sequence[Channels]) -> list[RawDetections]:
+        """Find differences."""
+        self.most = max(self.most, len(batch))
+        self.shapes += [one.shape for one in batch]
+        return [self.look(one[2]) for one in batch]
+
+    @staticmethod
+    def look(difference: np.ndarray) -> RawDetections:
+        differs = cv2.morphologyEx((difference > DIFFERENT).astype(np.uint8), cv2.MORPH_OPEN, np.ones((5, 5), np.uint8))
+        _, _, stats, _ = cv2.connectedComponentsWithStats(differs, connectivity=8)
+        boxes = [(x, y, x + w, y + h) for x, y, w, h, area in stats[1:] if area >= 50]
+        return RawDetections(
+            boxes=np.array(boxes, np.float32).reshape(-1, 4),
+            labels=np.ones(len(boxes), np.int64),
+            scores=np.linspace(0.9, 0.8, len(boxes), dtype=np.float32),
+            masks=np.ones((len(boxes), 28, 28), np.float32),
+        )
+
+
+def settings(**product: object) -> LineConfig:
+    table = {"model": "tiny", "um_per_px": 20.0, "classes": {"open": {"score": 0.1}}}
+    tables = {"products": {"p": table | product}, "detector": {"tile_px": 256, "tile_overlap_px": 48, "max_batch": 3}}
+    return parse_config(tables, "test", {})
+
+
+TEMPLATE = golden(3, size=(600, 900))
+MARKS = ((20, 30, 40, 50), (210, 100, 262, 112), (440, 300, 470, 330), (880, 580, 900, 600), (100, 190, 130, 275))
+
+
+def marked(template: np.ndarray, marks: Sequence[tuple[int, int, int, int]] = MARKS) -> np.ndarray:
+    """Return a picture with squares in it that no template shows."""
+    picture = template.copy()
+    for x0, y0, x1, y1 in marks:
+        picture[y0:y1, x0:x1] = 255 - picture[y0:y1, x0:x1] // 4
+    return picture
+
+
+def inspected(
+    picture: np.ndarray, config: LineConfig, origin: tuple[int, int] = (0, 0)
+) -> tuple[Inspection, Differences]:
+    engine = Differences()
+    inspector = Inspector(config, engines={"tiny": engine})
+    prepared = inspector.prepare("p", picture, TEMPLATE, origin=origin)
+    return inspector.inspect_batch([prepared])[0], engine
+
+
+def test_every_defect_of_a_large_picture_is_found_once_wherever_the_seams_are() -> None:
+    said, engine = inspected(marked(TEMPLATE), settings())
+    assert len(engine.shapes) > 12
+    assert len(set(engine.shapes)) == 1
+    assert engine.most == 3
+    found = sorted(found.box_px for found in said.detections)
+    for got, mark in zip(found, sorted(MARKS), strict=True):
+        assert np.abs(np.subtract(got, mark)).max() <= 3
+    for detection in said.detections:
+        x0, y0, x1, y1 = bbox(detection.mask)
+        assert detection.mask.size == (600, 900)
+        assert detection.area_px == int(decode(detection.mask).sum()) == (x1 - x0) * (y1 - y0)
+    assert said.verdict is Verdict.FAIL
+
+
+def test_reasons_name_places_on_the_panel_and_each_defect_once() -> None:
+    said, _ = inspected(marked(TEMPLATE), settings(), origin=(10_000, 700))
+    expected = {
+        defect_words(one.label, one.score, tuple(np.add(one.box_px, (10_000, 700) * 2))) for one in said.detections
+    }
+    assert len(said.reasons) == len(MARKS)
+    assert len(expected & set(said.reasons)) >= 3  # those no seam cuts, to the pixel
+
+
+def test_the_product_s_regions_lie_on_the_whole_template() -> None:
+    ignoring = settings(ignore=[[(430, 290), (480, 290), (480, 340), (430, 340)]])
+    assert len(inspected(marked(TEMPLATE), ignoring)[0].detections) == len(MARKS) - 1
+    on_panel = settings(ignore=[[(1430, 790), (1480, 790), (1480, 840), (1430, 840)]])
+    assert len(inspected(marked(TEMPLATE), on_panel, origin=(1000, 500))[0].detections) == len(MARKS) - 1
+    assert len(inspected(marked(TEMPLATE), on_panel)[0].detections) == len(MARKS)
+
+
+def test_a_panel_turned_by_more_than_a_tile_may_be_shifted_is_still_compared_tile_by_tile() -> None:
+    template = golden(3, size=(512, 2400))
+    turn = cv2.getRotationMatrix2D((0, 256), -1.5, 1.0)  # 63 px at the far end
+    picture = cv2.warpAffine(
+        marked(template, [(2300, 190, 2330, 220)]), turn, (2400, 512), borderMode=cv2.BORDER_REFLECT
+    )
+    inspector = Inspector(settings(min_registration=0.5), engines={"tiny": Differences()})
+    said = inspector.inspect_batch([inspector.prepare("p", picture, template)])[0]
+    x, y = turn @ (2315, 205, 1)
+    assert any(abs(f.box_px[0] + 15 - x) < 8 and abs(f.box_px[1] + 15 - y) < 8 for f in said.detections)
+    assert said.registration is not None
+
+
+def test_a_blank_rim_has_no_template_that_could_fit_badly() -> None:
+    template = TEMPLATE.copy()
+    template[:, :300] = 120
+    said, _ = inspected_with(template, template.copy(), settings(min_registration=0.8))
+    assert (said.verdict, said.reasons) == (Verdict.PASS, ())
+    assert said.registration is not None
+    assert said.registration.quality > 0.95
+
+
+def inspected_with(picture: np.ndarray, template: np.ndarray, config: LineConfig) -> tuple[Inspection, Differences]:
+    engine = Differences()
+    inspector = Inspector(config, engines={"tiny": engine})
+    return inspector.inspect_batch([inspector.prepare("p", picture, template)])[0], engine
+
+
+def test_a_wrong_board_is_for_review_by_its_worst_tile() -> None:
+    said, _ = inspected_with(golden(8, size=(600, 900)), TEMPLATE, settings(min_registration=0.5))
+    assert said.verdict is Verdict.REVIEW
+    assert any(reason.startswith("the template does not fit") for reason in said.reasons)
+
+
+def test_a_tile_that_fails_stops_the_picture_and_leaves_no_thread() -> None:
+    class Broken(Differences):
+        def infer(self, batch: Sequence[Channels]) -> list[RawDetections]:
+            raise MemoryError(len(batch))
+
+    inspector = Inspector(settings(), engines={"tiny": Broken()})
+    prepared = inspector.prepare("p", TEMPLATE, TEMPLATE)
+    with pytest.raises(MemoryError):
+        inspector.inspect_batch([prepared])
+    assert not [thread for thread in threading.enumerate() if thread.name.startswith("tiles")]
+
+
+def test_masks_at_a_seam_are_united() -> None:
+    def part(box: tuple[int, int, int, int], x0: int, x1: int) -> Said:
+        roi = Roi(np.ones((4, x1 - x0), np.bool_), x0 - box[0], 10 - box[1])
+        mask = to_rle(roi, box[3] - box[1], box[2] - box[0])
+        detection = Detection(
+            label="short", score=0.9, box_px=tuple(map(float, roi.box)), mask=mask, area_px=roi.area_px, area_um2=1
+        )
+        return Said(box, (detection,), (defect_words("short", 0.9, (x0, 10, x1, 14)),))
+
+    (one,), reasons = join([part((0, 0, 60, 60), 30, 60), part((40, 0, 100, 60), 40, 80)], (60, 100), um_per_px=2.0)
+    assert (bbox(one.mask), one.area_px, one.area_um2) == ((30, 10, 80, 14), 200, 800)
+    assert len(reasons) == 1
+
+
+def test_the_compass_takes_the_nearest_tile_that_fitted() -> None:
+    compass = Compass()
+    box = (100, 0, 200, 100)
+    assert compass.template_at(box, (400, 1000)) == (100, 0)
+    compass.learn((0, 0, 100, 100), Registration(matrix=(1, 0, 7, 0, 1, -9), quality=0.9))
+    compass.learn((100, 0, 200, 100), Registration(matrix=(1, 0, 90, 0, 1, 90), quality=0.2))
+    assert compass.template_at(box, (400, 1000)) == (93, 9)
+    assert compass.template_at((0, 0, 100, 100), (400, 1000)) == (0, 9)
+
+
+def test_a_tile_s_map_holds_between_the_wholes() -> None:
+    found = Registration(matrix=(1.01, 0.02, 3.0, -0.01, 0.99, -2.0), tilt=(1e-5, 2e-5), quality=0.9)
+    matrix = matrix_of(registration_on(found, (300, 200), (295, 204)))
+    there = matrix_of(found) @ (10, 20, 1)
+    whole = matrix @ (305, 224, 1)
+    assert np.allclose(whole[:2] / whole[2], there[:2] / there[2] + (300, 200))
+
+
+def test_a_product_without_regions_is_left_as_it_is() -> None:
+    product = settings().product("p")
+    assert shifted(product, 5, 5) is product
