@@ -72,6 +72,7 @@ def is_plain(result: Result) -> bool:
             and abs(result.inspected_at - result.received_at) <= LONGEST_LATENCY
             and 0 <= result.seq <= MOST_FRAMES
             and 0 <= result.opportunities <= MOST_OPPORTUNITIES
+            and (not result.detections or all(0 <= found.score <= 1 for found in result.detections))
         )
     except TypeError:  # a time without zone
         return False
@@ -85,6 +86,8 @@ def check_result(result: Result) -> None:
         raise BadRecord(f"a latency of {result.inspected_at - result.received_at}; are the machines' clocks set?")
     check_range("seq", result.seq, 0, MOST_FRAMES)
     check_range("opportunities", result.opportunities, 0, MOST_OPPORTUNITIES)
+    for found in result.detections:
+        check_range(f"score of {found.label}", found.score, 0, 1)
     if result.layers:
         check_range("um_per_px", result.um_per_px, 0, MOST_DEPTH_UM)
     for layer in result.layers:
@@ -104,6 +107,8 @@ def check_tile(tile: Tile) -> None:
 
 def check_layer(layer: LayerProfile, um_per_px: float) -> None:
     """Refuse a layer of impossible size."""
+    for name in ("length_px", "corroded_length_px"):
+        check_range(f"{name} of layer {layer.layer}", getattr(layer, name) * um_per_px, 0, MOST_DEPTH_UM)
     for name in ("layer_px", "corroded_px"):
         check_range(f"{name} of layer {layer.layer}", getattr(layer, name) * um_per_px * um_per_px, 0, MOST_AREA_UM2)
     check_range(f"deepest_um of layer {layer.layer}", layer.deepest_um, 0, MOST_DEPTH_UM)

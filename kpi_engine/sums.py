@@ -68,6 +68,11 @@ class Sums(msgspec.Struct, array_like=True):
     latency_buckets: dict[int, int] = {}
     marks: int = 0
     station_state: MarkState = MarkState.OPEN
+    layer_length_um: int = 0
+    corroded_length_um: int = 0
+    scored: int = 0
+    score_sum_bp: int = 0
+    score_squares_bp2: int = 0
 
 
 NOTHING = Sums()
@@ -127,15 +132,23 @@ def add_picture(sums: Sums, result: Result) -> None:
         sums.dead += 1
         return
     sums.frames += 1
-    if result.tile is None:
-        for detection in result.detections:
-            if detection.label not in STRUCTURES:
-                sums.defects[detection.label] = sums.defects.get(detection.label, 0) + 1
+    alone = result.tile is None
+    for detection in result.detections:
+        label = detection.label
+        if label not in STRUCTURES:
+            score_bp = round(detection.score * 10_000)
+            sums.scored += 1
+            sums.score_sum_bp += score_bp
+            sums.score_squares_bp2 += score_bp * score_bp
+            if alone:
+                sums.defects[label] = sums.defects.get(label, 0) + 1
     if result.layers:
         um2_per_px = result.um_per_px * result.um_per_px
         for layer in result.layers:
             sums.layer_um2 += round(layer.layer_px * um2_per_px)
             sums.corroded_um2 += round(layer.corroded_px * um2_per_px)
+            sums.layer_length_um += round(layer.length_px * result.um_per_px)
+            sums.corroded_length_um += round(layer.corroded_length_px * result.um_per_px)
             sums.deepest_um = max(sums.deepest_um, round(layer.deepest_um))
             sums.surface_corrosion += layer.surface
 
@@ -183,6 +196,11 @@ ADDED = (
     "surface_corrosion",
     "latency_sum_us",
     "marks",
+    "layer_length_um",
+    "corroded_length_um",
+    "scored",
+    "score_sum_bp",
+    "score_squares_bp2",
 )
 """The fields that add up."""
 

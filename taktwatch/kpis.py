@@ -21,8 +21,10 @@ __all__ = [
     "SUMMED",
     "Rate",
     "completeness",
+    "corroded_length_share",
     "corroded_share",
     "dead_rate",
+    "deepest_um",
     "defect_rate",
     "defects_total",
     "dpmo",
@@ -32,6 +34,7 @@ __all__ = [
     "frequency",
     "latency_quantile_s",
     "mean_latency_s",
+    "mean_score",
     "merge",
     "metric",
     "missing",
@@ -41,6 +44,8 @@ __all__ = [
     "ratio",
     "review_rate",
     "rolled_throughput_yield",
+    "score_drift",
+    "surface_corrosion",
     "takt_s",
     "throughput_per_hour",
     "wilson",
@@ -74,8 +79,15 @@ EXAMPLE = KpiWindow(
     defects={"open": 4, "short": 1},
     layer_um2=2_000_000,
     corroded_um2=50_000,
+    layer_length_um=40_000,
+    corroded_length_um=3_000,
+    deepest_um=12,
+    surface_corrosion=1,
     latency_sum_us=2_400_000,
     latency_buckets={66: 10, 68: 10},
+    scored=5,
+    score_sum_bp=45_000,
+    score_squares_bp2=406_500_000,
 )
 """A minute of one station, used by the examples below."""
 
@@ -85,7 +97,7 @@ class Rate:
     """A figure with what it rests on.
 
     `value` is None where `n` is 0. `low` and `high` bound the true figure with 95 % confidence: a proportion by Wilson,
-    a frequency of defects by Poisson; they are None for figures that are neither.
+    a frequency of defects by Poisson, a mean of scores by the normal distribution; they are None for other figures.
     """
 
     value: float | None
@@ -95,7 +107,7 @@ class Rate:
 
 
 def wilson(successes: int, n: int, z: float = Z_95) -> tuple[float, float]:
-    """Wilson score interval of a proportion, within 0 to 1; `n` at least 1. `z`: normal quantile, by default for 95 %.
+    """Wilson score interval (1927) of a proportion, within 0 to 1; `n` at least 1. `z`: normal quantile, of 95 %.
 
     >>> low, high = wilson(3, 20)
     >>> round(low, 4), round(high, 4)
@@ -219,6 +231,8 @@ def review_rate(window: KpiWindow) -> Rate:
 def first_pass_yield(window: KpiWindow) -> Rate:
     """Share of boards that passed on their first visit, 0 to 1: first_pass_passed / first_pass. n: first visits.
 
+    Source: ISO 22400-2:2014, first pass yield.
+
     >>> first_pass_yield(EXAMPLE).value
     0.8
     """
@@ -266,7 +280,7 @@ def defects_total(window: KpiWindow) -> int:
 
 
 def dpu(window: KpiWindow) -> Rate:
-    """Defects per unit: defects / inspected. n: inspected. Interval: Poisson, exact.
+    """Defects per unit: defects / inspected. n: inspected. Interval: Poisson, exact. Source: ISO 13053-1:2011.
 
     >>> dpu(EXAMPLE).value
     0.25
@@ -277,7 +291,7 @@ def dpu(window: KpiWindow) -> Rate:
 def dpmo(window: KpiWindow) -> Rate:
     """Defects per million opportunities: 1e6 * defects / opportunities. n: inspected boards. Interval: Poisson, exact.
 
-    Opportunities are those of boards: a board of three pictures has them once.
+    Opportunities are those of boards: a board of three pictures has them once. Source: ISO 13053-1:2011.
 
     >>> dpmo(EXAMPLE).value
     1000.0
@@ -289,7 +303,8 @@ def rolled_throughput_yield(stations: Iterable[KpiWindow]) -> Rate:
     """Share of boards that pass every station at their first visit, 0 to 1: product of the first-pass yields.
 
     Give one window for each station that the product passes. n: first visits at the station that saw the fewest. The
-    interval is at least 95 %: each station's Wilson interval at 1 - 5 %/k (Bonferroni), multiplied.
+    interval is at least 95 %: each station's Wilson interval at 1 - 5 %/k (Bonferroni), multiplied. Source: Breyfogle,
+    Implementing Six Sigma (2003).
 
     >>> rate = rolled_throughput_yield([EXAMPLE, EXAMPLE])
     >>> round(rate.value, 4), rate.n, round(rate.low, 3), round(rate.high, 3)
@@ -318,6 +333,91 @@ def corroded_share(window: KpiWindow) -> Rate:
     0.025
     """
     return ratio(window.corroded_um2, window.layer_um2, window.inspected)
+
+
+def corroded_length_share(window: KpiWindow) -> Rate:
+    """Share of the copper layers' length with corrosion at it, 0 to 1: corroded_length_um / layer_length_um.
+
+    n: inspected boards.
+
+    >>> corroded_length_share(EXAMPLE).value
+    0.075
+    """
+    return ratio(window.corroded_length_um, window.layer_length_um, window.inspected)
+
+
+def deepest_um(window: KpiWindow) -> Rate:
+    """Deepest corrosion found in a layer, um; no value where no layer was seen. n: inspected boards.
+
+    >>> deepest_um(EXAMPLE).value
+    12.0
+    """
+    return Rate(float(window.deepest_um) if window.layer_um2 else None, window.inspected)
+
+
+def surface_corrosion(window: KpiWindow) -> Rate:
+    """Layers whose surface corrosion breaks through, a count; no value where no layer was seen. n: inspected boards.
+
+    >>> surface_corrosion(EXAMPLE).value
+    1.0
+    """
+    return Rate(float(window.surface_corrosion) if window.layer_um2 else None, window.inspected)
+
+
+def mean_score(window: KpiWindow) -> Rate:
+    """Mean score of the defects found, 0 to 1: score_sum_bp / scored / 10,000. n: scored detections.
+
+    Interval: mean +- 1.96 standard errors, none below two scores.
+
+    >>> rate = mean_score(EXAMPLE)
+    >>> rate.value, rate.n, round(rate.low, 3), round(rate.high, 3)
+    (0.9, 5, 0.846, 0.954)
+    """
+    if window.scored == 0:
+        return Rate(None, 0)
+    value, error = window.score_sum_bp / window.scored / 10_000, score_error(window)
+    if error is None:
+        return Rate(value, window.scored)
+    return Rate(value, window.scored, max(0.0, value - Z_95 * error), min(1.0, value + Z_95 * error))
+
+
+def score_error(window: KpiWindow) -> float | None:
+    """Return the standard error of the mean score: sample standard deviation / sqrt(n); None below two scores.
+
+    >>> round(score_error(EXAMPLE), 5)
+    0.02739
+    """
+    n = window.scored
+    if n < 2:  # noqa: PLR2004 - a spread takes two
+        return None
+    squares_bp2 = window.score_squares_bp2 - window.score_sum_bp**2 / n
+    return sqrt(max(0.0, squares_bp2) / (n - 1) / n) / 10_000
+
+
+def score_drift(window: KpiWindow, reference: KpiWindow) -> Rate:
+    """How far the mean score has moved since a reference time: mean_score(window) - mean_score(reference), -1 to 1.
+
+    n: scored detections of the window. Scores that sink while defects stay the same are the first sign that pictures no
+    longer look like those the model learnt from. Interval: difference +- 1.96 standard errors, those of both means
+    (Welch 1947, in its normal limit); none where either has fewer than two scores. Compare like with like: one
+    station, one product, one model.
+
+    >>> import msgspec
+    >>> before = msgspec.structs.replace(EXAMPLE, scored=400, score_sum_bp=3_800_000, score_squares_bp2=36_200_000_000)
+    >>> rate = score_drift(EXAMPLE, before)
+    >>> round(rate.value, 3), rate.n, round(rate.low, 3), round(rate.high, 3)
+    (-0.05, 5, -0.104, 0.004)
+    >>> score_drift(EXAMPLE, msgspec.structs.replace(EXAMPLE, scored=0)).value is None
+    True
+    """
+    now, before = mean_score(window).value, mean_score(reference).value
+    if now is None or before is None:
+        return Rate(None, window.scored)
+    value, errors = now - before, (score_error(window), score_error(reference))
+    if errors[0] is None or errors[1] is None:
+        return Rate(value, window.scored)
+    error = sqrt(errors[0] ** 2 + errors[1] ** 2)
+    return Rate(value, window.scored, value - Z_95 * error, value + Z_95 * error)
 
 
 def missing(window: KpiWindow) -> Rate:
@@ -391,8 +491,10 @@ def latency_p95_s(window: KpiWindow) -> Rate:
 
 METRICS: dict[str, Callable[[KpiWindow], Rate]] = {
     "completeness": completeness,
+    "corroded_length_share": corroded_length_share,
     "corroded_share": corroded_share,
     "dead_rate": dead_rate,
+    "deepest_um": deepest_um,
     "defect_rate": defect_rate,
     "dpmo": dpmo,
     "dpu": dpu,
@@ -401,8 +503,10 @@ METRICS: dict[str, Callable[[KpiWindow], Rate]] = {
     "latency_p95_s": latency_p95_s,
     "latency_p99_s": lambda window: latency_quantile_s(window, 0.99),
     "mean_latency_s": mean_latency_s,
+    "mean_score": mean_score,
     "missing": missing,
     "review_rate": review_rate,
+    "surface_corrosion": surface_corrosion,
     "takt_s": takt_s,
     "throughput_per_hour": throughput_per_hour,
 }
@@ -482,6 +586,11 @@ SUMMED = (
     "surface_corrosion",
     "latency_sum_us",
     "marks",
+    "layer_length_um",
+    "corroded_length_um",
+    "scored",
+    "score_sum_bp",
+    "score_squares_bp2",
 )
 """The fields of a window that add up."""
 

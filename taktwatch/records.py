@@ -418,8 +418,10 @@ class KpiWindow(Record, frozen=True, kw_only=True, tag="kpi_window"):
     `failed`, `review`, `first_pass` count boards; `accepted`, `skipped`, `dead`, `missing` count frames.
 
     `revision` is the offset (in results) of the last record that changed the window; readers keep the highest.
-    All sums are integers: um2, us and counts. `latency_buckets` is a fixed base-2 histogram of capture-to-verdict time:
-    key k counts latencies in [2^(k/4), 2^((k+1)/4)) us.
+    All sums are integers: um2, um, us, counts, basis points (a score of 0.9312 is 9312 bp). `scored` detections have
+    scores that add up to `score_sum_bp`, their squares to `score_squares_bp2`: all that a mean and its spread need.
+    `latency_buckets` is a fixed base-2 histogram of capture-to-verdict time: key k counts latencies in
+    [2^(k/4), 2^((k+1)/4)) us.
     """
 
     window: str
@@ -451,6 +453,11 @@ class KpiWindow(Record, frozen=True, kw_only=True, tag="kpi_window"):
     latency_buckets: dict[int, int] = {}
     marks: int = 0
     station_state: MarkState = MarkState.OPEN
+    layer_length_um: int = 0
+    corroded_length_um: int = 0
+    scored: int = 0
+    score_sum_bp: int = 0
+    score_squares_bp2: int = 0
     lot: str | None = None
     shift: str | None = None
 

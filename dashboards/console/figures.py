@@ -3,12 +3,12 @@
 from collections.abc import Sequence
 from datetime import datetime, timedelta
 
-from dashboards.console.schema import KpiRow, KpisOut, ParetoOut, RateOut, TrendOut, TrendPointOut
+from dashboards.console.schema import DriftOut, DriftsOut, KpiRow, KpisOut, ParetoOut, RateOut, TrendOut, TrendPointOut
 from taktwatch.kpis import METRICS, Rate, metric
 from taktwatch.records import KpiWindow
-from taktwatch.store.reading import Rolled, pareto_rows, roll_up, total, totals, trend
+from taktwatch.store.reading import Rolled, TrendPoint, drifts, pareto_rows, roll_up, total, totals, trend
 
-__all__ = ["kpis_out", "pareto_out", "rate_out", "step_for", "trend_out"]
+__all__ = ["drifts_out", "kpis_out", "pareto_out", "rate_out", "step_for", "trend_out"]
 
 STEPS_S = (60, 300, 600, 1800, 3600, 14400, 86400)
 MOST_POINTS = 24
@@ -87,6 +87,33 @@ def pareto_out(windows: Sequence[KpiWindow]) -> tuple[ParetoOut, ...]:
     )
 
 
+def drifts_out(
+    windows: Sequence[KpiWindow], reference: Sequence[KpiWindow], step_s: int, span: tuple[datetime, datetime, datetime]
+) -> DriftsOut:
+    """Return score drift step by step; `span` is when the reference begins, and the range begins and ends."""
+    reference_since, since, until = span
+    return DriftsOut(
+        step_s=step_s,
+        since=since,
+        until=until,
+        reference_since=reference_since,
+        series=tuple(
+            DriftOut(
+                station=found.station,
+                product=found.product,
+                reference=rate_out(found.reference),
+                points=tuple(point_out(point) for point in found.points),
+            )
+            for found in drifts(windows, timedelta(seconds=step_s), reference)
+        ),
+    )
+
+
+def point_out(point: TrendPoint) -> TrendPointOut:
+    """Return a figure of one step."""
+    return TrendPointOut(step=point.step, start=point.start, end=point.end, figure=rate_out(point.rate))
+
+
 def trend_out(windows: Sequence[KpiWindow], name: str, step_s: int, since: datetime, until: datetime) -> TrendOut:
     """Return one figure step by step."""
     points = trend(windows, name, timedelta(seconds=step_s))
@@ -95,8 +122,5 @@ def trend_out(windows: Sequence[KpiWindow], name: str, step_s: int, since: datet
         step_s=step_s,
         since=since,
         until=until,
-        points=tuple(
-            TrendPointOut(step=point.step, start=point.start, end=point.end, figure=rate_out(point.rate))
-            for point in points
-        ),
+        points=tuple(point_out(point) for point in points),
     )

@@ -1,6 +1,6 @@
 """The routes that answer with figures: every number comes from the KPI store, read by `taktwatch.store.reading`."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Annotated
 
@@ -8,8 +8,8 @@ from fastapi import APIRouter, Depends, HTTPException, Query
 from pydantic import AfterValidator
 
 from dashboards.console.context import Context, Here
-from dashboards.console.figures import kpis_out, pareto_out, step_for, trend_out
-from dashboards.console.schema import ErrorOut, KpisOut, ParetosOut, TrendOut
+from dashboards.console.figures import drifts_out, kpis_out, pareto_out, step_for, trend_out
+from dashboards.console.schema import DriftsOut, ErrorOut, KpisOut, ParetosOut, TrendOut
 from dashboards.console.view import line_clock
 from taktwatch import clock
 from taktwatch.kpis import METRICS
@@ -109,6 +109,29 @@ async def pareto(console: Here, question: Question) -> ParetosOut:
     """Give the defect classes of a range, the most frequent first."""
     windows = await question.windows(console)
     return ParetosOut(since=question.query.since, until=question.query.until, classes=pareto_out(windows))
+
+
+@router.get("/drift")
+async def drift(
+    console: Here,
+    question: Question,
+    reference_hours: Annotated[int, Query(ge=1, le=24 * 366, description="how long before the range")] = 168,
+) -> DriftsOut:
+    """Give the score drift of each product at each station step by step, against the time right before the range.
+
+    The reference is read as hours where the line keeps roll-ups of hours, else as minutes.
+    """
+    windows = await question.windows(console)
+    query = question.query
+    hourly = "1h" in console.live.config.kpi.roll_ups
+    before = replace(
+        query,
+        window="1h" if hourly else "1m",
+        since=query.since - timedelta(hours=reference_hours),
+        until=floor_time(query.since, timedelta(hours=1)) if hourly else query.since,
+    )
+    reference = await read_parts(console.store, before)
+    return drifts_out(windows, reference, question.step(windows), (before.since, query.since, query.until))
 
 
 @router.get("/trend")

@@ -11,6 +11,8 @@ __all__ = [
     "BoardOut",
     "DetectionDetail",
     "DetectionOut",
+    "DriftOut",
+    "DriftsOut",
     "ErrorOut",
     "KpiRow",
     "KpisOut",
@@ -291,6 +293,25 @@ class TrendOut(Answer):
     since: datetime
     until: datetime
     points: tuple[TrendPointOut, ...]
+
+
+class DriftOut(Answer):
+    """How the scores of one product at one station moved; `reference`: their mean in the time before the range."""
+
+    station: str
+    product: str
+    reference: RateOut
+    points: tuple[TrendPointOut, ...]
+
+
+class DriftsOut(Answer):
+    """Score drift in [since, until), step by step, against [reference_since, since)."""
+
+    step_s: int
+    since: datetime
+    until: datetime
+    reference_since: datetime
+    series: tuple[DriftOut, ...]
 
 
 class KpisOut(Answer):

@@ -11,16 +11,20 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from typing import Literal, TypeVar
 
-from taktwatch.kpis import ANY, Rate, merge, metric, pareto, ratio
+import msgspec
+
+from taktwatch.kpis import ANY, Rate, mean_score, merge, metric, pareto, ratio, score_drift
 from taktwatch.records import KpiWindow
 from taktwatch.store import KpiQuery, KpiStore
 
 __all__ = [
     "By",
+    "Drift",
     "ParetoRow",
     "Rolled",
     "TrendPoint",
     "chart_series",
+    "drifts",
     "floor_time",
     "pareto_rows",
     "parts",
@@ -72,6 +76,16 @@ class TrendPoint:
     start: datetime
     end: datetime
     rate: Rate
+
+
+@dataclass(frozen=True)
+class Drift:
+    """How the scores of one product at one station moved: `reference` is their mean then, `points` the drift since."""
+
+    station: str
+    product: str
+    reference: Rate
+    points: tuple[TrendPoint, ...]
 
 
 async def read_parts(store: KpiStore, query: KpiQuery) -> list[KpiWindow]:
@@ -179,6 +193,35 @@ def trend(windows: Iterable[KpiWindow], name: str, step: timedelta) -> list[Tren
         )
         for rolled in roll_up(windows, step, by=())
     ]
+
+
+def drifts(windows: Iterable[KpiWindow], step: timedelta, reference: Iterable[KpiWindow]) -> list[Drift]:
+    """Return the score drift of each product at each station step by step, against windows of a reference time.
+
+    Each is compared with itself alone: another station's camera, another product's model score otherwise. One that the
+    reference time does not know has points without value.
+
+    >>> from taktwatch.kpis import EXAMPLE
+    >>> [found] = drifts([EXAMPLE], timedelta(hours=1), [EXAMPLE])
+    >>> found.station, found.reference.value, found.points[0].rate.value
+    ('top', 0.9, 0.0)
+    """
+    by: tuple[By, ...] = ("line", "station", "product")
+    before = grouped(reference, by)
+    found = []
+    for names, group in sorted(grouped(windows, by).items()):
+        against = merge(before.get(names, ())) or msgspec.structs.replace(group[0], scored=0)
+        points = tuple(
+            TrendPoint(
+                rolled.step or rolled.window.start,
+                rolled.window.start,
+                rolled.window.end,
+                score_drift(rolled.window, against),
+            )
+            for rolled in roll_up(group, step, by=())
+        )
+        found.append(Drift(names[1], names[2], mean_score(against), points))
+    return found
 
 
 def chart_series(

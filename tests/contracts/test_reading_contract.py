@@ -21,7 +21,18 @@ from taktwatch.kpis import METRICS, defects_total, merge, metric
 from taktwatch.records import KpiWindow, WindowState
 from taktwatch.store import KpiQuery, KpiStore
 from taktwatch.store.connect import open_store
-from taktwatch.store.reading import By, chart_series, pareto_rows, parts, read_parts, roll_up, total, totals, trend
+from taktwatch.store.reading import (
+    By,
+    chart_series,
+    drifts,
+    pareto_rows,
+    parts,
+    read_parts,
+    roll_up,
+    total,
+    totals,
+    trend,
+)
 
 NOON = datetime(2026, 3, 3, 12, tzinfo=UTC)
 CLASSES = ["open", "short", "mousebite", "spur", "pin hole"]
@@ -56,6 +67,11 @@ def drawn(rng: random.Random, minute: int, station: str, product: str, revision:
         layer_um2=rng.randrange(10**9),
         corroded_um2=rng.randrange(10**6),
         deepest_um=rng.randrange(40),
+        layer_length_um=rng.randrange(10**6),
+        corroded_length_um=rng.randrange(10**4),
+        scored=failed,
+        score_sum_bp=sum(scores := [rng.randrange(5000, 10_001) for _ in range(failed)]),
+        score_squares_bp2=sum(score * score for score in scores),
         latency_sum_us=120_000 * inspected,
         latency_buckets={key: rng.randrange(1, 30) for key in rng.sample(range(60, 80), 3)} if inspected else {},
     )
@@ -85,6 +101,7 @@ def answers(windows: Sequence[KpiWindow]) -> list[object]:
         *(roll_up(windows, step, by) for step in steps for by in kept_apart),
         pareto_rows(windows),
         *(trend(windows, name, timedelta(minutes=10)) for name in METRICS),
+        drifts(windows[20:], timedelta(minutes=30), windows[:20]),
         chart_series(windows, (0, 0), cumulated, name=lambda point: point[0]),
     ]
 

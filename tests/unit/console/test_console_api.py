@@ -31,7 +31,7 @@ from dashboards.console.view import empty_view
 from taktwatch.bus.connect import open_bus
 from taktwatch.clock import now
 from taktwatch.kpis import defect_rate, merge
-from taktwatch.records import AlertState, InspectionResult, Verdict
+from taktwatch.records import AlertState, InspectionResult, KpiWindow, Verdict
 from taktwatch.store.connect import open_store
 from taktwatch.topics import Topics
 
@@ -242,6 +242,41 @@ def test_kpis_are_those_of_the_store(tmp_path: Path) -> None:
             coarse = (await client.get("/v1/kpis", params={"minutes": 30, "step_s": 600, "station": "top"})).json()
             assert sum(row["failed"] for row in coarse["rows"]) == sum(w.failed for w in windows if w.station == "top")
             assert len(coarse["rows"]) <= 4
+
+    asyncio.run(main())
+
+
+def test_score_drift_compares_with_the_time_before_the_range(tmp_path: Path) -> None:
+    """Hours before the range are the reference; a station that had none then has no drift, and says so."""
+
+    def scores(window: KpiWindow, scored: int, bp: int) -> KpiWindow:
+        sums = {"scored": scored, "score_sum_bp": scored * bp, "score_squares_bp2": scored * bp * bp}
+        return msgspec.structs.replace(window, **sums)
+
+    async def main() -> None:
+        async with asked(tmp_path) as (console, client):
+            hour = this_minute().replace(minute=0)
+            new = minute_window(hour + timedelta(minutes=5), station="section", inspected=9, failed=1)
+            minutes = [minute_window(hour + timedelta(minutes=m), inspected=30, failed=3) for m in range(20)]
+            before = minute_window(hour - timedelta(hours=2), inspected=90, failed=9)
+            hourly = {"window": "1h", "end": hour - timedelta(hours=1)}
+            reference = msgspec.structs.replace(scores(before, 9, 9500), **hourly)
+            long_ago = msgspec.structs.replace(
+                scores(before, 99, 5000), **hourly, start=hour - timedelta(days=8), revision=0
+            )
+            whole = msgspec.structs.replace(scores(before, 10**6, 100), **hourly, station="*", product="*")
+            told = [reference, long_ago, whole, scores(new, 2, 8000), *(scores(each, 3, 9000) for each in minutes)]
+            await console.store.write(told)
+            asking = {"since": hour.isoformat(), "until": (hour + timedelta(hours=1)).isoformat(), "step_s": 600}
+            found = (await client.get("/v1/kpis/drift", params=asking)).json()
+            section, top = found["series"]
+            assert (section["station"], top["station"], top["product"]) == ("section", "top", "demo")
+            assert top["reference"]["value"] == 0.95
+            assert [round(point["figure"]["value"], 9) for point in top["points"]] == [-0.05, -0.05]
+            assert [point["figure"]["n"] for point in top["points"]] == [30, 30]
+            assert (section["reference"]["value"], section["points"][0]["figure"]["value"]) == (None, None)
+            longer = (await client.get("/v1/kpis/drift", params={**asking, "reference_hours": 24 * 9})).json()
+            assert longer["series"][1]["reference"]["n"] == 108
 
     asyncio.run(main())
 

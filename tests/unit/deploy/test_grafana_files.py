@@ -106,6 +106,7 @@ def test_flux_names_only_fields_that_the_store_writes(flux: str) -> None:
     """A misspelt field answers 200 and "No data"."""
     assert set(re.findall(r'_field == "(\w+)"', flux)) <= FIELDS
     made = set(re.findall(r'value: "(\w+)"', flux)) | {"key"}
+    made |= set(re.findall(r"\b(now|before): float", flux))
     assert set(re.findall(r"\br\.(\w+)", flux)) <= COLUMNS | FIELDS | made
     assert set(re.findall(r"\bv\.(\w+)", flux)) <= {"defaultBucket", "timeRangeStart", "timeRangeStop", "windowPeriod"}
 

@@ -16,6 +16,7 @@ from servers.influx import InfluxServer
 from taktwatch import kpis
 from taktwatch.records import ControlPoint, KpiWindow, MarkState, WindowState
 from taktwatch.store.connect import open_store
+from taktwatch.store.reading import drifts
 
 BOARDS = Path(__file__).parents[3] / "dashboards" / "grafana" / "dashboards"
 LINE = json.loads((BOARDS / "taktwatch-line.json").read_text(encoding="utf-8"))
@@ -38,6 +39,12 @@ def window(minute: int, station: str, product: str, **sums: Any) -> KpiWindow:
     )
 
 
+def scores(scored: int, mean: float) -> dict[str, int]:
+    """Return the sums of so many detections that all have one score."""
+    bp = round(mean * 10_000)
+    return {"scored": scored, "score_sum_bp": scored * bp, "score_squares_bp2": scored * bp * bp}
+
+
 def board(minute: int, failed: int, product: str = "demo-board") -> KpiWindow:
     return window(
         minute,
@@ -57,6 +64,7 @@ def board(minute: int, failed: int, product: str = "demo-board") -> KpiWindow:
         defects={"open": failed, "spurious copper": 1} if failed else {},
         latency_sum_us=2_000_000,
         latency_buckets={66: 15, 70: 5},
+        **scores(2 * failed, 0.9),
     )
 
 
@@ -69,6 +77,7 @@ def section(minute: int) -> KpiWindow:
     return window(minute, "section", "demo-section", **sums, **copper, opportunities=40, latency_buckets={68: 10})
 
 
+DAYS_BEFORE = [window(-60 * 24 * day, "top", "demo-board", inspected=20, **scores(50, 0.95)) for day in (1, 2, 9)]
 WINDOWS = [
     *(board(minute, failed) for minute, failed in enumerate([0, 2, 5, 0, 1])),
     board(4, 3, product="other board"),
@@ -148,7 +157,7 @@ def line(influx: InfluxServer) -> Influx:
         store = open_store(f"influxdb://{influx.address}", environ)
         try:
             await store.prepare()
-            await store.write(WINDOWS)
+            await store.write([*DAYS_BEFORE, *WINDOWS])
             await store.write_points(POINTS)
         finally:
             await store.close()
@@ -261,6 +270,16 @@ def test_what_a_correction_took_out_of_a_minute_is_shown_nowhere(influx: InfluxS
     assert [row["_time"][11:16] for row in there.ask(flux)] == ["12:00"]
     [flux] = panel("Defects by class")
     assert [(row["class"], row["defects"]) for row in there.ask(flux)] == [("spur", "1")]
+
+
+@pytest.mark.influxdb
+@pytest.mark.parametrize(("every", "points"), [("1m", 3), ("1h", 1)])
+def test_score_drift_compares_each_product_with_its_own_week_before(line: Influx, every: str, points: int) -> None:
+    [flux] = panel("Score drift")
+    rows = line.ask(flux, every=every)
+    assert {(row["station"], row["product"]) for row in rows} == {("top", "demo-board")}  # others had no scores then
+    [before] = drifts(TOP, timedelta(days=1), DAYS_BEFORE)[:1]
+    assert [float(row["_value"]) for row in rows] == pytest.approx([before.points[0].rate.value] * points)
 
 
 @pytest.mark.influxdb

@@ -44,6 +44,11 @@ def layer(**changes: object) -> LayerProfile:
     return msgspec.structs.replace(sound, **changes)
 
 
+def found(score: float) -> Detection:
+    mask = Rle(size=(4, 4), counts="04")
+    return Detection(label="open", score=score, box_px=(0.0, 0.0, 2.0, 2.0), mask=mask, area_px=4, area_um2=16)
+
+
 NAIVE = datetime(2026, 3, 3, 12)  # noqa: DTZ001 - the point of the test
 SENT = result(0, "12:00:00")
 
@@ -61,6 +66,9 @@ SENT = result(0, "12:00:00")
         (result(0, "12:00:00", um_per_px=1e300, layers=(layer(),)), "um_per_px"),
         (result(0, "12:00:00", layers=(layer(layer_px=10**40),)), "layer_px of layer L1"),
         (result(0, "12:00:00", layers=(layer(deepest_um=-1.0),)), "deepest_um of layer L1"),
+        (result(0, "12:00:00", layers=(layer(corroded_length_px=-1),)), "corroded_length_px of layer L1"),
+        (result(0, "12:00:00", detections=(found(1.5),)), "score of open is 1.5"),
+        (result(0, "12:00:00", detections=(found(0.9), found(-1e300))), "score of open is"),
         (mark(-2, "12:00:00"), "last_seq is -2"),
         (mark(0, "12:00:00", time=NAIVE), "no time zone"),
         (
@@ -122,11 +130,6 @@ def test_what_is_read_of_a_result_is_what_the_record_says(slim: type[Record], wh
         return {field.name: (field.encode_name, field.default) for field in msgspec.structs.fields(kind)}
 
     assert fields(slim).items() <= fields(whole).items()
-
-
-def found(score: float) -> Detection:
-    mask = Rle(size=(4, 4), counts="04")
-    return Detection(label="open", score=score, box_px=(0.0, 0.0, 2.0, 2.0), mask=mask, area_px=4, area_um2=16)
 
 
 def test_a_slim_result_folds_as_the_whole_does() -> None:

@@ -55,7 +55,9 @@ def test_every_sum_of_a_section_is_an_integer() -> None:
     window = line.window("12:00:00")
     assert (window.layer_um2, window.corroded_um2) == (round(1001 * 2.25) + 2250, round(22.5))
     assert (window.deepest_um, window.surface_corrosion) == (3, 1)
+    assert (window.layer_length_um, window.corroded_length_um) == (300, 30)
     assert window.defects == {"corrosion": 1}
+    assert (window.scored, window.score_sum_bp, window.score_squares_bp2) == (1, 9000, 9000 * 9000)
 
 
 def test_a_window_is_open_then_closed_then_final() -> None:
