@@ -18,6 +18,7 @@ from detector.engines.choose import open_engine
 from detector.inputs import Inputs, inputs_of
 from detector.judge import findings, judge, within
 from detector.large import inspect_large
+from detector.panel import PanelFile, inspect_panel
 from detector.registry import load_model
 from detector.tiles import shifted
 from taktwatch.config import LineConfig, ProductConfig
@@ -214,19 +215,25 @@ class Inspector:
 
 
 def inspect_pictures(
-    config: LineConfig, product_name: str, pictures: Iterable[tuple[Path, bytes, bytes | None]]
+    config: LineConfig, product_name: str, pictures: Iterable[tuple[Path, bytes, bytes | None] | PanelFile]
 ) -> Iterator[PictureReport]:
     """Inspect encoded pictures, each with its path and encoded golden template (None: the product's own), in order.
 
-    A picture that cannot be inspected gives a report with its error; the next one goes on. Raises at once what is wrong
-    with the product or its model: `UnknownProduct`, `ModelError`, `ConfigError`.
+    Panels are read from their files by rows; their reports have no picture. A picture that cannot be inspected gives a
+    report with its error; the next one goes on. Raises at once what is wrong with the product or its model:
+    `UnknownProduct`, `ModelError`, `ConfigError`.
     """
     inspector = Inspector(config)
     inspector.engine(product_name)
     product = config.product(product_name)
     templates: dict[str, Picture] = {}
-    for path, body, template_body in pictures:
+    for each in pictures:
+        path = each.path if isinstance(each, PanelFile) else each[0]
         try:
+            if isinstance(each, PanelFile):
+                yield PictureReport(path, inspection=inspect_panel(inspector, product_name, each))
+                continue
+            _, body, template_body = each
             picture = _decoded(body, str(path), config)
             template = _template(template_body, product, config, templates)
             prepared = inspector.prepare(product_name, picture, template)

@@ -259,7 +259,10 @@ def inspect(
     overlay: Annotated[Path | None, typer.Option(help="Write pictures with the findings drawn on them here.")] = None,
     json: JsonOption = False,
 ) -> None:
-    """Inspect pictures and say what was found, one line a picture; exit 1 when one could not be inspected."""
+    """Inspect pictures and say what was found, one line a picture; exit 1 when one could not be inspected.
+
+    Pictures too large for one piece (panels) are read by rows and inspected in strips; of them no overlay is drawn.
+    """
     from taktwatch.inspection import inspect_files
 
     configure_logging(logging.WARNING)

@@ -175,6 +175,10 @@ class IngestConfig(Settings):
     max_picture_bytes: int = Field(default=12 * 2**20, ge=1024, le=15 * 2**20)
     max_picture_px: int = Field(default=64_000_000, ge=4096)
     max_side_px: int = Field(default=20_000, ge=64)
+    max_panel_px: int = Field(default=400_000_000, ge=4096, description="pictures that are read by rows, in strips")
+    panel_overlap_px: int = Field(
+        default=96, ge=0, le=1024, description="what strips of a panel share; more than a board may be shifted by"
+    )
     spool_max_bytes: int = Field(default=2 * 2**30, ge=2**20)
     max_clock_skew_s: float = Field(default=60.0, gt=0)
     mark_interval_s: float = Field(default=1.0, gt=0)

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from taktwatch.config import LineConfig
-from taktwatch.errors import BadInput
-from taktwatch.pictures import encode_png
+from taktwatch.errors import BadInput, BadPicture
+from taktwatch.pictures import encode_png, probe
 from taktwatch.records import Detection, LayerProfile, ModelRef, Verdict
 
 if TYPE_CHECKING:
@@ -51,21 +51,27 @@ def inspect_files(
 ) -> Iterator[Answer]:
     """Inspect files in order, each compared with `template`, or with the one beside it, or the product's own.
 
-    `overlay`: a folder for pictures with the findings drawn on. Raises at once what is wrong with product or model:
-    `UnknownProduct`, `ModelError`, `ConfigError`; and `BadInput` for a template that cannot be read.
+    `overlay`: a folder for pictures with the findings drawn on (not for panels: they are never whole in memory). Raises
+    at once what is wrong with product or model: `UnknownProduct`, `ModelError`, `ConfigError`; and `BadInput` for a
+    template that cannot be read.
     """
     from detector.inspect import inspect_pictures
+    from detector.panel import PanelFile
 
     limit = config.ingest.max_picture_bytes
-    golden = read_limited(template, limit) if template is not None else None
+    golden = read_limited(template, limit) if template is not None and not is_panel(template, config) else None
     if overlay is not None:
         overlay.mkdir(parents=True, exist_ok=True)
     unreadable: list[Answer] = []
 
-    def readable() -> Iterator[tuple[Path, bytes, bytes | None]]:
+    def readable() -> Iterator[tuple[Path, bytes, bytes | None] | PanelFile]:
         for file in files:
             try:
-                beside = template_beside(file) if golden is None else None
+                beside = template_beside(file) if template is None else None
+                large = is_panel(file, config) or (template is not None and golden is None)
+                if large and config.product(product).view == "board":
+                    yield PanelFile(file, template or beside)
+                    continue
                 yield file, read_limited(file, limit), read_limited(beside, limit) if beside is not None else golden
             except BadInput as error:
                 unreadable.append(Answer(file=str(file), error=str(error)))
@@ -75,6 +81,18 @@ def inspect_files(
         yield from drained(unreadable)
         yield answer(report, overlay, written)
     yield from drained(unreadable)
+
+
+def is_panel(path: Path, config: LineConfig) -> bool:
+    """Say whether a picture is too large for one piece, by its file's size and its header; a stranger's file is not."""
+    try:
+        if path.stat().st_size > config.ingest.max_picture_bytes:
+            return True
+        with path.open("rb") as file:
+            info = probe(file.read(2**20), name=str(path))
+    except (OSError, BadPicture):
+        return False
+    return info.width * info.height > config.ingest.max_picture_px
 
 
 def drained(waiting: list[Answer]) -> list[Answer]:
@@ -98,10 +116,10 @@ def read_limited(path: Path, limit: int) -> bytes:
 def answer(report: "PictureReport", overlay: Path | None, written: set[str]) -> Answer:
     """Put a report into the words of the command line, and draw it where that was asked for."""
     done = report.inspection
-    if done is None or report.picture is None:
+    if done is None:
         return Answer(file=str(report.path), error=report.error)
     drawn = None
-    if overlay is not None:
+    if overlay is not None and report.picture is not None:
         from detector.overlay import draw_overlay
 
         drawn = overlay / f"{free_name(report.path.stem, written)}.png"

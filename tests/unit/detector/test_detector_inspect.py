@@ -12,8 +12,9 @@ from detector.inspect import Inspector, inspect_pictures
 from detector.model import build_model
 from detector.overlay import draw_overlay
 from detector.registry import pack_weights, save_model
-from taktwatch.config import LineConfig, parse_config
+from taktwatch.config import IngestConfig, LineConfig, parse_config
 from taktwatch.errors import ConfigError, UnknownProduct
+from taktwatch.inspection import inspect_files
 from taktwatch.pictures import encode_png
 from taktwatch.records import Detection
 from taktwatch.rle import encode
@@ -101,3 +102,15 @@ def test_the_overlay_marks_what_was_found_and_leaves_the_picture_alone() -> None
     assert (picture == 90).all()
     assert drawn[30, 25].tolist() == [255, 48, 48]
     assert drawn[35, 27].tolist() == [90, 90, 90]
+
+
+def test_a_picture_over_the_limit_of_one_piece_is_inspected_as_a_panel(models: Path, tmp_path: Path) -> None:
+    config = settings(models).model_copy(update={"ingest": IngestConfig(max_picture_px=4096)})
+    panel, template, other = (tmp_path / f"{name}.png" for name in ("panel", "template", "other"))
+    panel.write_bytes(picture(0))
+    template.write_bytes(BODY)
+    other.write_bytes(encode_png(TEMPLATE[:60, :60]))
+    answers = list(inspect_files(config, "p", [panel, other], template=template, overlay=None))
+    assert [answer.verdict is None for answer in answers] == [False, True]
+    assert answers[0].detections is not None
+    assert "60x60 px, its template" in (answers[1].error or "")

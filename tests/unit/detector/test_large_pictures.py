@@ -2,6 +2,7 @@
 
 import threading
 from collections.abc import Sequence
+from pathlib import Path
 
 import cv2
 import numpy as np
@@ -12,9 +13,12 @@ from detector.engines import Channels, RawDetections
 from detector.inspect import Inspection, Inspector
 from detector.joining import Said, join, registration_on
 from detector.masks import Roi, to_rle
+from detector.panel import PanelFile, inspect_panel
 from detector.registration import matrix_of
 from detector.tiles import Compass, shifted
 from taktwatch.config import LineConfig, parse_config
+from taktwatch.errors import BadPicture
+from taktwatch.pictures import encode_png
 from taktwatch.records import Detection, ModelRef, Registration, Verdict, defect_words
 from taktwatch.rle import bbox, decode
 from taktwatch.simulator import golden
@@ -143,6 +147,35 @@ def test_a_wrong_board_is_for_review_by_its_worst_tile() -> None:
     said, _ = inspected_with(golden(8, size=(600, 900)), TEMPLATE, settings(min_registration=0.5))
     assert said.verdict is Verdict.REVIEW
     assert any(reason.startswith("the template does not fit") for reason in said.reasons)
+
+
+@pytest.mark.parametrize("grey", [False, True])
+def test_a_panel_s_file_is_inspected_strip_by_strip_and_its_seams_leave_no_mark(tmp_path: Path, *, grey: bool) -> None:
+    pictures = {"panel": marked(TEMPLATE), "golden": TEMPLATE}
+    for name, picture in pictures.items():
+        shown = cv2.cvtColor(picture, cv2.COLOR_RGB2GRAY if grey else cv2.COLOR_RGB2BGR)
+        assert cv2.imwrite(str(tmp_path / f"{name}.png"), shown)
+    engine = Differences()
+    inspector = Inspector(settings(), engines={"tiny": engine})
+    panel = PanelFile(tmp_path / "panel.png", tmp_path / "golden.png")
+    said = inspect_panel(inspector, "p", panel, strip_px=900 * 280)
+    assert len(set(engine.shapes)) == 1
+    assert len(said.reasons) == len(said.detections) == len(MARKS)
+    for got, mark in zip(sorted(found.box_px for found in said.detections), sorted(MARKS), strict=True):
+        assert np.abs(np.subtract(got, mark)).max() <= 3
+    assert {found.mask.size for found in said.detections} == {(600, 900)}
+
+
+def test_a_panel_s_template_of_another_size_or_a_damaged_one_is_refused_by_name(tmp_path: Path) -> None:
+    panel, small, short = (tmp_path / f"{name}.png" for name in ("panel", "small", "short"))
+    panel.write_bytes(encode_png(TEMPLATE))
+    small.write_bytes(encode_png(TEMPLATE[:500]))
+    short.write_bytes(encode_png(TEMPLATE)[:-50_000])
+    inspector = Inspector(settings(), engines={"tiny": Differences()})
+    with pytest.raises(BadPicture, match=r"panel\.png: 900x600 px, its template .*small\.png 900x500"):
+        inspect_panel(inspector, "p", PanelFile(panel, small))
+    with pytest.raises(BadPicture, match=r"short\.png: a truncated PNG \(after row \d+ of 600\)"):
+        inspect_panel(inspector, "p", PanelFile(panel, short), strip_px=900 * 280)
 
 
 def test_a_tile_that_fails_stops_the_picture_and_leaves_no_thread() -> None:
