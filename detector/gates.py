@@ -11,6 +11,9 @@ import msgspec
 import numpy as np
 import numpy.typing as npt
 
+from detector.doubts import Reason
+from taktwatch.records import Doubt
+
 __all__ = ["Baseline", "PictureFigures", "Range", "complaints", "learn_baseline", "picture_figures"]
 
 Grey = npt.NDArray[np.uint8]
@@ -82,28 +85,26 @@ def learn_baseline(figures: Sequence[PictureFigures]) -> Baseline:
     )
 
 
-def complaints(figures: PictureFigures, baseline: Baseline) -> tuple[str, ...]:
-    """Say in words what keeps a picture from being judged; empty for a good one.
+def complaints(figures: PictureFigures, baseline: Baseline) -> tuple[Reason, ...]:
+    """Say what keeps a picture from being judged; empty for a good one.
 
     >>> even = Range(0.0, 0.0)
     >>> usual = Baseline(focus=Range(6.0, 0.2), exposure=Range(100.0, 2.0), white=even, black=even)
-    >>> complaints(PictureFigures(focus=3.0, exposure=100.0, white=0.0, black=0.0), usual)
-    ('out of focus: fine contrast 3.0, good boards 6.0, at least 4.8',)
+    >>> for reason in complaints(PictureFigures(focus=3.0, exposure=100.0, white=0.0, black=0.0), usual):
+    ...     print(reason.words)
+    out of focus: fine contrast 3.0, good boards 6.0, at least 4.8
     """
-    found = []
+    found: list[Reason] = []
     focus, exposure = baseline.focus, baseline.exposure
     least = focus.normal - max(FOCUS_SLACK * focus.normal, SPREADS * focus.spread)
     if figures.focus < least:
-        found.append(
-            f"out of focus: fine contrast {figures.focus:.1f}, good boards {focus.normal:.1f}, at least {least:.1f}"
-        )
+        words = f"fine contrast {figures.focus:.1f}, good boards {focus.normal:.1f}, at least {least:.1f}"
+        found.append(Reason(f"out of focus: {words}", Doubt.FOCUS))
     slack = max(EXPOSURE_SLACK * exposure.normal, SPREADS * exposure.spread)
     if abs(figures.exposure - exposure.normal) > slack:
         how = "dark" if figures.exposure < exposure.normal else "bright"
-        found.append(
-            f"too {how}: mean grey level {figures.exposure:.0f}, good boards {exposure.normal:.0f}, "
-            f"{max(exposure.normal - slack, 0):.0f} to {exposure.normal + slack:.0f}"
-        )
+        normal = f"good boards {max(exposure.normal - slack, 0):.0f} to {exposure.normal + slack:.0f}"
+        found.append(Reason(f"too {how}: mean grey level {figures.exposure:.0f}, {normal}", Doubt.LIGHT))
     ends = (
         ("over-exposed", "white", figures.white, baseline.white),
         ("under-exposed", "black", figures.black, baseline.black),
@@ -111,7 +112,8 @@ def complaints(figures: PictureFigures, baseline: Baseline) -> tuple[str, ...]:
     for what, colour, share, usual in ends:
         most = usual.normal + max(SATURATED_SLACK, SPREADS * usual.spread)
         if share > most:
-            found.append(f"{what}: {share:.1%} of the picture {colour}, at most {most:.1%}")
+            words = f"{what}: {share:.1%} of the picture {colour}, at most {most:.1%}"
+            found.append(Reason(words, Doubt.SATURATION))
     return tuple(found)
 
 

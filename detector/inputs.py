@@ -30,10 +30,14 @@ LEAST_CONTRAST = 10.0  # grey levels; a picture of one tone is not blown up to n
 
 @dataclass(frozen=True, eq=False, slots=True)
 class Inputs:
-    """What the network sees: float32 (3, H, W), about zero mean and unit spread. `registration` for template models."""
+    """What the network sees: float32 (3, H, W), about zero mean and unit spread.
+
+    `registration` for template models, and the `pair` that was compared.
+    """
 
     channels: npt.NDArray[np.float32]
     registration: Registration | None = None
+    pair: "Pair | None" = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,7 +94,7 @@ def template_inputs(picture: Picture, template: Picture, contrast: Contrast | No
     to the network.
     """
     pair = lay_template(picture, template)
-    return Inputs(template_channels(pair.seen, pair.lit, contrast or pair.contrast), pair.registration)
+    return Inputs(template_channels(pair.seen, pair.lit, contrast or pair.contrast), pair.registration, pair)
 
 
 def lay_template(picture: Picture, template: Picture) -> Pair:

@@ -6,15 +6,18 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from detector.doubts import Reason
 from detector.engines import RawDetections
 from detector.evaluate import box_iou
+from detector.limits import judged_layer
 from detector.masks import Roi, grow_box, roi_mask, to_rle
 from detector.regions import inspected_area, share_inside
 from detector.registration import matrix_of
+from detector.scale import Scale
 from detector.spec import ModelSpec
 from detector.walker import Walk, walk
 from taktwatch.config import ProductConfig
-from taktwatch.records import Detection, LayerProfile, Registration, Verdict, defect_words
+from taktwatch.records import Detection, Doubt, LayerProfile, Registration, Verdict, defect_words
 
 __all__ = ["LAYER", "Finding", "Judgement", "findings", "judge", "within"]
 
@@ -40,6 +43,12 @@ class Finding:
     """Where the picture's upper left pixel lies on a larger one: words give places on that."""
 
     @property
+    def unsure_px(self) -> float:
+        """By how many px the area is off for each px that the mask's edge is off: the length of its box's edge."""
+        x0, y0, x1, y1 = self.roi.box
+        return 2.0 * (x1 - x0 + y1 - y0)
+
+    @property
     def words(self) -> str:
         """Class, middle of the box, score: 'open at (120, 340), score 0.93'."""
         (x0, y0, x1, y1), (x, y) = self.roi.box, self.origin
@@ -52,21 +61,26 @@ class Judgement:
 
     verdict: Verdict
     reasons: tuple[str, ...]
+    doubts: tuple[Doubt, ...]
     detections: tuple[Detection, ...]
     layers: tuple[LayerProfile, ...]
 
 
 def findings(raw: RawDetections, spec: ModelSpec, product: ProductConfig, height: int, width: int) -> list[Finding]:
-    """Return what passes the product's thresholds, best score first; classes the product does not list are left out."""
+    """Return what passes the product's thresholds, best score first; classes the product does not list are left out.
+
+    A defect smaller than its class's least area stays where the mask is too unsure to say so.
+    """
     kept: list[Finding] = []
     for box, label_index, score, mask in zip(raw.boxes, raw.labels, raw.scores, raw.masks, strict=True):
         label = spec.label(int(label_index))
         limits = product.classes.get(label)
         if limits is None or score < limits.score:
             continue
-        roi = roi_mask(mask, box, height, width)
-        if roi.area_px >= limits.min_area_px:
-            kept.append(Finding(label, float(score), roi))
+        finding = Finding(label, float(score), roi_mask(mask, box, height, width))
+        unsure = 0.0 if label == LAYER else product.unsure_px * finding.unsure_px
+        if finding.roi.area_px + unsure >= limits.min_area_px:
+            kept.append(finding)
     return _once(sorted(kept, key=lambda finding: -finding.score))
 
 
@@ -91,78 +105,63 @@ def judge(
     found: Sequence[Finding],
     product: ProductConfig,
     *,
-    um_per_px: float,
+    scale: Scale,
     height: int,
     width: int,
-    registration: Registration | None = None,
+    doubts: Sequence[Reason] = (),
 ) -> Judgement:
     """Judge one picture of `height` x `width` px by its product's rules.
 
-    A sure defect fails the board, one scored below `review_below` sends it to review; so does a template that does not
-    fit the picture, whatever was found.
+    A sure defect fails the board, one scored below `review_below` sends it to review. `doubts` are what else is to be
+    said of the picture: nothing unknown passes, and where the picture itself cannot be judged nothing fails either.
     """
-    detections = tuple(_detection(finding, product, um_per_px, height, width) for finding in found)
+    detections = tuple(_detection(finding, product, scale, height, width) for finding in found)
+    layers: tuple[LayerProfile, ...] = ()
     if product.view == "section":
-        verdict, reasons, layers = _section(found, product, um_per_px)
+        told, layers = _section(found, product, scale)
     else:
-        verdict, reasons = _defects(found, product)
-        layers = ()
-    if registration is not None and registration.quality < product.min_registration:
-        least = product.min_registration
-        misfit = f"the template does not fit: correlation {registration.quality:.2f}, at least {least:.2f}"
-        verdict, reasons = Verdict.REVIEW, (misfit, *reasons)
-    return Judgement(verdict, reasons, detections, layers)
+        told = [_defect(finding, product) for finding in found]
+    reasons = (*doubts, *told)
+    named = tuple(dict.fromkeys(reason.doubt for reason in reasons if reason.doubt is not None))
+    broken = any(reason.doubt is None for reason in reasons)
+    if any(doubt.of_picture for doubt in named):
+        verdict = Verdict.REVIEW
+    elif broken:
+        verdict = Verdict.FAIL
+    else:
+        verdict = Verdict.REVIEW if named else Verdict.PASS
+    return Judgement(verdict, tuple(reason.words for reason in reasons), named, detections, layers)
 
 
-def _defects(found: Sequence[Finding], product: ProductConfig) -> tuple[Verdict, tuple[str, ...]]:
-    """Judge defects by their scores alone."""
-    reasons = tuple(finding.words for finding in found)
-    if not found:
-        return Verdict.PASS, ()
-    sure = any(finding.score >= product.review_below for finding in found)
-    return (Verdict.FAIL if sure else Verdict.REVIEW), reasons
+def _defect(finding: Finding, product: ProductConfig) -> Reason:
+    """Say of a defect what it is; and what keeps it from failing the board."""
+    area, least = finding.roi.area_px, product.classes[finding.label].min_area_px
+    if finding.score < product.review_below:
+        return Reason(finding.words, Doubt.UNSURE)
+    if area < least:
+        return Reason(f"{finding.words}: {area} px, and from {least} px on a defect", Doubt.UNCERTAIN)
+    return Reason(finding.words)
 
 
 def _section(
-    found: Sequence[Finding], product: ProductConfig, um_per_px: float
-) -> tuple[Verdict, tuple[str, ...], tuple[LayerProfile, ...]]:
+    found: Sequence[Finding], product: ProductConfig, scale: Scale
+) -> tuple[list[Reason], tuple[LayerProfile, ...]]:
     """Judge layer profiles by the product's limits."""
     layers = [finding.roi for finding in found if finding.label == LAYER]
     sites = [finding for finding in found if finding.label != LAYER]
-    walked = walk(layers, [site.roi for site in sites], um_per_px)
-    failed = [reason for profile in walked.profiles for reason in _over_limits(profile, product)]
-    if failed:
-        return Verdict.FAIL, tuple(failed), walked.profiles
-    doubts = _doubts(sites, walked, product)
-    return (Verdict.REVIEW if doubts else Verdict.PASS), tuple(doubts), walked.profiles
+    walked = walk(layers, [site.roi for site in sites], scale.y)
+    told = [reason for profile in walked.profiles for reason in judged_layer(profile, product, scale)]
+    if any(reason.doubt is None for reason in told):
+        return told, walked.profiles
+    return [*told, *_open_questions(sites, walked, product)], walked.profiles
 
 
-def _over_limits(profile: LayerProfile, product: ProductConfig) -> list[str]:
-    """Say which limits a layer exceeds."""
-    limits = product.section
-    reasons = []
-    if profile.corroded_area_share > limits.max_corroded_area_share:
-        reasons.append(
-            f"{profile.layer}: {profile.corroded_area_share:.1%} of the area corroded, "
-            f"at most {limits.max_corroded_area_share:.1%}"
-        )
-    depth_share = profile.deepest_um / profile.thickness_um if profile.thickness_um else 0.0
-    if depth_share > limits.max_depth_share:
-        reasons.append(
-            f"{profile.layer}: corroded {profile.deepest_um:.1f} um deep, {depth_share:.0%} of its thickness, "
-            f"at most {limits.max_depth_share:.0%}"
-        )
-    if profile.surface and not limits.allow_surface:
-        reasons.append(f"{profile.layer}: corrosion breaks through the surface")
-    return reasons
-
-
-def _doubts(sites: Sequence[Finding], walked: Walk, product: ProductConfig) -> list[str]:
+def _open_questions(sites: Sequence[Finding], walked: Walk, product: ProductConfig) -> list[Reason]:
     """Say what keeps a section within its limits from passing."""
-    doubts = [] if walked.profiles else ["no copper layer found"]
-    doubts += [f"{sites[index].words}, lies in no layer" for index in walked.strays]
-    doubts += [f"{site.words}, is unsure" for site in sites if site.score < product.review_below]
-    return doubts
+    told = [] if walked.profiles else [Reason("no copper layer found", Doubt.NO_LAYER)]
+    told += [Reason(f"{sites[index].words}, lies in no layer", Doubt.STRAY) for index in walked.strays]
+    told += [Reason(f"{site.words}, is unsure", Doubt.UNSURE) for site in sites if site.score < product.review_below]
+    return told
 
 
 def _once(found: Sequence[Finding]) -> list[Finding]:
@@ -177,14 +176,14 @@ def _once(found: Sequence[Finding]) -> list[Finding]:
     return kept
 
 
-def _detection(finding: Finding, product: ProductConfig, um_per_px: float, height: int, width: int) -> Detection:
+def _detection(finding: Finding, product: ProductConfig, scale: Scale, height: int, width: int) -> Detection:
     """Return the record of a finding."""
     area = finding.roi.area_px
     return Detection(
         label=finding.label,
         score=finding.score,
-        box_px=grow_box(finding.roi.box, product.box_margin_um / um_per_px, height, width),
+        box_px=grow_box(finding.roi.box, product.box_margin_um / scale.mean, height, width),
         mask=to_rle(finding.roi, height, width),
         area_px=area,
-        area_um2=round(area * um_per_px**2),
+        area_um2=scale.area_um2(area),
     )

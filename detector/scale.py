@@ -1,7 +1,9 @@
-"""Brings a template to the scale of the frames it is compared with. Pure.
+"""How large a pixel is, and templates brought to the scale of the frames they are compared with. Pure.
 
 The template is resampled, never the frame: evidence stays as captured, and sizes in the result are the frame's.
 """
+
+from dataclasses import dataclass
 
 import cv2
 import numpy as np
@@ -9,12 +11,39 @@ import numpy.typing as npt
 
 from taktwatch.errors import BadInput
 
-__all__ = ["resampled"]
+__all__ = ["Scale", "resampled"]
 
 Picture = npt.NDArray[np.uint8]
 
 SAME = 0.002  # of scale; so little is left to registration
 MOST = 4.0  # beyond this factor the template shows too little, or the frame
+
+
+@dataclass(frozen=True, slots=True)
+class Scale:
+    """um per px to the right (`x`) and down (`y`), and the share by which they may be off (95 %).
+
+    >>> Scale.square(20.0).area_um2(100)
+    40000
+    """
+
+    x: float
+    y: float
+    unsure_share: float = 0.0
+
+    @classmethod
+    def square(cls, um_per_px: float) -> "Scale":
+        """Return the scale of a camera that nobody calibrated: alike in both directions, taken as exact."""
+        return cls(um_per_px, um_per_px)
+
+    @property
+    def mean(self) -> float:
+        """The mean of both."""
+        return (self.x + self.y) / 2
+
+    def area_um2(self, area_px: int) -> int:
+        """Return an area in whole um2."""
+        return round(area_px * self.x * self.y)
 
 
 def resampled(template: Picture, template_um_per_px: float, frame_um_per_px: float) -> Picture:

@@ -17,7 +17,10 @@ BoolMask = npt.NDArray[np.bool_]
 CONTRAST_SHARE = 0.2  # of the template's contrast nearby, from which a difference counts
 AROUND_PX = 21  # what is nearby
 NOISES = 3.0  # robust spreads of the (unsmoothed) difference from which it counts
-LEAST_LEVELS = 8.0  # grey levels
+LEAST_LEVELS = 10.0  # grey levels
+WHOLE_SHARE = 0.1  # of the whole template's contrast: even areas of a binarised picture have none of their own
+SPARSE = 4  # one px in so many is enough to tell it
+SLOW_PX, SLOW_SHRINK = 32, 8  # differences as slow as this are light
 SPECK_PX = 3  # dust and noise are narrower
 WANDER_PX = 5  # edges of copper wander by half of it: narrower bands of difference are no defect
 LEAST_AREA_PX = 24
@@ -34,8 +37,8 @@ class Stray:
 
     @property
     def words(self) -> str:
-        """Say it: 'differs from the template at (120, 340), 55 px'."""
-        return f"differs from the template at ({self.x}, {self.y}), {self.area_px} px"
+        """Say it: 'unexplained: differs from the template at (120, 340), 55 px'."""
+        return f"unexplained: differs from the template at ({self.x}, {self.y}), {self.area_px} px"
 
 
 def unexplained(
@@ -55,21 +58,18 @@ def unexplained(
     >>> spoiled = board.copy()
     >>> spoiled[20:30, 30:40] = 50
     >>> [stray.words for stray in unexplained(spoiled, board.astype(np.float32), np.zeros((64, 64), bool))]
-    ['differs from the template at (34, 24), 100 px']
+    ['unexplained: differs from the template at (34, 24), 100 px']
     """
+    level = np.asarray(np.clip(np.rint(lit), 0, 255), np.uint8)
     # What lies between the template's levels within reach of a wandering edge is no difference.
     reach = np.ones((WANDER_PX, WANDER_PX), np.uint8)
-    over = picture - cv2.dilate(lit, reach)
-    under = cv2.erode(lit, reach) - picture
-    away = np.asarray(np.maximum(np.maximum(over, under), 0), np.float32)
-    noise = 1.4826 * float(np.median(np.abs(picture - lit)))
-    around = np.ones((AROUND_PX, AROUND_PX), np.uint8)
-    contrast = cv2.dilate(lit, around) - cv2.erode(lit, around)
-    limit = np.maximum(np.float32(CONTRAST_SHARE) * contrast, np.float32(max(NOISES * noise, LEAST_LEVELS)))
+    over = cv2.subtract(picture, cv2.dilate(level, reach))
+    under = cv2.subtract(cv2.erode(level, reach), picture)
+    solid = cv2.morphologyEx(cv2.max(over, under), cv2.MORPH_OPEN, np.ones((SPECK_PX, SPECK_PX), np.uint8))
+    limit = _limit(picture, level)
     if tolerance is not None:
-        limit = np.maximum(limit, tolerance.astype(np.float32))
-    solid = cv2.morphologyEx(away, cv2.MORPH_OPEN, np.ones((SPECK_PX, SPECK_PX), np.uint8))
-    differs = (solid > limit).astype(np.uint8)
+        limit = np.asarray(cv2.max(limit, tolerance), np.uint8)
+    differs = np.asarray(cv2.compare(solid, limit, cv2.CMP_GT), np.uint8)
     if area is not None:
         differs[~area] = 0
     near = cv2.dilate(explained.astype(np.uint8), np.ones((2 * EXPLAINED_PX + 1,) * 2, np.uint8))
@@ -81,3 +81,19 @@ def unexplained(
         if size >= LEAST_AREA_PX and not near[y, x]:
             found.append(Stray(x, y, size))
     return sorted(found, key=lambda stray: -stray.area_px)
+
+
+def _limit(picture: Grey, level: Grey) -> Grey:
+    """Return from how many grey levels on a difference counts, at each px (H, W)."""
+    around = np.ones((AROUND_PX, AROUND_PX), np.uint8)
+    contrast = cv2.subtract(cv2.dilate(level, around), cv2.erode(level, around))
+    noise = 1.4826 * float(np.median(cv2.absdiff(picture, level)))
+    low, high = np.percentile(level[::SPARSE, ::SPARSE], (1, 99))
+    least = max(NOISES * noise, LEAST_LEVELS, WHOLE_SHARE * float(high - low))
+    limit = cv2.max(cv2.convertScaleAbs(contrast, alpha=CONTRAST_SHARE), int(np.ceil(least)))
+    # Light that was not taken out, in a dark corner, changes slowly.
+    size = (max(picture.shape[1] // SLOW_SHRINK, 1), max(picture.shape[0] // SLOW_SHRINK, 1))
+    seen, golden = (cv2.resize(grey, size, interpolation=cv2.INTER_AREA) for grey in (picture, level))
+    left = cv2.GaussianBlur(cv2.subtract(seen, golden, dtype=cv2.CV_32F), (0, 0), SLOW_PX / SLOW_SHRINK)
+    slow = cv2.resize(cv2.convertScaleAbs(left), (picture.shape[1], picture.shape[0]), interpolation=cv2.INTER_LINEAR)
+    return np.asarray(cv2.add(limit, slow), np.uint8)

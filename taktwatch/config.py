@@ -125,6 +125,7 @@ class SectionConfig(Settings):
     max_corroded_area_share: float = Field(default=0.02, ge=0, le=1)
     max_depth_share: float = Field(default=0.3, ge=0, le=1)
     allow_surface: bool = False
+    min_residual_um: float = Field(default=0, ge=0, description="copper left at the thinnest place; 0: any")
 
 
 def encloses_something(corners: tuple[tuple[float, float], ...]) -> tuple[tuple[float, float], ...]:
@@ -163,7 +164,10 @@ class ProductConfig(Settings):
     review_below: float = Field(
         default=0.0, ge=0, lt=1, description="a defect scored below this sends the board to review"
     )
-    min_registration: float = Field(default=0.0, ge=-1, le=1, description="a worse template correlation means review")
+    min_registration: float = Field(
+        default=0.8, ge=-1, le=1, description="a worse template correlation means review; -1: none does"
+    )
+    unsure_px: float = Field(default=0.5, ge=0, le=10, description="how far the edge of a mask may be off")
     roi: Polygon | None = Field(default=None, description="corners in template px; only what lies inside is inspected")
     ignore: tuple[Polygon, ...] = Field(default=(), description="corners in template px; what lies inside is left out")
     section: SectionConfig = Field(default_factory=SectionConfig)

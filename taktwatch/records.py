@@ -23,6 +23,7 @@ __all__ = [
     "ControlPoint",
     "DeadLetter",
     "Detection",
+    "Doubt",
     "Frame",
     "InspectionResult",
     "KpiWindow",
@@ -60,6 +61,37 @@ class Verdict(StrEnum):
     PASS = "pass"  # noqa: S105 - a verdict, not a password
     FAIL = "fail"
     REVIEW = "review"
+
+
+class Doubt(StrEnum):
+    """What keeps a picture from being judged, or a board from passing; `reasons` say each in words."""
+
+    FOCUS = "focus"
+    LIGHT = "light"
+    SATURATION = "saturation"
+    REGISTRATION = "registration"
+    TURNED = "turned"
+    WRONG_PRODUCT = "wrong_product"
+    CALIBRATION = "calibration"
+    UNEXPLAINED = "unexplained"
+    UNCERTAIN = "uncertain"
+    UNSURE = "unsure"
+    NO_LAYER = "no_layer"
+    STRAY = "stray"
+
+    @property
+    def of_picture(self) -> bool:
+        """Whether nothing that was found in the picture can be trusted.
+
+        >>> Doubt.FOCUS.of_picture, Doubt.UNEXPLAINED.of_picture
+        (True, False)
+        """
+        return self in _OF_PICTURE
+
+
+_OF_PICTURE = frozenset(
+    {Doubt.FOCUS, Doubt.LIGHT, Doubt.SATURATION, Doubt.REGISTRATION, Doubt.TURNED, Doubt.WRONG_PRODUCT}
+)
 
 
 class Outcome(StrEnum):
@@ -294,7 +326,10 @@ class ModelActivation(Record, frozen=True, kw_only=True, tag="model_activation")
 
 
 class InspectionResult(Record, frozen=True, kw_only=True, tag="inspection_result"):
-    """The one terminal outcome of an accepted frame; `dead` and `skipped` frames have no verdict."""
+    """The one terminal outcome of an accepted frame; `dead` and `skipped` frames have no verdict.
+
+    `doubts` names what kept it from being judged or from passing (values of `Doubt`, each told in `reasons`).
+    """
 
     frame_id: str
     line: str
@@ -325,6 +360,7 @@ class InspectionResult(Record, frozen=True, kw_only=True, tag="inspection_result
     registration: Registration | None = None
     timings_us: dict[str, int] = {}
     tile: Tile | None = None
+    doubts: tuple[str, ...] = ()
 
 
 def outcome_of(
