@@ -1,5 +1,6 @@
 """Why a picture cannot be judged or a board cannot pass: named doubts, each in words. Pure."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -10,7 +11,7 @@ import numpy.typing as npt
 from detector.registration import register
 from taktwatch.records import Doubt, Registration
 
-__all__ = ["MOST_UNSURE_PX", "Reason", "misfit", "out_of_date"]
+__all__ = ["MOST_UNSURE_PX", "Reason", "misfit", "named", "out_of_date"]
 
 Grey = npt.NDArray[np.uint8]
 
@@ -28,10 +29,16 @@ class Reason:
     doubt: Doubt | None = None
 
 
-def misfit(registration: Registration, least: float, picture: Grey, template: Grey) -> Reason | None:
+def named(reasons: Iterable[Reason]) -> tuple[Doubt, ...]:
+    """Return the doubts of some reasons, each once, in their order."""
+    return tuple(dict.fromkeys(reason.doubt for reason in reasons if reason.doubt is not None))
+
+
+def misfit(registration: Registration, least: float, picture: Grey, template: Grey | None) -> Reason | None:
     """Say how a template does not fit a picture, both (H, W); None where it does, or where `least` is -1.
 
-    A template that fits once it is turned around tells a turned product; one that fits neither way, another product.
+    A template that fits once it is turned around tells a turned product (None: not tried); one that fits neither way,
+    another product.
 
     >>> rng = np.random.default_rng(1)
     >>> board = cv2.GaussianBlur(rng.integers(0, 256, (128, 128)).astype(np.uint8), (0, 0), 3) * 2
@@ -45,9 +52,10 @@ def misfit(registration: Registration, least: float, picture: Grey, template: Gr
             words = f"may lie {registration.unsure_px:.1f} px off its place: the board shows too little copper to tell"
             return Reason(f"registration: the template {words}", Doubt.REGISTRATION)
         return None
-    again, _ = register(picture, np.ascontiguousarray(cv2.rotate(template, cv2.ROTATE_180)))
-    if again.quality >= max(least, SOMEWHAT):
-        return Reason("turned: the product lies the other way round", Doubt.TURNED)
+    if template is not None:
+        again, _ = register(picture, np.asarray(cv2.rotate(template, cv2.ROTATE_180), np.uint8))
+        if again.quality >= max(least, SOMEWHAT):
+            return Reason("turned: the product lies the other way round", Doubt.TURNED)
     told = f"correlation {quality:.2f}, at least {least:.2f}"
     if quality < SOMEWHAT:
         return Reason(f"wrong product: no board of this one, or far off its place ({told})", Doubt.WRONG_PRODUCT)

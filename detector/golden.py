@@ -13,7 +13,7 @@ from detector.maps import IDENTITY, Map
 from detector.registration import matrix_of, register
 from taktwatch.errors import BadInput
 
-__all__ = ["LEAST_BOARDS", "LEAST_QUALITY", "MOST_BOARDS", "Golden", "build_golden"]
+__all__ = ["LEAST_BOARDS", "LEAST_QUALITY", "MOST_BOARDS", "Golden", "build_golden", "usual_look"]
 
 Picture = npt.NDArray[np.uint8]
 Grey = npt.NDArray[np.uint8]
@@ -65,6 +65,12 @@ def build_golden(boards: Sequence[Picture], names: Sequence[str]) -> Golden:
         baseline=learn_baseline(figures),
         qualities=tuple(one.quality for one in found),
     )
+
+
+def usual_look(boards: Sequence[Picture], names: Sequence[str]) -> Baseline:
+    """Return how pictures of good boards look, RGB (H, W, 3), where none is laid on another. Raises `BadInput`."""
+    _check(boards, names)
+    return learn_baseline([picture_figures(_grey(board)) for board in boards])
 
 
 @dataclass(frozen=True, eq=False, slots=True)

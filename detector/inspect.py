@@ -8,23 +8,28 @@ import threading
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from datetime import datetime
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 
+from detector.doubts import Reason, named
 from detector.engines import Engine, RawDetections
 from detector.engines.choose import open_engine
 from detector.inputs import Inputs, inputs_of
-from detector.judge import findings, judge, within
+from detector.judge import Finding, findings, judge, within
 from detector.large import inspect_large
 from detector.panel import PanelFile, inspect_panel
+from detector.reference import Reference, differences, fit, open_reference
+from detector.registration import matrix_of
 from detector.registry import load_model
+from detector.scale import Scale
 from detector.tiles import shifted
 from taktwatch.config import LineConfig, ProductConfig
 from taktwatch.errors import BadInput, BadPicture, ConfigError
 from taktwatch.pictures import decode
-from taktwatch.records import Detection, LayerProfile, ModelRef, Registration, Verdict
+from taktwatch.records import Detection, Doubt, LayerProfile, ModelRef, Registration, Verdict
 
 __all__ = ["Inspection", "Inspector", "Picture", "PictureReport", "Prepared", "inspect_pictures"]
 
@@ -42,15 +47,23 @@ class Prepared:
 
     `origin`: where it lies on a larger picture, in whose coordinates reasons name places; `template_origin` the same of
     its template, for the product's polygons. A `large` picture, with its template, has no inputs: its tiles have.
+    `doubts` are what the picture alone already raises, `template_sha256` names what it is compared with.
     """
 
     product: str
-    um_per_px: float
+    scale: Scale
     inputs: Inputs
     timings_us: Mapping[str, int]
     origin: tuple[int, int] = (0, 0)
     template_origin: tuple[int, int] = (0, 0)
     large: tuple[Picture, Picture | None] | None = None
+    doubts: tuple[Reason, ...] = ()
+    template_sha256: str | None = None
+
+    @property
+    def um_per_px(self) -> float:
+        """The mean scale."""
+        return self.scale.mean
 
     @property
     def size(self) -> tuple[int, int]:
@@ -73,6 +86,7 @@ class Inspection:
 
     verdict: Verdict
     reasons: tuple[str, ...]
+    doubts: tuple[Doubt, ...]
     detections: tuple[Detection, ...]
     layers: tuple[LayerProfile, ...]
     model: ModelRef
@@ -96,6 +110,7 @@ class Inspector:
 
     config: LineConfig
     engines: dict[str, Engine] = field(default_factory=dict)
+    references: dict[str, Reference] = field(default_factory=dict)
     loading: threading.Lock = field(default_factory=threading.Lock)
 
     def engine(self, product_name: str) -> Engine:
@@ -119,6 +134,14 @@ class Inspector:
             )
         return engine
 
+    def reference(self, product_name: str) -> Reference:
+        """Return what a product's folder knows of its good boards. Raises `UnknownProduct`, `ConfigError`."""
+        product = self.config.product(product_name)
+        with self.loading:
+            if product_name not in self.references:
+                self.references[product_name] = open_reference(product_name, product)
+            return self.references[product_name]
+
     def prepare(
         self,
         product_name: str,
@@ -127,12 +150,15 @@ class Inspector:
         *,
         um_per_px: float | None = None,
         origin: tuple[int, int] = (0, 0),
+        template_sha256: str | None = None,
+        taken_at: datetime | None = None,
     ) -> Prepared:
         """Turn a picture and its golden template, both RGB (H, W, 3), into what the network sees.
 
-        `um_per_px` None takes the product's. `origin` (x, y): where both lie on a panel. Raises `BadPicture` for a
-        picture that is too large or a template of another size, `BadInput` where the model wants a template and there
-        is none, and what `engine` raises.
+        `um_per_px` None takes the product's; a calibrated camera's scale goes before either. `origin` (x, y): where
+        both lie on a panel. `template_sha256` names the template, `taken_at` None looks at no expiry. Raises
+        `BadPicture` for a picture that is too large or a template of another size, `BadInput` where the model wants a
+        template and there is none, and what `engine` and `reference` raise.
         """
         began = time.perf_counter_ns()
         product, spec = self.config.product(product_name), self.engine(product_name).spec
@@ -153,11 +179,15 @@ class Inspector:
                 "take both with the same camera settings"
             )
         inputs = NO_INPUTS if large else inputs_of(picture, template)
+        reference = self.reference(product_name)
+        doubts = (*reference.gates(picture, template_sha256, taken_at), *fit(product, inputs, template))
         return Prepared(
             product_name,
-            um_per_px or product.um_per_px,
+            reference.scale(um_per_px or product.um_per_px),
             inputs,
             {"prepare": _us_since(began)},
+            doubts=doubts,
+            template_sha256=template_sha256,
             origin=origin,
             template_origin=origin,
             large=(picture, template) if large else None,
@@ -186,26 +216,22 @@ class Inspector:
         began = time.perf_counter_ns()
         raws = engine.infer([one.inputs.channels for one in batch])
         share = _us_since(began) // len(batch)
-        return [self._conclude(one, raw, engine, share) for one, raw in zip(batch, raws, strict=True)]
+        return [self.conclude(one, raw, share) for one, raw in zip(batch, raws, strict=True)]
 
-    def _conclude(self, one: Prepared, raw: RawDetections, engine: Engine, infer_us: int) -> Inspection:
+    def conclude(self, one: Prepared, raw: RawDetections, infer_us: int = 0) -> Inspection:
         """Judge what the network found in one picture."""
-        began = time.perf_counter_ns()
+        began, engine = time.perf_counter_ns(), self.engine(one.product)
         product = shifted(self.config.product(one.product), *one.template_origin)
         height, width = one.size
         found = [replace(each, origin=one.origin) for each in findings(raw, engine.spec, product, height, width)]
         found = within(found, product, one.inputs.registration, height, width)
         said = judge(
-            found,
-            product,
-            um_per_px=one.um_per_px,
-            height=height,
-            width=width,
-            registration=one.inputs.registration,
+            found, product, scale=one.scale, height=height, width=width, doubts=(*one.doubts, *self._strays(one, found))
         )
         return Inspection(
             verdict=said.verdict,
             reasons=said.reasons,
+            doubts=said.doubts,
             detections=said.detections,
             layers=said.layers,
             model=engine.ref,
@@ -213,18 +239,33 @@ class Inspector:
             timings_us={**one.timings_us, "infer": infer_us, "judge": _us_since(began)},
         )
 
+    def _strays(self, one: Prepared, found: Sequence[Finding]) -> tuple[Reason, ...]:
+        """Say what differs from the template and was not found; nothing where the picture cannot be judged anyway."""
+        if one.inputs.registration is None or any(doubt.of_picture for doubt in named(one.doubts)):
+            return ()
+        product = shifted(self.config.product(one.product), *one.template_origin)
+        x, y = one.template_origin
+        matrix = matrix_of(one.inputs.registration) @ np.array([[1.0, 0.0, -x], [0.0, 1.0, -y], [0.0, 0.0, 1.0]])
+        tolerance = self.reference(one.product).tolerance(one.template_sha256, matrix, one.size)
+        return differences(one.inputs, found, product, tolerance, one.origin)
+
 
 def inspect_pictures(
-    config: LineConfig, product_name: str, pictures: Iterable[tuple[Path, bytes, bytes | None] | PanelFile]
+    config: LineConfig,
+    product_name: str,
+    pictures: Iterable[tuple[Path, bytes, bytes | None] | PanelFile],
+    *,
+    taken_at: datetime | None = None,
 ) -> Iterator[PictureReport]:
     """Inspect encoded pictures, each with its path and encoded golden template (None: the product's own), in order.
 
-    Panels are read from their files by rows; their reports have no picture. A picture that cannot be inspected gives a
-    report with its error; the next one goes on. Raises at once what is wrong with the product or its model:
-    `UnknownProduct`, `ModelError`, `ConfigError`.
+    Panels are read from their files by rows; their reports have no picture. `taken_at` is held against the expiry of
+    the camera's calibration. A picture that cannot be inspected gives a report with its error; the next one goes on.
+    Raises at once what is wrong with the product or its model: `UnknownProduct`, `ModelError`, `ConfigError`.
     """
     inspector = Inspector(config)
     inspector.engine(product_name)
+    inspector.reference(product_name)
     product = config.product(product_name)
     templates: dict[str, Picture] = {}
     for each in pictures:
@@ -235,8 +276,8 @@ def inspect_pictures(
                 continue
             _, body, template_body = each
             picture = _decoded(body, str(path), config)
-            template = _template(template_body, product, config, templates)
-            prepared = inspector.prepare(product_name, picture, template)
+            template, sha256 = _template(template_body, product, config, templates)
+            prepared = inspector.prepare(product_name, picture, template, template_sha256=sha256, taken_at=taken_at)
         except BadInput as error:
             words = str(error)
             yield PictureReport(path, error=words if str(path) in words else f"{path}: {words}")
@@ -246,11 +287,11 @@ def inspect_pictures(
 
 def _template(
     body: bytes | None, product: ProductConfig, config: LineConfig, known: dict[str, Picture]
-) -> Picture | None:
-    """Decode a template, the product's own where none is given; the last one is kept."""
+) -> tuple[Picture | None, str | None]:
+    """Decode a template and hash it, the product's own where none is given; the last one is kept."""
     if body is None:
         if product.template is None:
-            return None
+            return None, None
         try:
             body = product.template.read_bytes()
         except OSError as error:
@@ -259,7 +300,7 @@ def _template(
     if sha256 not in known:
         known.clear()
         known[sha256] = _decoded(body, "its template", config)
-    return known[sha256]
+    return known[sha256], sha256
 
 
 def _decoded(body: bytes, name: str, config: LineConfig) -> Picture:

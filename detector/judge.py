@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from detector.doubts import Reason
+from detector.doubts import Reason, named
 from detector.engines import RawDetections
 from detector.evaluate import box_iou
 from detector.limits import judged_layer
@@ -122,15 +122,15 @@ def judge(
     else:
         told = [_defect(finding, product) for finding in found]
     reasons = (*doubts, *told)
-    named = tuple(dict.fromkeys(reason.doubt for reason in reasons if reason.doubt is not None))
+    doubted = named(reasons)
     broken = any(reason.doubt is None for reason in reasons)
-    if any(doubt.of_picture for doubt in named):
+    if any(doubt.of_picture for doubt in doubted):
         verdict = Verdict.REVIEW
     elif broken:
         verdict = Verdict.FAIL
     else:
-        verdict = Verdict.REVIEW if named else Verdict.PASS
-    return Judgement(verdict, tuple(reason.words for reason in reasons), named, detections, layers)
+        verdict = Verdict.REVIEW if doubted else Verdict.PASS
+    return Judgement(verdict, tuple(reason.words for reason in reasons), doubted, detections, layers)
 
 
 def _defect(finding: Finding, product: ProductConfig) -> Reason:

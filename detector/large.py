@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from detector.inputs import Contrast, contrast_of, inputs_of
 from detector.joining import Said, join, registration_on, worst
+from detector.reference import fit
 from detector.tiles import Compass, Tile, tiles_of
 from taktwatch.config import DetectorConfig, ProductConfig
 
@@ -35,7 +36,9 @@ def inspect_large(
     with ThreadPoolExecutor(1, thread_name_prefix="tiles") as ahead:
 
         def more() -> "list[tuple[Tile, Prepared]]":
-            return [(tile, prepared(one, tile, compass, contrast)) for tile in islice(tiles, settings.max_batch)]
+            return [
+                (tile, prepared(one, tile, compass, contrast, product)) for tile in islice(tiles, settings.max_batch)
+            ]
 
         coming = ahead.submit(more)
         while ready := coming.result():
@@ -45,7 +48,7 @@ def inspect_large(
     return joined(one, done, product.box_margin_um / one.um_per_px)
 
 
-def prepared(one: "Prepared", tile: Tile, compass: Compass, contrast: Contrast) -> "Prepared":
+def prepared(one: "Prepared", tile: Tile, compass: Compass, contrast: Contrast, product: ProductConfig) -> "Prepared":
     """Make a tile of a large picture ready, and teach the compass where its template lay."""
     began = time.perf_counter_ns()
     inputs = inputs_of(tile.picture, tile.template, contrast)
@@ -56,6 +59,7 @@ def prepared(one: "Prepared", tile: Tile, compass: Compass, contrast: Contrast) 
     return replace(
         one,
         inputs=inputs,
+        doubts=(*one.doubts, *fit(product, inputs, None)),
         timings_us={"prepare": us_since(began)},
         origin=(one.origin[0] + tile.box[0], one.origin[1] + tile.box[1]),
         template_origin=(one.template_origin[0] + tile.template_at[0], one.template_origin[1] + tile.template_at[1]),
@@ -84,6 +88,7 @@ def joined(one: "Prepared", tiles: Sequence[tuple[Tile, "Inspection"]], margin_p
         tiles[0][1],
         verdict=worst([said.verdict for _, said in tiles]),
         reasons=reasons,
+        doubts=tuple(dict.fromkeys(doubt for _, said in tiles for doubt in said.doubts)),
         detections=detections,
         registration=min(registered, key=lambda found: found.quality, default=None),
         timings_us={**one.timings_us, **spent, "judge": judging_us},

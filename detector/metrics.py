@@ -2,10 +2,13 @@
 
 from prometheus_client import Counter, Gauge, Histogram
 
-__all__ = ["BAD_RECORDS", "BATCH_FRAMES", "FRAMES", "INFERENCE_SECONDS", "IN_HAND", "LATENCY_SECONDS"]
+__all__ = ["BAD_RECORDS", "BATCH_FRAMES", "DOUBTS", "FRAMES", "INFERENCE_SECONDS", "IN_HAND", "LATENCY_SECONDS"]
 
 FRAMES = Counter(
     "taktwatch_detector_frames", "Frames that got their outcome.", ["station", "product", "outcome", "verdict"]
+)
+DOUBTS = Counter(
+    "taktwatch_detector_doubts", "Frames in doubt, by what a person has to settle.", ["station", "product", "doubt"]
 )
 BAD_RECORDS = Counter("taktwatch_detector_bad_records", "Records on the frames topic that are no frames.")
 INFERENCE_SECONDS = Histogram(

@@ -40,6 +40,7 @@ def inspected(
         outcome=Outcome.INSPECTED,
         verdict=said.verdict,
         reasons=said.reasons,
+        doubts=tuple(str(doubt) for doubt in said.doubts),
         detections=said.detections,
         layers=said.layers,
         opportunities=opportunities,

@@ -16,7 +16,7 @@ from datetime import timedelta
 import structlog
 
 from detector.inspect import Inspection, Inspector, Picture, Prepared
-from detector.metrics import BAD_RECORDS, BATCH_FRAMES, FRAMES, IN_HAND, INFERENCE_SECONDS, LATENCY_SECONDS
+from detector.metrics import BAD_RECORDS, BATCH_FRAMES, DOUBTS, FRAMES, IN_HAND, INFERENCE_SECONDS, LATENCY_SECONDS
 from detector.outcomes import dead_frame, dead_record, dead_result, inspected, place_on_panel
 from detector.templates import Templates
 from taktwatch.bus import Bus, Consumer, Message, Outgoing, Partition
@@ -63,6 +63,7 @@ class DetectorService:
         """
         for product in sorted({station.product for station in self.config.stations}):
             await asyncio.to_thread(self.inspector.engine, product)
+            await asyncio.to_thread(self.inspector.reference, product)
         pause_s = FIRST_PAUSE_S
         while not stop.is_set():
             try:
@@ -127,7 +128,15 @@ class DetectorService:
         )
         decoded_us = (time.perf_counter_ns() - began) // 1000
         origin = place_on_panel(frame, picture.shape[:2])
-        prepared = self.inspector.prepare(frame.product, picture, template, um_per_px=frame.um_per_px, origin=origin)
+        prepared = self.inspector.prepare(
+            frame.product,
+            picture,
+            template,
+            um_per_px=frame.um_per_px,
+            origin=origin,
+            template_sha256=frame.template_sha256,
+            taken_at=frame.event_at,
+        )
         return prepared.timed("decode", decoded_us)
 
     async def finish(self, items: Sequence[Item]) -> dict[Partition, int]:
@@ -176,6 +185,8 @@ class DetectorService:
         opportunities = settings.opportunities
         result = inspected(frame, message.place, said, opportunities=opportunities, config_sha256=sha256, at=now())
         FRAMES.labels(frame.station, frame.product, result.outcome, said.verdict).inc()
+        for doubt in result.doubts:
+            DOUBTS.labels(frame.station, frame.product, doubt).inc()
         INFERENCE_SECONDS.labels(said.model.name).observe(said.timings_us["infer"] / 1e6)
         return [self.outgoing(self.topics.results, frame.line.encode(), result)]
 

@@ -35,6 +35,10 @@ class Stray:
     y: int
     area_px: int
 
+    def moved(self, x: int, y: int) -> "Stray":
+        """Return this on a larger picture, on which its own begins at (x, y)."""
+        return Stray(self.x + x, self.y + y, self.area_px)
+
     @property
     def words(self) -> str:
         """Say it: 'unexplained: differs from the template at (120, 340), 55 px'."""
@@ -90,7 +94,7 @@ def _limit(picture: Grey, level: Grey) -> Grey:
     noise = 1.4826 * float(np.median(cv2.absdiff(picture, level)))
     low, high = np.percentile(level[::SPARSE, ::SPARSE], (1, 99))
     least = max(NOISES * noise, LEAST_LEVELS, WHOLE_SHARE * float(high - low))
-    limit = cv2.max(cv2.convertScaleAbs(contrast, alpha=CONTRAST_SHARE), int(np.ceil(least)))
+    limit = np.maximum(cv2.convertScaleAbs(contrast, alpha=CONTRAST_SHARE), np.uint8(min(np.ceil(least), 255)))
     # Light that was not taken out, in a dark corner, changes slowly.
     size = (max(picture.shape[1] // SLOW_SHRINK, 1), max(picture.shape[0] // SLOW_SHRINK, 1))
     seen, golden = (cv2.resize(grey, size, interpolation=cv2.INTER_AREA) for grey in (picture, level))

@@ -17,6 +17,7 @@ from detector.judge import findings, judge
 from detector.model import core
 from detector.parity import Agreement, Parity, compare, summed
 from detector.registry import LoadedModel, ModelCard
+from detector.scale import Scale
 from detector.spec import ModelSpec
 from taktwatch.config import ClassConfig, LineConfig, ProductConfig
 from taktwatch.records import Verdict
@@ -104,7 +105,7 @@ def _compared(model: LoadedModel, engine: Engine, product: ProductConfig, channe
 
     def verdict(raw: RawDetections) -> Verdict:
         found = findings(raw, model.spec, product, height, width)
-        return judge(found, product, um_per_px=product.um_per_px, height=height, width=width).verdict
+        return judge(found, product, scale=Scale.square(product.um_per_px), height=height, width=width).verdict
 
     return compare(
         expected,

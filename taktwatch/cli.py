@@ -664,24 +664,25 @@ def product_new(
     from detector.product import find_boards, make_product
 
     at = now()
-    scale = um_per_px
-    if scale is None and calibration is not None:
-        scale = load_calibration(calibration, at).um_per_px
+    camera = None if calibration is None else load_calibration(calibration, at)
+    known = read_config(config).products.get(name)
+    scale = um_per_px or (None if camera is None else camera.um_per_px) or (None if known is None else known.um_per_px)
     if scale is None:
-        known = read_config(config).products
-        if name not in known:
-            raise ConfigError(f"what scale? line.toml has no product {name!r}; give --um-per-px or --calibration")
-        scale = known[name].um_per_px
+        raise ConfigError(f"what scale? line.toml has no product {name!r}; give --um-per-px or --calibration")
+    if um_per_px is not None and camera is not None:
+        raise ConfigError("--um-per-px and --calibration both tell the scale; give one")
     files = find_boards(boards)
-    card = make_product(name, files, out_dir, um_per_px=scale, now=at)
+    view = "board" if known is None else known.view
+    card = make_product(name, files, out_dir, um_per_px=scale, now=at, calibration=camera, view=view)
     if json:
         sys.stdout.write(msgspec.json.encode(card).decode() + "\n")
         return
     fits = min(source.quality for source in card.sources)
+    made = "no template" if card.template_sha256 is None else f"template {card.template_sha256[:12]}"
     out.print(
-        f"{out_dir / name}: version {card.version} from {len(files)} boards (the worst fits {fits:.3f}), "
-        f"template {card.template_sha256[:12]}\n"
-        f'In line.toml: template = "{out_dir / name / "template.png"}"',
+        f"{out_dir / name}: version {card.version} from {len(files)} boards (the worst fits {fits:.3f}), {made}\n"
+        f'In line.toml: folder = "{out_dir / name}"'
+        + ("" if camera is None else f" and um_per_px = {card.um_per_px:.4g}"),
         highlight=False,
         markup=False,
         soft_wrap=True,

@@ -42,6 +42,7 @@ __all__ = [
     "WebhookChannel",
     "load_config",
     "parse_config",
+    "with_folder",
 ]
 
 PREFIX = "TAKTWATCH_"
@@ -160,6 +161,8 @@ class ProductConfig(Settings):
     opportunities: int = Field(default=1, ge=1)
     views: int = Field(default=1, ge=1, le=1000, description="how many pictures of one visit make a board")
     template: Path | None = None
+    folder: Path | None = Field(default=None, description="as `taktwatch product new` wrote it; brings the template")
+    card_sha256: str = Field(default="", description="of the folder's product.json; another one is refused")
     classes: dict[str, ClassConfig] = Field(default_factory=dict)
     review_below: float = Field(
         default=0.0, ge=0, lt=1, description="a defect scored below this sends the board to review"
@@ -171,6 +174,15 @@ class ProductConfig(Settings):
     roi: Polygon | None = Field(default=None, description="corners in template px; only what lies inside is inspected")
     ignore: tuple[Polygon, ...] = Field(default=(), description="corners in template px; what lies inside is left out")
     section: SectionConfig = Field(default_factory=SectionConfig)
+
+    @model_validator(mode="after")
+    def one_template(self) -> "ProductConfig":
+        """Refuse a template beside the folder's own."""
+        if self.folder is not None and self.template is not None and self.template.parent != self.folder:
+            raise ValueError("folder brings its own template; give one of both")
+        if self.card_sha256 and self.folder is None:
+            raise ValueError("card_sha256 names the product.json of a folder, and there is no folder")
+        return self
 
 
 class IngestConfig(Settings):
@@ -528,10 +540,7 @@ def put(tables: dict[str, Any], keys: list[str], text: str, name: str) -> None:
 
 def rooted(config: LineConfig, root: Path) -> LineConfig:
     """Make the file's relative paths absolute."""
-    products = {
-        name: product.model_copy(update={"template": root / product.template}) if product.template else product
-        for name, product in config.products.items()
-    }
+    products = {name: rooted_product(name, product, root) for name, product in config.products.items()}
     stations = tuple(
         station.model_copy(update={"source": station.source.model_copy(update={"path": root / station.source.path})})
         if isinstance(station.source, FolderSource)
@@ -544,3 +553,29 @@ def rooted(config: LineConfig, root: Path) -> LineConfig:
     return config.model_copy(
         update={"data_dir": root / config.data_dir, "products": products, "stations": stations, "detector": detector}
     )
+
+
+def rooted_product(name: str, product: ProductConfig, root: Path) -> ProductConfig:
+    """Make a product's paths absolute; its folder's card is hashed, so that settings name all they depend on."""
+    if product.folder is not None:
+        return with_folder(name, product, root / product.folder)
+    return product.model_copy(update={"template": root / product.template}) if product.template else product
+
+
+def with_folder(name: str, product: ProductConfig, folder: Path) -> ProductConfig:
+    """Return a product with its folder. Raises `ConfigError` where it has no card, or another than line.toml names."""
+    path = folder / "product.json"
+    try:
+        sha256 = hashlib.sha256(path.read_bytes()).hexdigest()
+    except OSError as error:
+        raise ConfigError(
+            f"products.{name}.folder: {path} cannot be read: {error.strerror}; "
+            f"build it with `taktwatch product new {name}`"
+        ) from error
+    if product.card_sha256 not in {"", sha256}:
+        raise ConfigError(
+            f"products.{name}.card_sha256 is {product.card_sha256[:12]}, {path} is {sha256[:12]}: another version"
+        )
+    template = folder / "template.png"
+    found = {"folder": folder, "card_sha256": sha256, "template": template if template.exists() else None}
+    return product.model_copy(update=found)

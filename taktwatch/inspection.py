@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
+from taktwatch.clock import now
 from taktwatch.config import LineConfig
 from taktwatch.errors import BadInput, BadPicture
 from taktwatch.pictures import encode_png, probe
@@ -25,6 +26,7 @@ class Answer(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     error: str | None = None
     verdict: Verdict | None = None
     reasons: tuple[str, ...] | None = None
+    doubts: tuple[str, ...] = ()
     detections: tuple[Detection, ...] | None = None
     layers: tuple[LayerProfile, ...] = ()
     model: ModelRef | None = None
@@ -77,7 +79,7 @@ def inspect_files(
                 unreadable.append(Answer(file=str(file), error=str(error)))
 
     written: set[str] = set()
-    for report in inspect_pictures(config, product, readable()):
+    for report in inspect_pictures(config, product, readable(), taken_at=now()):
         yield from drained(unreadable)
         yield answer(report, overlay, written)
     yield from drained(unreadable)
@@ -128,6 +130,7 @@ def answer(report: "PictureReport", overlay: Path | None, written: set[str]) -> 
         file=str(report.path),
         verdict=done.verdict,
         reasons=done.reasons,
+        doubts=tuple(str(doubt) for doubt in done.doubts),
         detections=done.detections,
         layers=done.layers,
         model=done.model,

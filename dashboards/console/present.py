@@ -67,6 +67,7 @@ def summary(result: InspectionResult) -> dict[str, object]:
         "inspected_at": result.inspected_at,
         "verdict": verdict_name(result),
         "reasons": result.reasons,
+        "doubts": result.doubts,
         "latency_ms": (result.inspected_at - result.received_at) / timedelta(milliseconds=1),
         "has_picture": result.place is not None and result.outcome is not Outcome.DEAD,
     }

@@ -138,6 +138,7 @@ class BoardOut(Answer):
     inspected_at: datetime
     verdict: str
     reasons: tuple[str, ...]
+    doubts: tuple[str, ...] = Field(description="what a person has to settle, by name; told in reasons")
     detections: tuple[DetectionOut, ...]
     latency_ms: float = Field(description="from the picture taken in to the verdict")
     has_picture: bool

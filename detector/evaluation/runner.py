@@ -94,16 +94,14 @@ class Runner:
         height, width = prepared.size
         raw = self.engine.infer([prepared.inputs.channels])[0]
         reported = findings(raw, self.model.spec, self.product, height, width)
-        um_per_px, registration = prepared.um_per_px, prepared.inputs.registration
-        said = judge(reported, self.product, um_per_px=um_per_px, height=height, width=width, registration=registration)
-        truth = judge(
-            [told(one) for one in labelled.truths], self.product, um_per_px=um_per_px, height=height, width=width
-        )
+        said = self.inspector.conclude(prepared, raw)
+        told_truth = [told(one) for one in labelled.truths]
+        truth = judge(told_truth, self.product, scale=prepared.scale, height=height, width=width)
         return Outcome(
             name=item.name,
             board=item.board,
             size=(height, width),
-            um_per_px=um_per_px,
+            um_per_px=prepared.um_per_px,
             truths=labelled.truths,
             found=self._found(raw, reported, height, width),
             defective=truth.verdict != "pass",

@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 
 from detector.gates import Baseline, complaints, learn_baseline, picture_figures
+from taktwatch.records import Doubt
 from taktwatch.simulator import BOARD_DEFECTS, board, product_look
 from taktwatch.simulator.look import Camera
 
@@ -36,7 +37,9 @@ def test_a_defocused_picture_is_told(layout: int, camera: Camera) -> None:
     rng = np.random.default_rng(layout)
     blurred = cv2.GaussianBlur(photographed(layout, camera, 30).astype(np.float32), (0, 0), 2.5)
     noisy = np.clip(blurred + rng.normal(0, product_look(layout, camera).noise_sd, blurred.shape), 0, 255)
-    (said,) = [words for words in complaints(picture_figures(noisy.astype(np.uint8)), usual) if "focus" in words]
+    (said,) = [
+        one.words for one in complaints(picture_figures(noisy.astype(np.uint8)), usual) if one.doubt is Doubt.FOCUS
+    ]
     assert said.startswith("out of focus: fine contrast")
 
 
@@ -44,14 +47,14 @@ def test_a_defocused_picture_is_told(layout: int, camera: Camera) -> None:
 def test_a_lamp_that_fails_or_dazzles_is_told(gain: float, words: str) -> None:
     usual = learnt(9000, "colour")
     lit = np.clip(photographed(9000, "colour", 31) * gain, 0, 255).astype(np.uint8)
-    assert any(said.startswith(words) for said in complaints(picture_figures(lit), usual))
+    assert any(said.words.startswith(words) for said in complaints(picture_figures(lit), usual))
 
 
 def test_a_reflection_is_told_by_its_white_patch() -> None:
     usual = learnt(9000, "colour")
     dazzled = photographed(9000, "colour", 32)
     cv2.circle(dazzled, (160, 160), 70, 255, -1)
-    assert any(said.startswith("over-exposed") for said in complaints(picture_figures(dazzled), usual))
+    assert any(said.words.startswith("over-exposed") for said in complaints(picture_figures(dazzled), usual))
 
 
 def test_a_white_board_that_the_lamp_drives_into_the_sensors_end_is_told() -> None:
@@ -64,5 +67,5 @@ def test_a_white_board_that_the_lamp_drives_into_the_sensors_end_is_told() -> No
 
 def test_a_covered_lens_is_told_more_than_once() -> None:
     said = complaints(picture_figures(np.zeros((320, 320), np.uint8)), learnt(9000, "colour"))
-    assert any(words.startswith("too dark") for words in said)
-    assert any(words.startswith("under-exposed") for words in said)
+    assert any(one.words.startswith("too dark") for one in said)
+    assert any(one.words.startswith("under-exposed") for one in said)

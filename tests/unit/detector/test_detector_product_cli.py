@@ -35,10 +35,10 @@ def good(tmp_path: Path) -> Path:
     return folder
 
 
-def test_a_product_is_built_and_its_template_can_be_named_in_line_toml(good: Path, tmp_path: Path) -> None:
+def test_a_product_is_built_and_its_folder_can_be_named_in_line_toml(good: Path, tmp_path: Path) -> None:
     done = taktwatch("product", "new", "demo-board", "--from", good, cwd=tmp_path)
     assert done.returncode == 0, done.stderr
-    assert 'template = "products/demo-board/template.png"' in done.stdout
+    assert 'folder = "products/demo-board"' in done.stdout
     card = json.loads((tmp_path / "products/demo-board/product.json").read_text())
     assert card["um_per_px"] == 20.8
     assert card["version"] == 1
