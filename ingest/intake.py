@@ -9,7 +9,7 @@ from ingest.cameras import Shot
 from ingest.cameras.simulator import View
 from ingest.entries import Entry
 from ingest.frames import Origin, fault_of, head_of, make_frame
-from taktwatch.config import IngestConfig, LineConfig, StationConfig
+from taktwatch.config import IngestConfig, LineConfig, SimulatorSource, StationConfig
 from taktwatch.errors import BadPicture, ConfigError, UnknownProduct
 from taktwatch.pictures import decode
 from taktwatch.records import Outcome
@@ -29,6 +29,8 @@ class Intake:
         self._template_faults: dict[str, str] = {}
         self._product_fault = ""
         self._template: bytes | None = None
+        # A conveyor's golden picture stands in for a product that has no template of its own.
+        self._own_first = isinstance(station.source, SimulatorSource)
         self.view: View = "board"
         um_per_px = 0.0
         try:
@@ -47,7 +49,7 @@ class Intake:
 
     def entry(self, shot: Shot, *, seq: int, visit: int, taken_at: datetime, received_at: datetime) -> Entry:
         """Describe a shot and decide whether it goes on to be inspected."""
-        template = shot.template or self._template
+        template = (self._template or shot.template) if self._own_first else (shot.template or self._template)
         template_sha256 = None if template is None else hashlib.sha256(template).hexdigest()
         reason = shot.missed or self._fault(shot, template, template_sha256)
         whole_bytes = len(shot.data) if shot.whole_bytes is None else shot.whole_bytes

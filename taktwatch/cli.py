@@ -182,6 +182,7 @@ def demo(
 ) -> None:
     """Run a whole line: boards, inspection, KPIs, alerts, console. Exits 1 when the ledger does not balance."""
     from taktwatch.demo import plan, run_demo
+    from taktwatch.rehearsal import rehearse
     from taktwatch.report import print_summary
 
     configure_logging(logging.WARNING)
@@ -202,6 +203,7 @@ def demo(
             }
         )
         settings = plan(settings, boards=total, seed=seed, source=source, product=product, start=began, paced=not exit_)
+        settings = rehearse(settings, settings.data_dir, began)
         with Progress(
             TextColumn("{task.description:10}"),
             BarColumn(),
@@ -503,11 +505,12 @@ def replay(
     json: JsonOption = False,
 ) -> None:
     """Inspect recorded frames again (event time UTC, `until` exclusive); exit 1 when something differs."""
+    from taktwatch.rehearsal import recall
     from taktwatch.replay import run_replay
     from taktwatch.report import print_comparison
 
     configure_logging(logging.WARNING)
-    settings = read_config(config, bus=bus, prefix=prefix)
+    settings = recall(read_config(config, bus=bus, prefix=prefix))
     if since >= until:
         raise ConfigError(f"--since {since} is not before --until {until}")
     comparison, topics = with_signals(

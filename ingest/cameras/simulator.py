@@ -13,7 +13,7 @@ from taktwatch.config import SimulatorSource
 from taktwatch.pictures import encode_jpeg, encode_png
 from taktwatch.simulator import SimulatedPicture, Truth, board, section
 
-__all__ = ["SimulatorCamera", "View", "draw", "shot_of", "truth_of"]
+__all__ = ["SimulatorCamera", "View", "draw", "good_picture", "shot_of", "truth_of"]
 
 View = Literal["board", "section"]
 
@@ -37,6 +37,15 @@ def draw(source: SimulatorSource, view: View, shot: int) -> SimulatedPicture:
 def truth_of(source: SimulatorSource, view: View, shot: int) -> tuple[Truth, ...]:
     """Say what is really on board number `shot` (the `visit` of its frame). Nothing of this travels with a frame."""
     return draw(source, view, shot).truths
+
+
+def good_picture(source: SimulatorSource, view: View, number: int) -> bytes:
+    """Photograph a good board of the conveyor that never passes it, as a JPEG: `number` 0, 1, ... are all different."""
+    seed = int.from_bytes(hashlib.blake2b(f"good/{source.seed}/{number}".encode(), digest_size=6).digest())
+    size = (source.height_px, source.width_px)
+    if view == "section":
+        return encode_jpeg(section(source.layout_seed, seed, size=size, sites=0).picture, JPEG_QUALITY)
+    return encode_jpeg(board(source.layout_seed, seed, size=size, defects=()).picture, JPEG_QUALITY)
 
 
 def shot_of(source: SimulatorSource, view: View, shot: int) -> Shot:
