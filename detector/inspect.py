@@ -11,6 +11,7 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime
 from pathlib import Path
 
+import msgspec
 import numpy as np
 import numpy.typing as npt
 
@@ -25,6 +26,7 @@ from detector.reference import Reference, differences, fit, open_reference
 from detector.registration import matrix_of
 from detector.registry import load_model
 from detector.scale import Scale
+from detector.scores import Scores, open_scores
 from detector.tiles import shifted
 from taktwatch.config import LineConfig, ProductConfig
 from taktwatch.errors import BadInput, BadPicture, ConfigError
@@ -111,6 +113,7 @@ class Inspector:
     config: LineConfig
     engines: dict[str, Engine] = field(default_factory=dict)
     references: dict[str, Reference] = field(default_factory=dict)
+    known_scores: dict[tuple[str, ModelRef], Scores] = field(default_factory=dict)
     loading: threading.Lock = field(default_factory=threading.Lock)
 
     def engine(self, product_name: str) -> Engine:
@@ -141,6 +144,15 @@ class Inspector:
             if product_name not in self.references:
                 self.references[product_name] = open_reference(product_name, product)
             return self.references[product_name]
+
+    def scores(self, product_name: str, model: ModelRef) -> Scores:
+        """Return a product's thresholds, and what scores of a model as it runs are worth. Raises `ModelError`."""
+        product = self.config.product(product_name)
+        with self.loading:
+            if (product_name, model) not in self.known_scores:
+                folder = self.config.detector.models_dir / product.model
+                self.known_scores[product_name, model] = open_scores(folder, model, product_name, product)
+            return self.known_scores[product_name, model]
 
     def prepare(
         self,
@@ -223,7 +235,8 @@ class Inspector:
         began, engine = time.perf_counter_ns(), self.engine(one.product)
         product = shifted(self.config.product(one.product), *one.template_origin)
         height, width = one.size
-        found = [replace(each, origin=one.origin) for each in findings(raw, engine.spec, product, height, width)]
+        scores = self.scores(one.product, engine.ref)
+        found = [replace(each, origin=one.origin) for each in findings(raw, engine.spec, scores, height, width)]
         found = within(found, product, one.inputs.registration, height, width)
         said = judge(
             found, product, scale=one.scale, height=height, width=width, doubts=(*one.doubts, *self._strays(one, found))
@@ -234,7 +247,7 @@ class Inspector:
             doubts=said.doubts,
             detections=said.detections,
             layers=said.layers,
-            model=engine.ref,
+            model=msgspec.structs.replace(engine.ref, calibration_sha256=scores.sha256),
             registration=one.inputs.registration,
             timings_us={**one.timings_us, "infer": infer_us, "judge": _us_since(began)},
         )

@@ -74,6 +74,7 @@ def join(
             Detection(
                 label=best.label,
                 score=best.score,
+                raw_score=best.raw_score,
                 box_px=grow_box(roi.box, margin_px, *size),
                 mask=to_rle(roi, *size),
                 area_px=roi.area_px,

@@ -14,6 +14,7 @@ from detector.masks import Roi, grow_box, roi_mask, to_rle
 from detector.regions import inspected_area, share_inside
 from detector.registration import matrix_of
 from detector.scale import Scale
+from detector.scores import Scores
 from detector.spec import ModelSpec
 from detector.walker import Walk, walk
 from taktwatch.config import ProductConfig
@@ -33,11 +34,15 @@ SAME_PLACE_IOU = 0.6
 
 @dataclass(frozen=True, eq=False, slots=True)
 class Finding:
-    """One thing found that passes the product's thresholds, its mask still a ROI."""
+    """One thing found that passes the product's thresholds, its mask still a ROI.
+
+    `score` is the chance that it is right, as far as the model is calibrated; `raw` is what the network gave.
+    """
 
     label: str
     score: float
     roi: Roi
+    raw: float | None = None
 
     origin: tuple[int, int] = (0, 0)
     """Where the picture's upper left pixel lies on a larger one: words give places on that."""
@@ -66,22 +71,24 @@ class Judgement:
     layers: tuple[LayerProfile, ...]
 
 
-def findings(raw: RawDetections, spec: ModelSpec, product: ProductConfig, height: int, width: int) -> list[Finding]:
+def findings(raw: RawDetections, spec: ModelSpec, scores: Scores, height: int, width: int) -> list[Finding]:
     """Return what passes the product's thresholds, best score first; classes the product does not list are left out.
 
     A defect smaller than its class's least area stays where the mask is too unsure to say so.
     """
+    product = scores.product
     kept: list[Finding] = []
     for box, label_index, score, mask in zip(raw.boxes, raw.labels, raw.scores, raw.masks, strict=True):
         label = spec.label(int(label_index))
         limits = product.classes.get(label)
-        if limits is None or score < limits.score:
+        if limits is None or score < scores.threshold(label):
             continue
-        finding = Finding(label, float(score), roi_mask(mask, box, height, width))
+        chance = scores.chance(label, float(score))
+        finding = Finding(label, chance, roi_mask(mask, box, height, width), float(score))
         unsure = 0.0 if label == LAYER else product.unsure_px * finding.unsure_px
         if finding.roi.area_px + unsure >= limits.min_area_px:
             kept.append(finding)
-    return _once(sorted(kept, key=lambda finding: -finding.score))
+    return _once(sorted(kept, key=lambda finding: (-finding.score, -(finding.raw or 0.0))))
 
 
 def within(
@@ -182,6 +189,7 @@ def _detection(finding: Finding, product: ProductConfig, scale: Scale, height: i
     return Detection(
         label=finding.label,
         score=finding.score,
+        raw_score=finding.raw,
         box_px=grow_box(finding.roi.box, product.box_margin_um / scale.mean, height, width),
         mask=to_rle(finding.roi, height, width),
         area_px=area,

@@ -18,6 +18,7 @@ from safetensors.torch import save as save_tensors
 from torchvision.models.detection import MaskRCNN
 
 from detector.model import build_model
+from detector.scores import FILE as CALIBRATION
 from detector.spec import ModelSpec
 from taktwatch.errors import ModelError
 
@@ -100,7 +101,8 @@ def save_model(folder: Path, card: ModelCard, weights: bytes) -> None:
     if hashlib.sha256(weights).hexdigest() != card.weights_sha256:
         raise ModelError(f"the card of {card.name!r} names other weights than those to be saved")
     folder.mkdir(parents=True, exist_ok=True)
-    (folder / CARD).unlink(missing_ok=True)
+    for old in (CARD, CALIBRATION):
+        (folder / old).unlink(missing_ok=True)
     (folder / WEIGHTS).write_bytes(weights)
     (folder / PAGE).write_text(_page(card), encoding="utf-8")
     (folder / CARD).write_text(card.model_dump_json(indent=2) + "\n", encoding="utf-8")

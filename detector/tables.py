@@ -8,8 +8,9 @@ from rich.table import Table
 from detector.bench import Pace
 from detector.parity import Parity, shortfalls
 from detector.registry import ModelCard
+from detector.scores import Calibration
 
-__all__ = ["print_model", "print_models", "print_paces", "print_parity"]
+__all__ = ["print_calibrations", "print_model", "print_models", "print_paces", "print_parity"]
 
 
 def print_models(console: Console, cards: Sequence[ModelCard]) -> None:
@@ -68,6 +69,27 @@ def print_parity(console: Console, parity: Parity) -> None:
         table.add_row(name, value)
     console.print(table)
     console.print(_verdict(parity), highlight=False)
+
+
+def print_calibrations(console: Console, calibrations: Sequence[Calibration]) -> None:
+    """Print what was learnt of scores: per class the threshold, and what a detection at it and well above is worth."""
+    for one in calibrations:
+        each = "limits decide" if one.expected_cost is None else f"{one.expected_cost:.4f} a board"
+        costs = f"an escape costs {one.costs.escape:g}, a false call {one.costs.false_call:g}: {each}"
+        console.print(
+            f"{one.model_id} on {one.engine} {one.precision}, pictures {one.domain!r}: {one.good_boards} good and "
+            f"{one.defective_boards} defective boards of {one.dataset}; {one.expected_defect_rate:.1%} of boards taken "
+            f"to be defective, {costs}",
+            highlight=False,
+            soft_wrap=True,
+        )
+        table = Table(
+            "class", "threshold", "chance there", "chance at 0.9", "detections", "right", title_justify="left"
+        )
+        for label, known in one.classes.items():
+            chances = (f"{known.chance(score):.2f}" for score in (known.threshold, 0.9))
+            table.add_row(label, f"{known.threshold:.3f}", *chances, str(known.n), str(known.right))
+        console.print(table)
 
 
 def print_paces(console: Console, paces: Sequence[Pace], where: str, batch: int) -> None:

@@ -18,6 +18,7 @@ from detector.model import core
 from detector.parity import Agreement, Parity, compare, summed
 from detector.registry import LoadedModel, ModelCard
 from detector.scale import Scale
+from detector.scores import Scores
 from detector.spec import ModelSpec
 from taktwatch.config import ClassConfig, LineConfig, ProductConfig
 from taktwatch.records import Verdict
@@ -104,7 +105,7 @@ def _compared(model: LoadedModel, engine: Engine, product: ProductConfig, channe
     expected, said = reference(model, channels), engine.infer([channels])[0]
 
     def verdict(raw: RawDetections) -> Verdict:
-        found = findings(raw, model.spec, product, height, width)
+        found = findings(raw, model.spec, Scores(product), height, width)
         return judge(found, product, scale=Scale.square(product.um_per_px), height=height, width=width).verdict
 
     return compare(

@@ -615,6 +615,34 @@ def models_verify(
         raise typer.Exit(Exit.NO)
 
 
+@models_app.command("calibrate")
+def models_calibrate(
+    model: ModelArgument,
+    dataset: Annotated[str, typer.Option(help="Validation boards, good and defective: a folder, or sim:board?...")],
+    product: Annotated[
+        str | None, typer.Option(help="Whose defect rate and costs; default: deeppcb for its format, else the first.")
+    ] = None,
+    engine: Annotated[list[str] | None, typer.Option(help="Each of these; default: torch.")] = None,
+    config: ConfigOption = None,
+    json: JsonOption = False,
+) -> None:
+    """Learn what a model's scores are worth, and the thresholds that cost least; writes calibration.json beside it."""
+    from detector.engines.choose import known_engine
+    from detector.evaluation.calibrating import calibrate_model
+    from detector.evaluation.datasets import open_dataset
+    from detector.tables import print_calibrations
+
+    settings = read_config(config)
+    names = [known_engine(name) for name in engine or ["torch"]]
+    boards = open_dataset(dataset)
+    with boards_progress(f"{model} calibrate", len(boards.items), quiet=json) as advance:
+        made = calibrate_model(settings, model, boards, engines=names, product=product, on_board=advance)
+    if json:
+        sys.stdout.write(msgspec.json.encode(made).decode() + "\n")
+    else:
+        print_calibrations(out, made)
+
+
 @models_app.command("bench")
 def models_bench(
     model: ModelArgument,

@@ -25,6 +25,7 @@ __all__ = [
     "AppriseChannel",
     "ClassConfig",
     "ConsoleConfig",
+    "CostsConfig",
     "DetectorConfig",
     "FolderSource",
     "IngestConfig",
@@ -114,10 +115,20 @@ class StationConfig(Settings):
 
 
 class ClassConfig(Settings):
-    """Thresholds of one defect class: lower scores and smaller areas are not reported."""
+    """Thresholds of one defect class: lower scores (of the network) and smaller areas are not reported.
 
-    score: float = Field(default=0.5, gt=0, lt=1)
+    Without a `score` stands the one that costs least by the model's calibration, and 0.5 where there is none.
+    """
+
+    score: float | None = Field(default=None, gt=0, lt=1)
     min_area_px: int = Field(default=4, ge=1)
+
+
+class CostsConfig(Settings):
+    """What one board costs that is judged wrong, in any one currency; calibrated thresholds make the least of both."""
+
+    escape: float = Field(default=20.0, gt=0)
+    false_call: float = Field(default=1.0, gt=0)
 
 
 class SectionConfig(Settings):
@@ -170,6 +181,11 @@ class ProductConfig(Settings):
     min_registration: float = Field(
         default=0.8, ge=-1, le=1, description="a worse template correlation means review; -1: none does"
     )
+    domain: str = Field(
+        default="", description="kind of pictures the model's scores are calibrated for; default: the product's name"
+    )
+    expected_defect_rate: float = Field(default=0.05, gt=0, lt=1, description="share of boards with a defect")
+    costs: CostsConfig = Field(default_factory=CostsConfig)
     unsure_px: float = Field(default=0.5, ge=0, le=10, description="how far the edge of a mask may be off")
     roi: Polygon | None = Field(default=None, description="corners in template px; only what lies inside is inspected")
     ignore: tuple[Polygon, ...] = Field(default=(), description="corners in template px; what lies inside is left out")

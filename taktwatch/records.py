@@ -233,7 +233,11 @@ class Rle(Part, frozen=True, kw_only=True):
 
 
 class Detection(Part, frozen=True, kw_only=True):
-    """One thing found. `box_px` is (x0, y0, x1, y1), ends exclusive; areas come from the mask, never from the box."""
+    """One thing found. `box_px` is (x0, y0, x1, y1), ends exclusive; areas come from the mask, never from the box.
+
+    `score` is the chance that it is right where the model is calibrated for these pictures; `raw_score`, which the
+    thresholds are about, is the network's own.
+    """
 
     label: str = msgspec.field(name="class")
     score: float
@@ -241,6 +245,7 @@ class Detection(Part, frozen=True, kw_only=True):
     mask: Rle
     area_px: int
     area_um2: int
+    raw_score: float | None = None
 
 
 def defect_words(label: str, score: float, box_px: tuple[float, float, float, float]) -> str:
@@ -296,7 +301,7 @@ class Registration(Part, frozen=True, kw_only=True):
 
 
 class ModelRef(Part, frozen=True, kw_only=True):
-    """Model = weights + settings + licence; named in every result by hash."""
+    """Model = weights + settings + licence; named in every result by hash, and so is what its scores are worth."""
 
     name: str
     model_id: str
@@ -304,6 +309,7 @@ class ModelRef(Part, frozen=True, kw_only=True):
     engine: str
     precision: str
     device: str
+    calibration_sha256: str = ""
 
 
 class ModelActivation(Record, frozen=True, kw_only=True, tag="model_activation"):

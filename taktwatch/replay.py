@@ -42,8 +42,10 @@ async def run_replay(
             )
         topics = replay_topics(f"{now():%Y%m%dT%H%M%S}", config.prefix)
         await line.bus.ensure(topics.specs(None))
-        replayed = await inspect_again(line, recording, with_model(config, model), topics, stop)
-        comparison = compare_results(recording.results, replayed.values(), thresholds(config))
+        settings = with_model(config, model)
+        replayed = await inspect_again(line, recording, settings, topics, stop)
+        limits = await asyncio.to_thread(thresholds, settings, replayed.values())
+        comparison = compare_results(recording.results, replayed.values(), limits)
         before = windows_of(config, recording.log)
         after = windows_of(config, [(message, again(record, replayed)) for message, record in recording.log])
         await line.bus.publish([outgoing(topics.kpis, window.station, window) for window in after])
@@ -113,11 +115,15 @@ def again(
     return replayed.get(record.frame_id, record) if isinstance(record, InspectionResult) else record
 
 
-def thresholds(config: LineConfig) -> dict[str, dict[str, float]]:
-    """Return the score threshold of each class of each product."""
+def thresholds(config: LineConfig, replayed: Iterable[InspectionResult]) -> dict[str, dict[str, float]]:
+    """Return the score threshold of each class of each product, for the models as they ran."""
+    from detector.scores import open_scores
+
+    models = {result.product: result.model for result in replayed if result.model is not None}
     return {
-        name: {label: settings.score for label, settings in product.classes.items()}
+        name: open_scores(config.detector.models_dir / product.model, models[name], name, product).thresholds
         for name, product in config.products.items()
+        if name in models
     }
 
 

@@ -4,9 +4,7 @@ Scores become chances of being right by isotonic regression, per class. Threshol
 at the product's own defect rate, whatever share of the validation boards is defective: escapes against false calls.
 """
 
-import hashlib
 from collections.abc import Sequence
-from pathlib import Path
 
 import msgspec
 import numpy as np
@@ -15,71 +13,19 @@ from sklearn.isotonic import IsotonicRegression
 
 from detector.evaluation.matching import RULE_IOU, pools
 from detector.evaluation.outcomes import Outcome
-from taktwatch.errors import BadInput, ModelError
+from detector.scores import UNCALIBRATED, Calibration, ClassCalibration, Costs, hashed
+from taktwatch.errors import BadInput
 from taktwatch.records import ModelRef
 
-__all__ = [
-    "Calibration",
-    "ClassCalibration",
-    "Costs",
-    "board_cost",
-    "calibrate",
-    "read_calibration",
-    "save_calibration",
-]
+__all__ = ["board_cost", "board_weights", "calibrate"]
 
 Floats = npt.NDArray[np.float64]
 Bools = npt.NDArray[np.bool_]
 
-FILE = "calibration.json"
 LEAST_FOUND = 20
 """Fewer detections of a class than this carry no curve: its scores are left as they are."""
 ROUNDS = 10
 NEVER = 1.0
-
-
-class Costs(msgspec.Struct, frozen=True, kw_only=True):
-    """What one board costs that is judged wrong, in any one currency."""
-
-    escape: float
-    false_call: float
-
-
-class ClassCalibration(msgspec.Struct, frozen=True, kw_only=True):
-    """One class: threshold on the raw score, and the chance of being right, linear between `scores` and `chances`.
-
-    `n` detections were seen, `right` of them hits. Without points the class had too few, and scores stay as they are.
-    """
-
-    threshold: float
-    n: int
-    right: int
-    scores: tuple[float, ...] = ()
-    chances: tuple[float, ...] = ()
-
-    def chance(self, score: float) -> float:
-        """Return the chance that a detection of this score is right."""
-        return float(np.interp(score, self.scores, self.chances)) if self.scores else score
-
-
-class Calibration(msgspec.Struct, frozen=True, kw_only=True):
-    """A calibration and what it holds for: this model, engine and precision, pictures of this `domain`, these costs.
-
-    `expected_cost` is that of a board of the validation set at the thresholds; `sha256` is the hash of all the rest.
-    """
-
-    model_id: str
-    engine: str
-    precision: str
-    domain: str
-    domain_sha256: str
-    expected_defect_rate: float
-    costs: Costs
-    defective_boards: int
-    good_boards: int
-    expected_cost: float
-    classes: dict[str, ClassCalibration]
-    sha256: str = ""
 
 
 def calibrate(
@@ -88,12 +34,17 @@ def calibrate(
     *,
     model: ModelRef,
     domain: str,
-    domain_sha256: str,
+    dataset: str,
+    dataset_sha256: str,
     expected_defect_rate: float,
     costs: Costs,
+    stops: bool = True,
     least_iou: float = RULE_IOU,
 ) -> Calibration:
-    """Calibrate on validation boards. Raises `BadInput` without good or without defective ones, or for odd settings."""
+    """Calibrate on validation boards. Raises `BadInput` without good or without defective ones, or for odd settings.
+
+    `stops` is whether any detection stops a board; where limits decide (sections), thresholds stay as they are.
+    """
     if not 0 < expected_defect_rate < 1:
         raise BadInput(f"an expected defect rate of {expected_defect_rate:g} leaves nothing to decide; give 0 to 1")
     if min(costs.escape, costs.false_call) <= 0:
@@ -101,10 +52,10 @@ def calibrate(
     defective = np.array([one.defective for one in outcomes], bool)
     if not defective.any() or defective.all():
         lacking = "good" if defective.all() else "defective"
-        raise BadInput(f"{domain}: no {lacking} boards to calibrate on; both kinds are weighed against each other")
+        raise BadInput(f"{dataset}: no {lacking} boards to calibrate on; both kinds are weighed against each other")
     weights = board_weights(defective, expected_defect_rate)
     best = _best_scores(outcomes, labels)
-    thresholds = _cheapest(best, defective, weights, costs)
+    thresholds = _cheapest(best, defective, weights, costs) if stops else np.full(len(labels), UNCALIBRATED, np.float64)
     matched = pools(outcomes, labels, least_iou)
     classes = {}
     for index, label in enumerate(labels):
@@ -122,15 +73,16 @@ def calibrate(
         engine=model.engine,
         precision=model.precision,
         domain=domain,
-        domain_sha256=domain_sha256,
+        dataset=dataset,
+        dataset_sha256=dataset_sha256,
         expected_defect_rate=expected_defect_rate,
         costs=costs,
         defective_boards=int(defective.sum()),
         good_boards=int((~defective).sum()),
-        expected_cost=board_cost(best, thresholds, defective, weights, costs),
+        expected_cost=board_cost(best, thresholds, defective, weights, costs) if stops else None,
         classes=classes,
     )
-    return msgspec.structs.replace(made, sha256=_hash(made))
+    return msgspec.structs.replace(made, sha256=hashed(made))
 
 
 def board_weights(defective: Bools, rate: float) -> Floats:
@@ -153,42 +105,6 @@ def board_cost(best: Floats, thresholds: Floats, defective: Bools, weights: Floa
     return float(costs.escape * escaped + costs.false_call * called)
 
 
-def save_calibration(folder: Path, calibration: Calibration) -> Path:
-    """Write a calibration beside its model and return the file."""
-    path = folder / FILE
-    path.write_bytes(msgspec.json.format(msgspec.json.encode(calibration), indent=2) + b"\n")
-    return path
-
-
-def read_calibration(folder: Path, model: ModelRef) -> Calibration:
-    """Read the calibration of a model that runs on this engine.
-
-    Raises `ModelError` where it is missing, was edited, or belongs to another model, engine or precision.
-    """
-    path = folder / FILE
-    try:
-        read = msgspec.json.decode(path.read_bytes(), type=Calibration)
-    except OSError as error:
-        raise ModelError(f"{path}: {error.strerror}; calibrate the model first") from error
-    except msgspec.MsgspecError as error:
-        raise ModelError(f"{path}: not a calibration: {error}") from error
-    if read.sha256 != _hash(read):
-        raise ModelError(f"{path}: its content does not hash to sha256; it was edited by hand, calibrate again")
-    for what, wanted, given in (
-        ("model", model.model_id, read.model_id),
-        ("engine", model.engine, read.engine),
-        ("precision", model.precision, read.precision),
-    ):
-        if wanted != given:
-            raise ModelError(f"{path}: made for {what} {given}, this is {wanted}; calibrate again")
-    return read
-
-
-def _hash(calibration: Calibration) -> str:
-    """Hash everything but the hash."""
-    return hashlib.sha256(msgspec.json.encode(msgspec.structs.replace(calibration, sha256=""))).hexdigest()
-
-
 def _best_scores(outcomes: Sequence[Outcome], labels: Sequence[str]) -> Floats:
     """Return each board's best score of each class, float (N, C); 0 where nothing was found."""
     best = np.zeros((len(outcomes), len(labels)))
@@ -202,7 +118,7 @@ def _best_scores(outcomes: Sequence[Outcome], labels: Sequence[str]) -> Floats:
 
 def _cheapest(best: Floats, defective: Bools, weights: Floats, costs: Costs) -> Floats:
     """Lower the cost a class at a time until nothing gets cheaper; of equal thresholds the middle of the widest gap."""
-    thresholds = np.full(best.shape[1], 0.5)
+    thresholds = np.full(best.shape[1], UNCALIBRATED)
     cost = board_cost(best, thresholds, defective, weights, costs)
     for _ in range(ROUNDS):
         before = cost

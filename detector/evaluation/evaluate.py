@@ -69,12 +69,12 @@ def evaluate(
         comparison = compare(one, other, seed=seed)
     words = f"taktwatch evaluate {model} --dataset {dataset} --product {name}"
     origin = Origin(
-        model=first.runner.engine.ref,
+        model=first.runner.ref,
         dataset=data.name,
         dataset_sha256=data.sha256,
         product=name,
         config_sha256=config.product_sha256(name),
-        thresholds={label: limits.score for label, limits in first.runner.product.classes.items()},
+        thresholds=first.runner.scores.thresholds,
         seed=seed,
         command=f"{words} --against {against}" if against else words,
         learned_from=tuple(source.name for source in first.runner.model.card.training_data),

@@ -4,18 +4,21 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+import msgspec
 import numpy as np
 
 from detector.engines import RawDetections
 from detector.engines.choose import build_engine, open_engine
-from detector.evaluation.datasets import Dataset, Item
+from detector.evaluation.datasets import Dataset, Item, Labelled
 from detector.evaluation.outcomes import Found, Outcome, TrueDefect
 from detector.inspect import Inspector
 from detector.judge import Finding, findings, judge
 from detector.masks import Roi, grow_box, to_rle
 from detector.registry import LoadedModel, load_model
+from detector.scores import Scores, open_scores
 from taktwatch.config import LineConfig, ProductConfig
 from taktwatch.errors import BadInput, ConfigError
+from taktwatch.records import ModelRef
 from taktwatch.rle import bbox, decode
 
 __all__ = ["Runner", "choose_product", "model_folder"]
@@ -66,7 +69,15 @@ class Runner:
         config = self.config.model_copy(update={"products": products, "stations": ()})
         self.inspector = Inspector(config, engines={self.model.card.name: self.engine})
         self.inspector.engine(self.product_name)
-        self.everything = lowered(self.product)
+        self.scores = open_scores(self.model_path, self.engine.ref, self.product_name, self.product)
+        self.inspector.known_scores[self.product_name, self.engine.ref] = self.scores
+        self.everything = Scores(lowered(self.product))
+        self.exact = self.product.model_copy(update={"unsure_px": 0.0})
+
+    @property
+    def ref(self) -> ModelRef:
+        """How results name the model, what it runs on, and what its scores are worth."""
+        return msgspec.structs.replace(self.engine.ref, calibration_sha256=self.scores.sha256)
 
     def check(self, dataset: Dataset) -> None:
         """Refuse a set with classes that the product or the model does not know. Raises `BadInput`."""
@@ -84,19 +95,22 @@ class Runner:
             yield self.inspect(item)
             on_picture()
 
-    def inspect(self, item: Item) -> Outcome:
-        """Inspect one picture at the lowest threshold, and judge it at the product's."""
-        labelled = item.load()
+    def inspect(self, item: Item, labelled: Labelled | None = None) -> Outcome:
+        """Inspect one picture (loaded here unless it is given) at the lowest threshold, and judge it at the product's.
+
+        Scores are the network's own.
+        """
+        labelled = item.load() if labelled is None else labelled
         try:
             prepared = self.inspector.prepare(self.product_name, labelled.picture, labelled.template)
         except BadInput as error:
             raise BadInput(f"{item.name}: {error}") from error
         height, width = prepared.size
         raw = self.engine.infer([prepared.inputs.channels])[0]
-        reported = findings(raw, self.model.spec, self.product, height, width)
+        reported = findings(raw, self.model.spec, self.scores, height, width)
         said = self.inspector.conclude(prepared, raw)
         told_truth = [told(one) for one in labelled.truths]
-        truth = judge(told_truth, self.product, scale=prepared.scale, height=height, width=width)
+        truth = judge(told_truth, self.exact, scale=prepared.scale, height=height, width=width)
         return Outcome(
             name=item.name,
             board=item.board,
@@ -117,7 +131,7 @@ class Runner:
         return tuple(
             Found(
                 label=one.label,
-                score=one.score,
+                score=one.score if one.raw is None else one.raw,
                 box_px=grow_box(one.roi.box, margin, height, width),
                 mask=to_rle(one.roi, height, width),
                 area_px=one.roi.area_px,
@@ -142,4 +156,4 @@ def told(truth: TrueDefect) -> Finding:
 
 def _key(one: Finding) -> tuple[str, float, tuple[int, int, int, int]]:
     """Tell findings of one picture apart."""
-    return one.label, one.score, one.roi.box
+    return one.label, one.score if one.raw is None else one.raw, one.roi.box

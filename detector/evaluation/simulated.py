@@ -27,7 +27,10 @@ LEAST_SIDE_PX = 96
 
 @dataclass(frozen=True, slots=True)
 class SimulatedSet:
-    """`boards` boards of each of `layouts` products, drawn from seeds. `defective`: share of boards with defects."""
+    """`boards` boards of each of `layouts` products, drawn from seeds.
+
+    `defective`: share of boards with defects, `most` of them on one board of the board view.
+    """
 
     view: View
     layouts: int = 40
@@ -37,6 +40,7 @@ class SimulatedSet:
     camera: str = "mixed"
     height: int = 640
     width: int = 640
+    most: int = MOST_DEFECTS
 
 
 SETTINGS = tuple(field.name for field in fields(SimulatedSet) if field.name != "view")
@@ -79,8 +83,8 @@ def parse_simulated(where: str) -> SimulatedSet:
         except ValueError:
             raise BadInput(f"{where}: {key}={text} is no number") from None
     asked = replace(asked, **values)  # type: ignore[arg-type]  # each has its default's type
-    if asked.layouts < 1 or asked.boards < 1 or asked.first < 0:
-        raise BadInput(f"{where}: layouts and boards are at least 1, first is at least 0")
+    if min(asked.layouts, asked.boards, asked.most) < 1 or asked.first < 0:
+        raise BadInput(f"{where}: layouts, boards and most are at least 1, first is at least 0")
     if not 0 <= asked.defective <= 1:
         raise BadInput(f"{where}: defective={asked.defective} is no share; give 0 to 1")
     if asked.camera not in (*CAMERAS, "mixed"):
@@ -103,7 +107,7 @@ def _load(asked: SimulatedSet, layout: int, number: int) -> Labelled:
         # One camera looks at one product, whatever board of it passes.
         mixed = str(np.random.default_rng([0xE7A2, seed]).choice(CAMERAS, p=CAMERA_SHARES))
         look = product_look(seed, mixed if asked.camera == "mixed" else asked.camera)  # type: ignore[arg-type]  # checked when parsed
-        count = int(rng.integers(1, MOST_DEFECTS + 1)) if spoiled else 0
+        count = int(rng.integers(1, asked.most + 1)) if spoiled else 0
         drawn = board(seed, board_seed, size=size, defects=rng.choice(BOARD_DEFECTS, count).tolist(), look=look)
     truths = []
     for truth in drawn.truths:

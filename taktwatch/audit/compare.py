@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping
 
 import msgspec
 
-from taktwatch.records import InspectionResult, KpiWindow
+from taktwatch.records import Detection, InspectionResult, KpiWindow
 
 __all__ = ["CLOSE", "Comparison", "Difference", "compare_results", "compare_windows"]
 
@@ -114,8 +114,13 @@ def judged(result: InspectionResult) -> tuple[str, str | None, Counter[str]]:
 def sure_classes(result: InspectionResult, thresholds: Mapping[str, float]) -> Counter[str]:
     """Classes and counts without the detections whose score is within `CLOSE` of the threshold."""
     return Counter(
-        found.label for found in result.detections if abs(found.score - thresholds.get(found.label, 0.0)) >= CLOSE
+        found.label for found in result.detections if abs(raw_score(found) - thresholds.get(found.label, 0.0)) >= CLOSE
     )
+
+
+def raw_score(found: Detection) -> float:
+    """Return the score that thresholds are about: the network's own."""
+    return found.score if found.raw_score is None else found.raw_score
 
 
 def in_words(result: InspectionResult) -> str:

@@ -80,7 +80,7 @@ def test_a_replay_of_the_demo_agrees_with_it_and_another_threshold_does_not(
     assert comparison["windows_differing"] == []
 
     strict = tmp_path / "strict.toml"
-    strict.write_text(same.read_text(encoding="utf-8").replace("score = 0.5", "score = 0.999999"), encoding="utf-8")
+    strict.write_text(same.read_text(encoding="utf-8").replace(" = {}", " = { score = 0.999999 }"), encoding="utf-8")
     changed = json.loads(taktwatch("replay", "--config", str(strict), *arguments, status=1).stdout)
     assert changed["differences"]
 

@@ -7,6 +7,7 @@ from detector.engines import RawDetections
 from detector.judge import Finding, findings, judge, within
 from detector.masks import Roi
 from detector.scale import Scale
+from detector.scores import Scores
 from detector.spec import SPECS
 from taktwatch.config import ClassConfig, ProductConfig, SectionConfig
 from taktwatch.records import Doubt, Registration, Verdict
@@ -47,7 +48,7 @@ def raw(*rows: tuple[str, float, tuple[float, float, float, float]]) -> RawDetec
 
 
 def kept(*rows: tuple[str, float, tuple[float, float, float, float]]) -> list[str]:
-    return [finding.label for finding in findings(raw(*rows), SPECS["board-sim"], BOARD, 400, 500)]
+    return [finding.label for finding in findings(raw(*rows), SPECS["board-sim"], Scores(BOARD), 400, 500)]
 
 
 def test_a_board_without_findings_passes() -> None:
@@ -85,7 +86,8 @@ def test_a_difference_nobody_explains_stops_a_board_but_does_not_save_it() -> No
 def test_a_defect_about_as_small_as_the_least_is_looked_at_and_a_smaller_one_is_none() -> None:
     sizes = {side: (10.0, 10.0, 10.0 + side, 10.0 + side) for side in (6, 7, 8)}
     said = {
-        side: findings(raw(("short", 0.9, box)), SPECS["board-sim"], BOARD, 400, 500) for side, box in sizes.items()
+        side: findings(raw(("short", 0.9, box)), SPECS["board-sim"], Scores(BOARD), 400, 500)
+        for side, box in sizes.items()
     }
     areas = {side: [one.roi.area_px for one in found] for side, found in said.items()}
     assert areas == {6: [], 7: [49], 8: [64]}  # of at least 50, each unsure by half a px around

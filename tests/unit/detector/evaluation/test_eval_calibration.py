@@ -10,17 +10,10 @@ from eval_scenes import LABELS, found, outcome, true
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from detector.evaluation.calibration import (
-    Calibration,
-    Costs,
-    _best_threshold,
-    board_cost,
-    board_weights,
-    calibrate,
-    read_calibration,
-    save_calibration,
-)
+from detector.evaluation.calibration import _best_threshold, board_cost, board_weights, calibrate
 from detector.evaluation.outcomes import Outcome
+from detector.scores import Calibration, Costs, hashed, open_scores, read_calibrations, save_calibration
+from taktwatch.config import ClassConfig, ProductConfig
 from taktwatch.errors import BadInput, ModelError
 from taktwatch.records import ModelRef
 
@@ -48,7 +41,8 @@ def calibrated(outcomes: list[Outcome], rate: float = 0.5, escape: float = 1.0, 
         LABELS,
         model=MODEL,
         domain="simulated",
-        domain_sha256="1" * 64,
+        dataset="sim:board",
+        dataset_sha256="1" * 64,
         expected_defect_rate=rate,
         costs=Costs(escape=escape, false_call=false_call),
     )
@@ -83,6 +77,23 @@ def test_dear_escapes_lower_the_threshold_and_dear_false_calls_raise_it() -> Non
         for escape, call in ((50, 1), (1, 1), (1, 50))
     )
     assert low < middle < high
+
+
+def test_where_limits_decide_only_chances_are_learnt() -> None:
+    made = calibrate(
+        boards(3),
+        LABELS,
+        model=MODEL,
+        domain="section",
+        dataset="sim:section",
+        dataset_sha256="1" * 64,
+        expected_defect_rate=0.5,
+        costs=Costs(escape=50, false_call=1),
+        stops=False,
+    )
+    assert {one.threshold for one in made.classes.values()} == {0.5}
+    assert made.expected_cost is None
+    assert made.classes["open"].scores
 
 
 def test_a_threshold_stands_in_the_middle_of_the_gap() -> None:
@@ -130,25 +141,62 @@ def test_thresholds_of_two_classes_cost_no_more_than_equal_ones() -> None:
     assert found_cost <= pairs * 1.1
 
 
-def test_a_calibration_is_read_back_for_its_own_model_and_engine_alone(tmp_path: Path) -> None:
+PRODUCT = ProductConfig(model="m", um_per_px=20, domain="simulated", classes={"open": {}, "short": {}})
+
+
+def test_a_calibration_is_used_for_its_own_pictures_engine_and_precision_alone(tmp_path: Path) -> None:
     made = calibrated(boards(1))
-    save_calibration(tmp_path, made)
-    assert read_calibration(tmp_path, MODEL) == made
-    for field, value in (("model_id", "m-2"), ("engine", "openvino 2026.1"), ("precision", "int8")):
-        with pytest.raises(ModelError, match="calibrate again"):
-            read_calibration(tmp_path, msgspec.structs.replace(MODEL, **{field: value}))
+    save_calibration(tmp_path, [made])
+    scores = open_scores(tmp_path, MODEL, "p", PRODUCT)
+    assert scores.calibration == made
+    assert scores.threshold("open") == made.classes["open"].threshold
+    assert scores.chance("open", 0.7) == made.classes["open"].chance(0.7) < 0.7
+    newer = msgspec.structs.replace(MODEL, engine="torch 2.16.1")
+    assert open_scores(tmp_path, newer, "p", PRODUCT).calibration == made
+    others = (
+        (msgspec.structs.replace(MODEL, engine="openvino 2026.1"), PRODUCT),
+        (msgspec.structs.replace(MODEL, precision="int8"), PRODUCT),
+        (MODEL, PRODUCT.model_copy(update={"domain": "real"})),
+        (MODEL, PRODUCT.model_copy(update={"domain": ""})),
+    )
+    for model, product in others:
+        plain = open_scores(tmp_path, model, "p", product)
+        assert (plain.calibration, plain.threshold("open"), plain.chance("open", 0.7)) == (None, 0.5, 0.7)
+    assert open_scores(tmp_path, MODEL, "simulated", others[3][1]).calibration == made
 
 
-def test_an_edited_or_missing_calibration_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(ModelError, match="calibrate the model first"):
-        read_calibration(tmp_path, MODEL)
-    path = save_calibration(tmp_path, calibrated(boards(1)))
+def test_what_line_toml_states_goes_before_what_was_learnt(tmp_path: Path) -> None:
+    save_calibration(tmp_path, [calibrated(boards(1))])
+    stated = ProductConfig(model="m", um_per_px=20, domain="simulated", classes={"open": ClassConfig(score=0.9)})
+    scores = open_scores(tmp_path, MODEL, "p", stated)
+    assert scores.threshold("open") == 0.9
+    assert scores.chance("open", 0.7) < 0.7
+
+
+def test_a_model_has_one_calibration_for_each_kind_of_pictures_and_engine(tmp_path: Path) -> None:
+    first, second = calibrated(boards(1)), calibrated(boards(2))
+    other = msgspec.structs.replace(first, engine="openvino 2026.1", sha256="")
+    other = msgspec.structs.replace(other, sha256=hashed(other))
+    save_calibration(tmp_path, [first, other])
+    save_calibration(tmp_path, [second])
+    assert {one.engine: one for one in read_calibrations(tmp_path, "m-1")} == {
+        "torch 2.15.0": second,
+        "openvino 2026.1": other,
+    }
+
+
+def test_an_edited_or_foreign_calibration_is_refused_and_none_is_none(tmp_path: Path) -> None:
+    assert read_calibrations(tmp_path, "m-1") == []
+    path = save_calibration(tmp_path, [calibrated(boards(1))])
+    with pytest.raises(ModelError, match=r"made for m-1, this is m-2; delete it, or calibrate again"):
+        read_calibrations(tmp_path, "m-2")
     path.write_text(path.read_text().replace('"simulated"', '"real"'))
     with pytest.raises(ModelError, match="edited by hand"):
-        read_calibration(tmp_path, MODEL)
+        read_calibrations(tmp_path, "m-1")
     path.write_text("{}")
     with pytest.raises(ModelError, match="not a calibration"):
-        read_calibration(tmp_path, MODEL)
+        read_calibrations(tmp_path, "m-1")
+    assert len(read_calibrations(save_calibration(tmp_path, [calibrated(boards(1))]).parent, "m-1")) == 1
 
 
 def test_what_cannot_be_weighed_is_refused() -> None:

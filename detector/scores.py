@@ -1,0 +1,188 @@
+"""What a network's scores are worth on a product's pictures, and from which score on something is a defect.
+
+`calibration.json` beside a model holds what was learnt on validation boards: one calibration for each kind of pictures
+(domain), engine and precision. Reading it wants nothing but the file; learning it is `detector.evaluation.calibration`.
+"""
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import msgspec
+import numpy as np
+
+from taktwatch.config import ProductConfig
+from taktwatch.errors import ModelError
+from taktwatch.records import ModelRef
+
+__all__ = [
+    "FILE",
+    "UNCALIBRATED",
+    "Calibration",
+    "ClassCalibration",
+    "Costs",
+    "Scores",
+    "family",
+    "hashed",
+    "open_scores",
+    "read_calibrations",
+    "save_calibration",
+]
+
+FILE = "calibration.json"
+UNCALIBRATED = 0.5
+"""The score from which a defect is reported where nobody calibrated and line.toml says nothing."""
+
+
+class Costs(msgspec.Struct, frozen=True, kw_only=True):
+    """What one board costs that is judged wrong, in any one currency."""
+
+    escape: float
+    false_call: float
+
+
+class ClassCalibration(msgspec.Struct, frozen=True, kw_only=True):
+    """One class: threshold on the raw score, and the chance of being right, linear between `scores` and `chances`.
+
+    `n` detections were seen, `right` of them hits. Without points the class had too few, and scores stay as they are.
+    """
+
+    threshold: float
+    n: int
+    right: int
+    scores: tuple[float, ...] = ()
+    chances: tuple[float, ...] = ()
+
+    def chance(self, score: float) -> float:
+        """Return the chance that a detection of this score is right."""
+        return float(np.interp(score, self.scores, self.chances)) if self.scores else score
+
+
+class Calibration(msgspec.Struct, frozen=True, kw_only=True):
+    """A calibration and what it holds for: this model, engine and precision, pictures of this `domain`, these costs.
+
+    `dataset` are the validation boards it was learnt on, `expected_cost` that of one of them at the thresholds (None
+    where limits decide, not thresholds); `sha256` is the hash of all the rest.
+    """
+
+    model_id: str
+    engine: str
+    precision: str
+    domain: str
+    dataset: str
+    dataset_sha256: str
+    expected_defect_rate: float
+    costs: Costs
+    defective_boards: int
+    good_boards: int
+    expected_cost: float | None
+    classes: dict[str, ClassCalibration]
+    sha256: str = ""
+
+    @property
+    def key(self) -> tuple[str, str, str]:
+        """What a model has one calibration for: domain, engine, precision."""
+        return self.domain, family(self.engine), self.precision
+
+
+@dataclass(frozen=True, slots=True)
+class Scores:
+    """A product's thresholds and what scores are worth; what line.toml states goes before what was learnt.
+
+    >>> from taktwatch.config import ClassConfig
+    >>> product = ProductConfig(model="m", um_per_px=20, classes={"open": ClassConfig(score=0.7), "short": {}})
+    >>> scores = Scores(product)
+    >>> scores.threshold("open"), scores.threshold("short"), scores.chance("open", 0.8)
+    (0.7, 0.5, 0.8)
+    """
+
+    product: ProductConfig
+    calibration: Calibration | None = None
+
+    def threshold(self, label: str) -> float:
+        """Return the raw score from which a class is reported."""
+        stated = self.product.classes[label].score
+        if stated is not None:
+            return stated
+        known = self._known(label)
+        return UNCALIBRATED if known is None else known.threshold
+
+    def chance(self, label: str, score: float) -> float:
+        """Return the chance that a detection of this raw score is right; the score itself where nobody calibrated."""
+        known = self._known(label)
+        return score if known is None else known.chance(score)
+
+    @property
+    def thresholds(self) -> dict[str, float]:
+        """The thresholds of all classes of the product."""
+        return {label: self.threshold(label) for label in self.product.classes}
+
+    @property
+    def sha256(self) -> str:
+        """Name of the calibration; empty without one."""
+        return "" if self.calibration is None else self.calibration.sha256
+
+    def _known(self, label: str) -> ClassCalibration | None:
+        return None if self.calibration is None else self.calibration.classes.get(label)
+
+
+def family(engine: str) -> str:
+    """Return an engine's name without its version: a new version computes the same.
+
+    >>> family("openvino 2026.1.0")
+    'openvino'
+    """
+    return engine.partition(" ")[0]
+
+
+def open_scores(folder: Path, model: ModelRef, name: str, product: ProductConfig) -> Scores:
+    """Return the scores of a product whose model lies in `folder` and runs as `model`.
+
+    The domain is the product's, or its name. Raises `ModelError` for a calibration that is damaged, was edited, or
+    belongs to other weights.
+    """
+    key = (product.domain or name, family(model.engine), model.precision)
+    found = next((one for one in read_calibrations(folder, model.model_id) if one.key == key), None)
+    return Scores(product, found)
+
+
+def read_calibrations(folder: Path, model_id: str) -> list[Calibration]:
+    """Read what was learnt about a model; nothing where nobody calibrated. Raises `ModelError`."""
+    path = folder / FILE
+    try:
+        read = msgspec.json.decode(path.read_bytes(), type=list[Calibration])
+    except FileNotFoundError:
+        return []
+    except OSError as error:
+        raise ModelError(f"{path}: {error.strerror}") from error
+    except msgspec.MsgspecError as error:
+        raise ModelError(f"{path}: not a calibration: {error}") from error
+    for one in read:
+        if one.sha256 != hashed(one):
+            raise ModelError(f"{path}: its content does not hash to sha256; it was edited by hand, calibrate again")
+        if one.model_id != model_id:
+            raise ModelError(
+                f"{path}: made for {one.model_id}, this is {model_id}; delete it, or calibrate again with "
+                "`taktwatch models calibrate`"
+            )
+    return read
+
+
+def save_calibration(folder: Path, made: Sequence[Calibration]) -> Path:
+    """Write calibrations beside their model; older ones of the same weights stay, but for the same key."""
+    path = folder / FILE
+    try:
+        known = read_calibrations(folder, made[0].model_id)
+    except ModelError:
+        known = []  # of other weights, or no calibration at all: worth nothing now
+    kept = {one.key: one for one in (*known, *made)}
+    fresh = path.with_name(path.name + ".new")
+    fresh.write_bytes(msgspec.json.format(msgspec.json.encode([kept[key] for key in sorted(kept)]), indent=1) + b"\n")
+    fresh.replace(path)
+    return path
+
+
+def hashed(calibration: Calibration) -> str:
+    """Hash everything but the hash."""
+    return hashlib.sha256(msgspec.json.encode(msgspec.structs.replace(calibration, sha256=""))).hexdigest()
