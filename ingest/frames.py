@@ -58,6 +58,7 @@ def make_frame(
         serial=shot.serial,
         template_sha256=template_sha256,
         stamped=stamped,
+        tile=shot.tile,
         clock_skewed=not stamped and is_skewed(taken_at, received_at, max_clock_skew_s),
     )
 

@@ -9,7 +9,7 @@ from ingest.cameras import Shot
 from ingest.cameras.simulator import View
 from ingest.entries import Entry
 from ingest.frames import Origin, fault_of, head_of, make_frame
-from taktwatch.config import IngestConfig, LineConfig, SimulatorSource, StationConfig
+from taktwatch.config import FolderSource, IngestConfig, LineConfig, SimulatorSource, StationConfig
 from taktwatch.errors import BadPicture, ConfigError, UnknownProduct
 from taktwatch.pictures import decode
 from taktwatch.records import Outcome
@@ -40,7 +40,8 @@ class Intake:
         else:
             self.view, um_per_px = product.view, product.um_per_px
             try:
-                self._template = None if product.template is None else product.template.read_bytes()
+                in_strips = isinstance(station.source, FolderSource) and station.source.panels
+                self._template = None if product.template is None or in_strips else product.template.read_bytes()
             except OSError as error:
                 raise ConfigError(
                     f"product {station.product!r}: template {product.template} cannot be read: {error.strerror}"

@@ -13,6 +13,7 @@ import structlog
 from ingest import metrics
 from ingest.cameras import Found, Lost, Resume, Shot, open_camera, traits
 from ingest.cameras.folder import still_there
+from ingest.cameras.panels import PanelCutter, PanelLimits
 from ingest.entries import Entry, SpoolFull, without_picture
 from ingest.horizon import Horizon
 from ingest.intake import Intake
@@ -99,11 +100,21 @@ class StationRun:
             self._intake.view,
             max_bytes=self.config.ingest.max_picture_bytes,
             stamp=self._horizon.capture,
+            cutter=self._cutter(),
         )
         self._spool.begin(self.session)
         waiting = self._spool.waiting(self.session)
         self.progress = Progress(self.session.next_seq, self.session.next_seq - waiting, total=station.source.boards)
         metrics.CAMERA_UP.labels(*self._labels).set(1)
+
+    def _cutter(self) -> PanelCutter:
+        """Return what cuts panels for this station; strips of its golden template lie beside the spool."""
+        limits, product = self.config.ingest, self.config.products.get(self.station.product)
+        return PanelCutter(
+            PanelLimits(limits.max_picture_bytes, limits.max_panel_px, limits.max_side_px, limits.panel_overlap_px),
+            None if product is None else product.template,
+            self.config.data_dir / "golden" / self.station.name,
+        )
 
     @property
     def exhausted(self) -> bool:
@@ -255,7 +266,7 @@ class StationRun:
             self._intake.entry(
                 shot,
                 seq=seq,
-                visit=self.session.first_shot + seq,
+                visit=self.session.first_shot + seq - (0 if shot.tile is None else shot.tile.index),
                 taken_at=shot.taken_at or self._takt.stamp(seq),
                 received_at=received_at,
             )

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 
 import msgspec
 
-from kpi_engine.panels import Spot, complaints, panel_defects, pieces_in, spots_of
+from kpi_engine.panels import Spot, complaints, panel_defects, pieces_in, reasons_once, spots_of
 from kpi_engine.slim import Result
 from kpi_engine.sums import MINUTE_US, instant, microseconds, share_name
 from taktwatch.records import BoardVerdict, Outcome, Tile, Verdict, board_id, frame_id
@@ -121,6 +121,7 @@ def judged(expected: int, views: Sequence[View]) -> tuple[Verdict, tuple[str, ..
     reasons = [reason for view in views for reason in view.reasons]
     absent = [f"view missing: {view.view} was {view.outcome}" for view in views if view.verdict is None]
     if any(view.tile is not None for view in views):
+        reasons = reasons_once(views, reasons)
         absent += complaints(expected, views)
     elif len(views) < expected:
         absent.append(f"view missing: {len(views)} of {expected} pictures are in")

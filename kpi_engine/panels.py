@@ -10,10 +10,10 @@ from typing import Protocol
 import msgspec
 
 from kpi_engine.slim import PlacedDetection, PlacedResult, Result
-from taktwatch.records import STRUCTURES, BoardDefect, Detection, InspectionResult, Tile
+from taktwatch.records import STRUCTURES, BoardDefect, Detection, InspectionResult, Tile, defect_words
 from taktwatch.seams import Seen, groups, hull
 
-__all__ = ["Spot", "complaints", "panel_defects", "pieces_in", "spots_of"]
+__all__ = ["Spot", "complaints", "panel_defects", "pieces_in", "reasons_once", "spots_of"]
 
 LISTED = 8
 """So many absent pieces are named; of more, their number is said."""
@@ -68,6 +68,27 @@ def pieces_in(pieces: Sequence[Piece]) -> int:
 
 def panel_defects(pieces: Sequence[Piece]) -> tuple[BoardDefect, ...]:
     """Return the defects of all pieces of a panel, each once, from its top to its bottom."""
+    found = [
+        BoardDefect(label=group[0].label, score=group[0].score, box_px=hull([one.box for one in group]))
+        for group in seen_once(pieces)
+    ]
+    return tuple(sorted(found, key=lambda defect: (defect.box_px[1], defect.box_px[0], defect.label)))
+
+
+def reasons_once(pieces: Sequence[Piece], reasons: Sequence[str]) -> list[str]:
+    """Return reasons without the words of defects that another piece has named already."""
+    again = Counter(defect_words(one.label, one.score, one.box) for group in seen_once(pieces) for one in group[1:])
+    kept = []
+    for reason in reasons:
+        if again[reason] > 0:
+            again[reason] -= 1
+        else:
+            kept.append(reason)
+    return kept
+
+
+def seen_once(pieces: Sequence[Piece]) -> list[list[Seen]]:
+    """Return the defects of a panel, each as all its findings, the one that names it first; sides are apart."""
     found = []
     for view in dict.fromkeys(piece.view for piece in pieces):
         seen = [
@@ -76,11 +97,8 @@ def panel_defects(pieces: Sequence[Piece]) -> tuple[BoardDefect, ...]:
             if piece.view == view and piece.tile is not None
             for spot in piece.spots
         ]
-        for group in groups(seen):
-            best = seen[group[0]]
-            box = hull([seen[index].box for index in group])
-            found.append(BoardDefect(label=best.label, score=best.score, box_px=box))
-    return tuple(sorted(found, key=lambda defect: (defect.box_px[1], defect.box_px[0], defect.label)))
+        found += [[seen[index] for index in group] for group in groups(seen)]
+    return found
 
 
 def complaints(expected: int, pieces: Sequence[Piece]) -> list[str]:

@@ -81,12 +81,23 @@ class FolderSource(Settings):
     """Pictures of a folder in name order, once or watched for new ones.
 
     A picture `ID_test.*` finds its golden template `ID_temp.*` beside it; templates are not inspected themselves.
+    `panels`: pictures are too large for the bus; each is cut into overlapping strips, which the takt counts one by one.
     """
 
     kind: Literal["folder"]
     path: Path
     watch: bool = False
     boards: int | None = Field(default=None, ge=1)
+    panels: bool = False
+
+    @model_validator(mode="after")
+    def panels_are_not_counted_in_strips(self) -> "FolderSource":
+        """Refuse a number of boards where frames are strips."""
+        if self.panels and self.boards is not None:
+            raise ValueError(
+                "boards counts frames, and a panel is many; leave it out, or put fewer files in the folder"
+            )
+        return self
 
 
 class VideoSource(Settings):

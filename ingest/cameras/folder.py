@@ -9,6 +9,7 @@ from datetime import datetime
 from pathlib import Path
 from time import monotonic
 
+from ingest.cameras.panels import PanelCutter, sent_of, whole_key
 from ingest.cameras.shot import HEAD_BYTES, Event, Found, Lost, Resume, Shot
 from taktwatch.errors import BadPicture, ConfigError
 from taktwatch.pictures import check
@@ -37,13 +38,18 @@ class FolderCamera:
         stamp: Callable[[], datetime] | None = None,
         settle_s: float = 0.4,
         patience_s: float = 5.0,
+        cutter: PanelCutter | None = None,
     ) -> None:
-        """`stamp` None: once; otherwise watch. Raises `ConfigError` where there is no such folder."""
+        """`stamp` None: once; otherwise watch. `cutter`: pictures are panels and sent in strips.
+
+        Raises `ConfigError` where there is no such folder.
+        """
         self.path = path
         self.max_bytes = max_bytes
         self.stamp = stamp
         self.settle_s = settle_s
         self.patience_s = patience_s
+        self.cutter = cutter
         if not path.is_dir():
             raise ConfigError(f"the picture folder {path} does not exist; create it or correct source.path")
 
@@ -55,7 +61,9 @@ class FolderCamera:
         for path in pictures_in(self.path):
             if stop.is_set():
                 return
-            if resume.after is None or path.name > resume.after:
+            if self.cutter is not None:
+                yield from self.cutter.shots(path, template_beside(path), after=sent_of(path, resume.after))
+            elif resume.after is None or path.name > resume.after:
                 yield read_shot(path, self.max_bytes)
 
     def _watch(self, stamp: Callable[[], datetime], resume: Resume, stop: threading.Event) -> Iterator[Event]:
@@ -79,8 +87,16 @@ class FolderCamera:
                 for key, path in present.items():
                     if key in since and self._complete(path, now - since[key]):
                         taken.add(key)
-                        yield read_shot(path, self.max_bytes, stamp=stamp, key=key)
+                        yield from self._taken(path, stamp, key, resume)
             stop.wait(self.settle_s / 2)
+
+    def _taken(self, path: Path, stamp: Callable[[], datetime], key: str, resume: Resume) -> Iterator[Shot]:
+        """Yield what a watched file gives; of a panel what was not sent before."""
+        if self.cutter is None:
+            yield read_shot(path, self.max_bytes, stamp=stamp, key=key)
+            return
+        sent = sum(whole_key(seen) == key for seen in resume.seen)
+        yield from self.cutter.shots(path, template_beside(path), after=sent - 1, stamp=stamp, key=key)
 
     def _complete(self, path: Path, stood_still_s: float) -> bool:
         """Say whether a file that stood still for so long is to be taken."""
@@ -113,9 +129,10 @@ def version_key(path: Path) -> str:
 def still_there(folder: Path, keys: AbstractSet[str]) -> frozenset[str]:
     """Return those versions of files that the folder still has; all of them where it cannot be read now."""
     try:
-        return frozenset(version_key(path) for path in pictures_in(folder)) & keys
+        present = {version_key(path) for path in pictures_in(folder)}
     except OSError:
         return frozenset(keys)
+    return frozenset(key for key in keys if whole_key(key) in present)
 
 
 def is_complete(path: Path, max_bytes: int) -> bool:

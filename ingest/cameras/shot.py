@@ -7,6 +7,7 @@ from datetime import datetime
 from typing import Protocol, TypeAlias
 
 from taktwatch.config import FolderSource, SimulatorSource, SourceConfig, VideoSource
+from taktwatch.records import Tile
 
 __all__ = ["HEAD_BYTES", "Camera", "Event", "Found", "Lost", "Resume", "Shot", "Traits", "traits"]
 
@@ -21,6 +22,7 @@ class Shot:
     `taken_at` None: to be stamped by the takt. `key` names a file that must not be taken twice. `whole_bytes` and
     `sha256` are those of the whole file where `data` is only its head. `fault` says why it cannot be inspected,
     `missed` why it was not kept at all. `sound` pictures were encoded by the camera itself and need no check.
+    `tile`: which piece of a panel it is; the pieces of one come in order, and make one visit.
     """
 
     name: str
@@ -35,6 +37,7 @@ class Shot:
     fault: str = ""
     missed: str = ""
     sound: bool = False
+    tile: Tile | None = None
 
 
 @dataclass(frozen=True)

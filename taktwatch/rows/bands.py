@@ -43,11 +43,19 @@ def open_rows(path: Path, *, max_px: int, max_side: int) -> Iterator[Rows]:
     `BadInput` where the file cannot be read.
     """
     try:
-        with path.open("rb") as file:
-            rows = _opened(file, path, max_px, max_side)
-            yield rows
+        file = path.open("rb")
     except OSError as error:
-        raise BadInput(f"{path}: cannot be read: {error.strerror}; check the file and its rights") from error
+        raise _unreadable(path, error) from error
+    with file:
+        try:
+            rows = _opened(file, path, max_px, max_side)
+        except OSError as error:
+            raise _unreadable(path, error) from error
+        yield rows
+
+
+def _unreadable(path: Path, error: OSError) -> BadInput:
+    return BadInput(f"{path}: cannot be read: {error.strerror}; check the file and its rights")
 
 
 def _opened(file: BinaryIO, path: Path, max_px: int, max_side: int) -> Rows:
@@ -96,6 +104,8 @@ def _named(bands: Iterator[Band], path: Path, height: int) -> Iterator[Band]:
             yield band
     except BadPicture as error:
         raise BadPicture(f"{path}: {error} (after row {at} of {height}); send it again") from error
+    except OSError as error:
+        raise _unreadable(path, error) from error
     if at != height:
         raise BadPicture(f"{path}: ends after row {at} of {height}; send the whole file")
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
-from tiny_model import TINY
+from exact_engine import Differences, marked
 
 from detector.engines import Channels, RawDetections
 from detector.inspect import Inspection, Inspector
@@ -19,41 +19,9 @@ from detector.tiles import Compass, shifted
 from taktwatch.config import LineConfig, parse_config
 from taktwatch.errors import BadPicture
 from taktwatch.pictures import encode_png
-from taktwatch.records import Detection, ModelRef, Registration, Verdict, defect_words
+from taktwatch.records import Detection, Registration, Verdict, defect_words
 from taktwatch.rle import bbox, decode
 from taktwatch.simulator import golden
-
-REF = ModelRef(name="t", model_id="0", weights_sha256="0", engine="test", precision="float32", device="cpu")
-DIFFERENT = 1.0  # of the template's contrast
-
-
-class Differences:
-    """An engine that finds what differs from the template by its threshold: exact, whatever tile it is shown in."""
-
-    spec = TINY
-    ref = REF
-
-    def __init__(self) -> None:
-        self.shapes: list[tuple[int, ...]] = []
-        self.most = 0
-
-    def infer(self, batch: Sequence[Channels]) -> list[RawDetections]:
-        """Find differences."""
-        self.most = max(self.most, len(batch))
-        self.shapes += [one.shape for one in batch]
-        return [self.look(one[2]) for one in batch]
-
-    @staticmethod
-    def look(difference: np.ndarray) -> RawDetections:
-        differs = cv2.morphologyEx((difference > DIFFERENT).astype(np.uint8), cv2.MORPH_OPEN, np.ones((5, 5), np.uint8))
-        _, _, stats, _ = cv2.connectedComponentsWithStats(differs, connectivity=8)
-        boxes = [(x, y, x + w, y + h) for x, y, w, h, area in stats[1:] if area >= 50]
-        return RawDetections(
-            boxes=np.array(boxes, np.float32).reshape(-1, 4),
-            labels=np.ones(len(boxes), np.int64),
-            scores=np.linspace(0.9, 0.8, len(boxes), dtype=np.float32),
-            masks=np.ones((len(boxes), 28, 28), np.float32),
-        )
 
 
 def settings(**product: object) -> LineConfig:
@@ -66,14 +34,6 @@ TEMPLATE = golden(3, size=(600, 900))
 MARKS = ((20, 30, 40, 50), (210, 100, 262, 112), (440, 300, 470, 330), (880, 580, 900, 600), (100, 190, 130, 275))
 
 
-def marked(template: np.ndarray, marks: Sequence[tuple[int, int, int, int]] = MARKS) -> np.ndarray:
-    """Return a picture with squares in it that no template shows."""
-    picture = template.copy()
-    for x0, y0, x1, y1 in marks:
-        picture[y0:y1, x0:x1] = 255 - picture[y0:y1, x0:x1] // 4
-    return picture
-
-
 def inspected(
     picture: np.ndarray, config: LineConfig, origin: tuple[int, int] = (0, 0)
 ) -> tuple[Inspection, Differences]:
@@ -84,7 +44,7 @@ def inspected(
 
 
 def test_every_defect_of_a_large_picture_is_found_once_wherever_the_seams_are() -> None:
-    said, engine = inspected(marked(TEMPLATE), settings())
+    said, engine = inspected(marked(TEMPLATE, MARKS), settings())
     assert len(engine.shapes) > 12
     assert len(set(engine.shapes)) == 1
     assert engine.most == 3
@@ -99,7 +59,7 @@ def test_every_defect_of_a_large_picture_is_found_once_wherever_the_seams_are() 
 
 
 def test_reasons_name_places_on_the_panel_and_each_defect_once() -> None:
-    said, _ = inspected(marked(TEMPLATE), settings(), origin=(10_000, 700))
+    said, _ = inspected(marked(TEMPLATE, MARKS), settings(), origin=(10_000, 700))
     expected = {
         defect_words(one.label, one.score, tuple(np.add(one.box_px, (10_000, 700) * 2))) for one in said.detections
     }
@@ -109,10 +69,10 @@ def test_reasons_name_places_on_the_panel_and_each_defect_once() -> None:
 
 def test_the_product_s_regions_lie_on_the_whole_template() -> None:
     ignoring = settings(ignore=[[(430, 290), (480, 290), (480, 340), (430, 340)]])
-    assert len(inspected(marked(TEMPLATE), ignoring)[0].detections) == len(MARKS) - 1
+    assert len(inspected(marked(TEMPLATE, MARKS), ignoring)[0].detections) == len(MARKS) - 1
     on_panel = settings(ignore=[[(1430, 790), (1480, 790), (1480, 840), (1430, 840)]])
-    assert len(inspected(marked(TEMPLATE), on_panel, origin=(1000, 500))[0].detections) == len(MARKS) - 1
-    assert len(inspected(marked(TEMPLATE), on_panel)[0].detections) == len(MARKS)
+    assert len(inspected(marked(TEMPLATE, MARKS), on_panel, origin=(1000, 500))[0].detections) == len(MARKS) - 1
+    assert len(inspected(marked(TEMPLATE, MARKS), on_panel)[0].detections) == len(MARKS)
 
 
 def test_a_panel_turned_by_more_than_a_tile_may_be_shifted_is_still_compared_tile_by_tile() -> None:
@@ -151,7 +111,7 @@ def test_a_wrong_board_is_for_review_by_its_worst_tile() -> None:
 
 @pytest.mark.parametrize("grey", [False, True])
 def test_a_panel_s_file_is_inspected_strip_by_strip_and_its_seams_leave_no_mark(tmp_path: Path, *, grey: bool) -> None:
-    pictures = {"panel": marked(TEMPLATE), "golden": TEMPLATE}
+    pictures = {"panel": marked(TEMPLATE, MARKS), "golden": TEMPLATE}
     for name, picture in pictures.items():
         shown = cv2.cvtColor(picture, cv2.COLOR_RGB2GRAY if grey else cv2.COLOR_RGB2BGR)
         assert cv2.imwrite(str(tmp_path / f"{name}.png"), shown)

@@ -7,7 +7,17 @@ from kpi_engine.checks import readable
 from kpi_engine.slim import PlacedResult
 from kpi_engine.windows import Rules, drain_verdicts, restore, save
 from taktwatch.bus import Message
-from taktwatch.records import BoardVerdict, Detection, InspectionResult, MarkState, Outcome, Rle, Tile, Verdict
+from taktwatch.records import (
+    BoardVerdict,
+    Detection,
+    InspectionResult,
+    MarkState,
+    Outcome,
+    Rle,
+    Tile,
+    Verdict,
+    defect_words,
+)
 from taktwatch.strips import cut_panel
 from taktwatch.wire import encode
 
@@ -50,9 +60,12 @@ def board(line: Timeline) -> BoardVerdict:
 def test_a_panel_in_strips_is_one_board_and_a_defect_at_a_seam_counts_once() -> None:
     line = Timeline(RULES)
     at_seam = BOXES[1][1] + 40
+    words = [
+        defect_words("open", 0.9, (x, y, x + 20, y + 20)) for x, y in ((500, at_seam), (100, 30), (502, at_seam + 1))
+    ]
     fails = {"verdict": Verdict.FAIL, "detections": (found(0, 500, at_seam), found(0, 100, 30))}
-    strip(line, 0, **fails)
-    strip(line, 1, verdict=Verdict.FAIL, detections=(found(1, 502, at_seam + 1),))
+    strip(line, 0, **fails, reasons=tuple(words[:2]))
+    strip(line, 1, verdict=Verdict.FAIL, detections=(found(1, 502, at_seam + 1),), reasons=("dim light", words[2]))
     assert line.window("12:00:00").inspected == 0
     strip(line, 2)
 
@@ -61,6 +74,7 @@ def test_a_panel_in_strips_is_one_board_and_a_defect_at_a_seam_counts_once() -> 
     assert window.defects == {"open": 2}
     verdict = board(line)
     assert (verdict.verdict, verdict.expected, verdict.inspected) == (Verdict.FAIL, 3, 3)
+    assert verdict.reasons == (*words[:2], "dim light")
     assert [defect.box_px for defect in verdict.defects] == [
         (100, 30, 120, 50),
         (500, at_seam, 522, at_seam + 21),
