@@ -32,7 +32,12 @@ def panel_line(folder: Path) -> LineConfig:
         panel_overlap_px=64,
     )
     product = config.products["board"].model_copy(
-        update={"model": "tiny", "template": folder / "golden.png", "classes": {"open": ClassConfig(score=0.1)}}
+        update={
+            "model": "tiny",
+            "template": folder / "golden.png",
+            "min_registration": -1,
+            "classes": {"open": ClassConfig(score=0.1)},
+        }
     )
     return config.model_copy(update={"products": {"board": product}})
 
