@@ -37,7 +37,10 @@ class Found(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Outcome(msgspec.Struct, frozen=True, kw_only=True):
-    """One picture: truth and answer. `defective`: the product's rules fail it when told the truth."""
+    """One picture: truth and answer. `defective`: the product's rules fail it when told the truth.
+
+    `doubts` names what kept it from being judged or from passing.
+    """
 
     name: str
     board: str
@@ -47,6 +50,7 @@ class Outcome(msgspec.Struct, frozen=True, kw_only=True):
     found: tuple[Found, ...]
     defective: bool
     verdict: Verdict
+    doubts: tuple[str, ...] = ()
 
 
 def true_boxes(truths: tuple[TrueDefect, ...]) -> Floats:

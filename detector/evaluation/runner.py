@@ -120,6 +120,7 @@ class Runner:
             found=self._found(raw, reported, height, width),
             defective=truth.verdict != "pass",
             verdict=said.verdict,
+            doubts=tuple(str(doubt) for doubt in said.doubts),
         )
 
     def _found(self, raw: RawDetections, reported: list[Finding], height: int, width: int) -> tuple[Found, ...]:
