@@ -36,7 +36,7 @@ SAME_PLACE_IOU = 0.6
 class Finding:
     """One thing found that passes the product's thresholds, its mask still a ROI.
 
-    `score` is the chance that it is right, as far as the model is calibrated; `raw` is what the network gave.
+    `score` is the chance that it is there, as far as the model is calibrated; `raw` is what the network gave.
     """
 
     label: str

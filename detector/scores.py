@@ -43,9 +43,10 @@ class Costs(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class ClassCalibration(msgspec.Struct, frozen=True, kw_only=True):
-    """One class: threshold on the raw score, and the chance of being right, linear between `scores` and `chances`.
+    """One class: threshold on the raw score, and the chance of a defect, linear between `scores` and `chances`.
 
-    `n` detections were seen, `right` of them hits. Without points the class had too few, and scores stay as they are.
+    `n` detections were seen, `right` of them where a defect is. Without points the class had too few, and scores stay
+    as they are.
     """
 
     threshold: float
@@ -55,7 +56,7 @@ class ClassCalibration(msgspec.Struct, frozen=True, kw_only=True):
     chances: tuple[float, ...] = ()
 
     def chance(self, score: float) -> float:
-        """Return the chance that a detection of this score is right."""
+        """Return the chance that a defect is where a detection of this score lies."""
         return float(np.interp(score, self.scores, self.chances)) if self.scores else score
 
 
@@ -109,7 +110,7 @@ class Scores:
         return UNCALIBRATED if known is None else known.threshold
 
     def chance(self, label: str, score: float) -> float:
-        """Return the chance that a detection of this raw score is right; the score itself where nobody calibrated."""
+        """Return the chance of a defect at a detection of this raw score; the score itself where nobody calibrated."""
         known = self._known(label)
         return score if known is None else known.chance(score)
 

@@ -235,8 +235,8 @@ class Rle(Part, frozen=True, kw_only=True):
 class Detection(Part, frozen=True, kw_only=True):
     """One thing found. `box_px` is (x0, y0, x1, y1), ends exclusive; areas come from the mask, never from the box.
 
-    `score` is the chance that it is right where the model is calibrated for these pictures; `raw_score`, which the
-    thresholds are about, is the network's own.
+    `score` is the chance that a defect is there, where the model is calibrated for these pictures; `raw_score`, which
+    the thresholds are about, is the network's own.
     """
 
     label: str = msgspec.field(name="class")

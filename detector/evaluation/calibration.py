@@ -1,7 +1,8 @@
 """What a score is worth, and which thresholds cost least, for one model on one engine and one kind of pictures.
 
-Scores become chances of being right by isotonic regression, per class. Thresholds minimise the expected cost of a board
-at the product's own defect rate, whatever share of the validation boards is defective: escapes against false calls.
+Scores become chances that a defect is there, whatever its name, by isotonic regression, per class. Thresholds minimise
+the expected cost of a board at the product's own defect rate, whatever share of the validation boards is defective:
+escapes against false calls.
 """
 
 from collections.abc import Sequence
@@ -11,11 +12,11 @@ import numpy as np
 import numpy.typing as npt
 from sklearn.isotonic import IsotonicRegression
 
-from detector.evaluation.matching import RULE_IOU, pools
-from detector.evaluation.outcomes import Outcome
+from detector.evaluate import box_iou
+from detector.evaluation.outcomes import Outcome, found_boxes, true_boxes
 from detector.scores import UNCALIBRATED, Calibration, ClassCalibration, Costs, hashed
 from taktwatch.errors import BadInput
-from taktwatch.records import ModelRef
+from taktwatch.records import STRUCTURES, ModelRef
 
 __all__ = ["board_cost", "board_weights", "calibrate"]
 
@@ -24,6 +25,8 @@ Bools = npt.NDArray[np.bool_]
 
 LEAST_FOUND = 20
 """Fewer detections of a class than this carry no curve: its scores are left as they are."""
+SAME_PLACE = 0.1
+"""Overlap from which a detection lies where a defect is: small boxes overlap little, and still show it."""
 ROUNDS = 10
 NEVER = 1.0
 
@@ -39,7 +42,6 @@ def calibrate(
     expected_defect_rate: float,
     costs: Costs,
     stops: bool = True,
-    least_iou: float = RULE_IOU,
 ) -> Calibration:
     """Calibrate on validation boards. Raises `BadInput` without good or without defective ones, or for odd settings.
 
@@ -56,17 +58,12 @@ def calibrate(
     weights = board_weights(defective, expected_defect_rate)
     best = _best_scores(outcomes, labels)
     thresholds = _cheapest(best, defective, weights, costs) if stops else np.full(len(labels), UNCALIBRATED, np.float64)
-    matched = pools(outcomes, labels, least_iou)
     classes = {}
     for index, label in enumerate(labels):
-        pool = matched[label]
-        scores, chances = _isotonic(pool.scores, pool.hits, weights[pool.picture])
+        found, hits, boards = _places(outcomes, label)
+        scores, chances = _isotonic(found, hits, weights[boards])
         classes[label] = ClassCalibration(
-            threshold=float(thresholds[index]),
-            n=int(pool.hits.size),
-            right=int(pool.hits.sum()),
-            scores=scores,
-            chances=chances,
+            threshold=float(thresholds[index]), n=hits.size, right=int(hits.sum()), scores=scores, chances=chances
         )
     made = Calibration(
         model_id=model.model_id,
@@ -148,6 +145,19 @@ def _best_threshold(  # noqa: PLR0917 - what one round of `_cheapest` holds
     cheapest = np.flatnonzero(totals <= totals.min() + 1e-12)
     widest = cheapest[np.argmax(np.diff(values)[cheapest])]
     return float(middles[widest]), float(totals[widest])
+
+
+def _places(outcomes: Sequence[Outcome], label: str) -> tuple[Floats, Bools, npt.NDArray[np.int64]]:
+    """Return scores of a class's detections, whether each lies where something true is, and on which board; (N,)."""
+    scores, hits, boards = [], [], []
+    for index, outcome in enumerate(outcomes):
+        truths = [truth for truth in outcome.truths if (truth.label == label) or not {label, truth.label} & STRUCTURES]
+        mine = [found for found in outcome.found if found.label == label]
+        overlap = box_iou(found_boxes(mine), true_boxes(tuple(truths)))
+        scores += [found.score for found in mine]
+        hits += (overlap.max(axis=1, initial=0.0) >= SAME_PLACE).tolist()
+        boards += [index] * len(mine)
+    return np.array(scores, np.float64), np.array(hits, bool), np.array(boards, np.int64)
 
 
 def _isotonic(scores: Floats, hits: Bools, weights: Floats) -> tuple[tuple[float, ...], tuple[float, ...]]:
