@@ -571,7 +571,7 @@ def models_show(model: ModelArgument, config: ConfigOption = None, json: JsonOpt
 @models_app.command("export")
 def models_export(
     model: ModelArgument,
-    engine: Annotated[str, typer.Option(help="openvino, openvino-int8 or onnx.")],
+    engine: Annotated[str, typer.Option(help="openvino, openvino-int8, onnx; or torchscript, for C++.")],
     config: ConfigOption = None,
 ) -> None:
     """Export a model for a runtime; done by itself where a line wants it."""

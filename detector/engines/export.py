@@ -22,6 +22,7 @@ from detector.engines.exported import (
 )
 from detector.engines.parts import cut
 from detector.engines.quantise import quantise
+from detector.engines.script import save_script
 from detector.model import STRIDE_PX
 from detector.registry import LoadedModel
 from taktwatch.errors import ConfigError
@@ -38,7 +39,7 @@ def export_parts(model: LoadedModel, kind: Format, engines_dir: Path) -> Export:
     Raises `ConfigError` where the runtime is not installed or the folder cannot be written, `ModelError` for an export
     that was tampered with.
     """
-    version = runtime(kind).__version__.split("-")[0]
+    version = runtime(kind).__version__.split("-")[0].split("+")[0]
     folder = model_exports(model.card, engines_dir) / f"{kind}-{version}-{VERSION}"
     if not (folder / CARD).exists():
         try:
@@ -65,6 +66,8 @@ def _write(model: LoadedModel, kind: Format, version: str, engines_dir: Path, fo
             case "onnx":
                 for name, program in zip(PARTS, _programs(model), strict=True):
                     _save_onnx(program, made / f"{name}.onnx")
+            case "torchscript":
+                save_script(model.network, made / "core.pt")
         card = ExportCard(
             exporter=VERSION,
             format=kind,

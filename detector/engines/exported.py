@@ -32,13 +32,14 @@ __all__ = [
 PARTS = ("trunk", "boxes", "masks")
 CARD = "export.json"
 
-Format = Literal["openvino", "openvino-int8", "onnx"]
+Format = Literal["openvino", "openvino-int8", "onnx", "torchscript"]
 PACKAGES: dict[Format, tuple[str, ...]] = {
     "openvino": ("openvino",),
     "openvino-int8": ("openvino",),
     "onnx": ("onnxruntime", "onnx", "onnxscript"),
+    "torchscript": ("torch",),
 }
-SUFFIXES: dict[Format, str] = {"openvino": ".xml", "openvino-int8": ".xml", "onnx": ".onnx"}
+SUFFIXES: dict[Format, str] = {"openvino": ".xml", "openvino-int8": ".xml", "onnx": ".onnx", "torchscript": ".pt"}
 
 
 class ExportCard(BaseModel):
