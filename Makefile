@@ -25,6 +25,7 @@ lint: setup
 bench: setup
 	$(BIN)/python benchmarks/bus.py
 	$(BIN)/python benchmarks/engines.py
+	$(BIN)/python benchmarks/panels.py --write docs/benchmarks.md
 
 setup: $(LOCKED)
 	@$(BIN)/python -c "import sys, importlib.metadata as m; d = m.distribution('taktwatch'); \

@@ -21,6 +21,9 @@ if TYPE_CHECKING:
 
 __all__ = ["inspect_large"]
 
+BATCH_PX = 1_700_000
+"""So many pixels go through the network together at most, four pictures of 640 squared: memory grows with them."""
+
 
 def inspect_large(
     one: "Prepared",
@@ -36,15 +39,20 @@ def inspect_large(
     with ThreadPoolExecutor(1, thread_name_prefix="tiles") as ahead:
 
         def more() -> "list[tuple[Tile, Prepared]]":
-            return [
-                (tile, prepared(one, tile, compass, contrast, product)) for tile in islice(tiles, settings.max_batch)
-            ]
+            first = next(tiles, None)
+            if first is None:
+                return []
+            together = min(settings.max_batch, max(1, BATCH_PX // first.picture[..., 0].size))
+            return [ready(tile) for tile in (first, *islice(tiles, together - 1))]
+
+        def ready(tile: Tile) -> "tuple[Tile, Prepared]":
+            return tile, prepared(one, tile, compass, contrast, product)
 
         coming = ahead.submit(more)
-        while ready := coming.result():
+        while held := coming.result():
             coming = ahead.submit(more)
-            said = inspect_batch([tile for _, tile in ready])
-            done += [(tile, inspection) for (tile, _), inspection in zip(ready, said, strict=True)]
+            said = inspect_batch([tile for _, tile in held])
+            done += [(tile, inspection) for (tile, _), inspection in zip(held, said, strict=True)]
     return joined(one, done, product.box_margin_um / one.um_per_px)
 
 
