@@ -103,6 +103,7 @@ class PictureReport:
     path: Path
     picture: Picture | None = None
     inspection: Inspection | None = None
+    template_sha256: str | None = None
     error: str = ""
 
 
@@ -295,7 +296,7 @@ def inspect_pictures(
             words = str(error)
             yield PictureReport(path, error=words if str(path) in words else f"{path}: {words}")
             continue
-        yield PictureReport(path, picture, inspector.inspect_batch([prepared])[0])
+        yield PictureReport(path, picture, inspector.inspect_batch([prepared])[0], sha256)
 
 
 def _template(

@@ -30,6 +30,7 @@ class Answer(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     detections: tuple[Detection, ...] | None = None
     layers: tuple[LayerProfile, ...] = ()
     model: ModelRef | None = None
+    template_sha256: str | None = None
     overlay: str | None = None
 
 
@@ -134,6 +135,7 @@ def answer(report: "PictureReport", overlay: Path | None, written: set[str]) -> 
         detections=done.detections,
         layers=done.layers,
         model=done.model,
+        template_sha256=report.template_sha256,
         overlay=str(drawn) if drawn else None,
     )
 

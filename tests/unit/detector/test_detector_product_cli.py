@@ -90,3 +90,32 @@ def test_a_calibration_out_of_date_is_refused(good: Path, tmp_path: Path) -> Non
     refused = taktwatch("product", "new", "thing", "--from", good, "--calibration", path, cwd=tmp_path)
     assert refused.returncode == 2
     assert "is out of date since 2020-01-01; calibrate again" in refused.stderr
+
+
+def test_what_is_built_and_calibrated_is_what_pictures_are_judged_by(good: Path, tmp_path: Path) -> None:
+    taktwatch("calibrate", "--print", "board.png", cwd=tmp_path)
+    taktwatch("calibrate", "board.png", "board.png", "board.png", cwd=tmp_path)
+    made = taktwatch("product", "new", "thing", "--from", good, "--calibration", "calibration.json", cwd=tmp_path)
+    assert 'folder = "products/thing" and um_per_px = 20' in made.stdout
+    (tmp_path / "line.toml").write_text(
+        f"""
+        detector = {{ models_dir = "{ROOT / "models"}", threads = 1 }}
+        [products.thing]
+        model = "board-sim"
+        folder = "products/thing"
+        um_per_px = 20
+        classes = {{ open = {{}}, short = {{}} }}
+        """
+    )
+    pictures = {"fine.png": board(11, 9, size=(256, 256), defects=()).picture}
+    pictures["dark.png"] = pictures["fine.png"] // 2
+    for name, picture in pictures.items():
+        (tmp_path / name).write_bytes(encode_png(picture))
+    done = taktwatch("inspect", *pictures, "--product", "thing", "--json", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    fine, dark = (json.loads(line) for line in done.stdout.splitlines())
+    card = json.loads((tmp_path / "products/thing/product.json").read_text())
+    assert {answer["template_sha256"] for answer in (fine, dark)} == {card["template_sha256"]}
+    assert "light" not in fine.get("doubts", [])
+    assert (dark["verdict"], dark["doubts"][0]) == ("review", "light")
+    assert dark["reasons"][0].startswith("too dark")
