@@ -18,6 +18,7 @@ import numpy.typing as npt
 from detector.doubts import Reason, named
 from detector.engines import Engine, RawDetections
 from detector.engines.choose import open_engine
+from detector.gate import refuse_unlicensed
 from detector.inputs import Inputs, inputs_of
 from detector.judge import Finding, findings, judge, within
 from detector.large import inspect_large
@@ -124,6 +125,7 @@ class Inspector:
             if product.model not in self.engines:
                 settings = self.config.detector
                 model = load_model(settings.models_dir / product.model)
+                refuse_unlicensed(self.config, model.card)
                 self.engines[product.model] = open_engine(model, settings)
             engine = self.engines[product.model]
         if engine.spec.view != product.view:

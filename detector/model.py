@@ -17,10 +17,11 @@ from torchvision.ops import MultiScaleRoIAlign
 
 from detector.spec import ModelSpec
 
-__all__ = ["build_model", "core", "count_parameters"]
+__all__ = ["answering", "build_model", "core", "count_parameters"]
 
 Targets = list[dict[str, torch.Tensor]]
 
+SURE = 20.0  # as a logit: as good as certain
 STRIDE_PX = 32  # pictures are padded to a multiple of the coarsest stride
 MOBILENET_STAGES = ((3, 24), (6, 40), (12, 112), (15, 160))  # last block and channels of strides 4, 8, 16, 32
 
@@ -62,10 +63,37 @@ def build_model(spec: ModelSpec) -> MaskRCNN:
         box_nms_thresh=spec.box_nms,
         box_detections_per_img=spec.detections,
         mask_roi_pool=MultiScaleRoIAlign(names, output_size=spec.mask_px // 2, sampling_ratio=2),
-        mask_head=MaskRCNNHeads(width, spec.mask_head, 1),
-        mask_predictor=MaskRCNNPredictor(spec.mask_head[-1], spec.mask_head[-1], classes),
+        mask_head=MaskRCNNHeads(width, spec.mask_head, 1) if spec.mask_head else nn.Identity(),
+        mask_predictor=MaskRCNNPredictor(spec.mask_head[-1], spec.mask_head[-1], classes)
+        if spec.mask_head
+        else WholeBox(classes),
     )
+    if not spec.mask_head:
+        heads: Any = model.roi_heads
+        heads.mask_roi_pool = heads.mask_head = heads.mask_predictor = None  # nothing of it is trained
     model.transform = AsIs()
+    return model
+
+
+class WholeBox(nn.Module):
+    """Stands where a network without masks would give one: all of the box is the thing."""
+
+    def __init__(self, classes: int) -> None:
+        super().__init__()
+        self.classes = classes
+
+    def forward(self, pooled: torch.Tensor) -> torch.Tensor:
+        """Return logits (K, classes, 28, 28) that say yes, for boxes pooled to (K, width, 1, 1)."""
+        return pooled.amax(1, keepdim=True).mul(0).add(SURE).expand(-1, self.classes, 28, 28)
+
+
+def answering(model: MaskRCNN, spec: ModelSpec) -> MaskRCNN:
+    """Return a trained network as it answers: where it has no masks, its boxes stand for them."""
+    heads: Any = model.roi_heads
+    if not spec.mask_head:
+        names = [str(level) for level in range(spec.levels)]
+        heads.mask_roi_pool = MultiScaleRoIAlign(names, output_size=1, sampling_ratio=2)
+        heads.mask_head, heads.mask_predictor = nn.Identity(), WholeBox(len(spec.classes) + 1)
     return model
 
 

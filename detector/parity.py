@@ -159,9 +159,10 @@ def summed(agreements: Iterable[Agreement], ref: ModelRef, export_sha256: str) -
     )
 
 
-def shortfalls(parity: Parity) -> list[str]:
-    """Say what keeps an engine from being used; nothing where it may be."""
+def shortfalls(parity: Parity, *, boards: int | None = None) -> list[str]:
+    """Say what keeps an engine from being used; nothing where it may be. `boards`: so many are enough."""
     bounds = BOUNDS[parity.precision]
+    wanted = bounds.boards if boards is None else boards
     words = []
     if parity.score > bounds.score:
         words.append(f"scores differ by {parity.score:.2g}, at most {bounds.score:.2g}")
@@ -171,8 +172,8 @@ def shortfalls(parity: Parity) -> list[str]:
         words.append(f"{parity.unmatched} of {parity.detections} detections have no partner")
     if parity.to_pass > bounds.escapes * parity.boards:
         words.append(f"{parity.to_pass} of {parity.boards} boards pass that the reference fails")
-    if parity.boards < bounds.boards:
-        words.append(f"compared on {parity.boards} boards, {bounds.boards} are wanted")
+    if parity.boards < wanted:
+        words.append(f"compared on {parity.boards} boards, {wanted} are wanted")
     return words
 
 

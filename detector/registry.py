@@ -6,26 +6,31 @@ refused.
 
 import hashlib
 import json
+import re
+import shutil
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import ValidationError
 from safetensors import SafetensorError
 from safetensors.torch import load as load_tensors
 from safetensors.torch import save as save_tensors
 from torchvision.models.detection import MaskRCNN
 
-from detector.model import build_model
+from detector.cards import Ancestor, DataSource, ModelCard, card_page
+from detector.model import answering, build_model
 from detector.scores import FILE as CALIBRATION
 from detector.spec import ModelSpec
 from taktwatch.errors import ModelError
 
 __all__ = [
+    "Ancestor",
     "DataSource",
     "LoadedModel",
     "ModelCard",
+    "add_model",
     "list_models",
     "load_model",
     "pack_weights",
@@ -33,54 +38,8 @@ __all__ = [
     "save_model",
 ]
 
+NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")
 CARD, PAGE, WEIGHTS = "card.json", "MODEL_CARD.md", "weights.safetensors"
-
-
-class DataSource(BaseModel):
-    """What a model learned from, and what its licence allows."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    name: str
-    licence: str = Field(min_length=1)
-    commercial_use: bool
-    sha256: str | None = Field(default=None, description="of everything in the data set")
-
-
-class ModelCard(BaseModel):
-    """What is known of a model: all of it is in the folder, nothing has to be believed.
-
-    `metrics` were measured with the weights as stored (rounded), on pictures of products unseen in training.
-    """
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    card_schema: int = 1
-    name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$")
-    licence: str = Field(min_length=1)
-    spec: ModelSpec
-    spec_sha256: str
-    weights_sha256: str
-    parameters: int
-    training_data: tuple[DataSource, ...] = Field(min_length=1)
-    ancestry: str = Field(min_length=1)
-    settings: dict[str, int | float | str]
-    command: str
-    metrics: dict[str, float]
-    measured_on: str = "simulated pictures of products that training never saw"
-    trained_with: str
-    trained_at: str
-
-    @property
-    def model_id(self) -> str:
-        """Weights and settings in one short name."""
-        digest = hashlib.sha256(f"{self.weights_sha256}{self.spec_sha256}".encode()).hexdigest()
-        return f"{self.name}-{digest[:12]}"
-
-    @property
-    def commercial_use(self) -> bool:
-        """Whether everything the model learned from allows commercial use."""
-        return all(source.commercial_use for source in self.training_data)
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -104,7 +63,7 @@ def save_model(folder: Path, card: ModelCard, weights: bytes) -> None:
     for old in (CARD, CALIBRATION):
         (folder / old).unlink(missing_ok=True)
     (folder / WEIGHTS).write_bytes(weights)
-    (folder / PAGE).write_text(_page(card), encoding="utf-8")
+    (folder / PAGE).write_text(card_page(card), encoding="utf-8")
     (folder / CARD).write_text(card.model_dump_json(indent=2) + "\n", encoding="utf-8")
 
 
@@ -160,7 +119,25 @@ def load_model(folder: Path) -> LoadedModel:
     wanted = network.state_dict()
     network.load_state_dict({name: value.to(wanted[name].dtype) for name, value in tensors.items()})
     network.eval().requires_grad_(requires_grad=False)
-    return LoadedModel(card, network)
+    return LoadedModel(card, answering(network, card.spec))
+
+
+def add_model(folder: Path, models_dir: Path, name: str) -> ModelCard:
+    """Take a model folder from elsewhere into the models folder, whole and checked. Raises `ModelError`."""
+    loaded = load_model(folder)
+    if not NAME.fullmatch(name):
+        raise ModelError(f"{name!r} is no name for a model: letters, digits, dots, dashes")
+    target = models_dir / name
+    if target.exists():
+        raise ModelError(f"{target} is there already; give another --name")
+    partial = models_dir / f".{name}.partial"
+    shutil.rmtree(partial, ignore_errors=True)
+    partial.mkdir(parents=True)
+    for file in (WEIGHTS, PAGE, CALIBRATION, CARD):
+        if (folder / file).exists():
+            shutil.copyfile(folder / file, partial / file)
+    partial.rename(target)
+    return loaded.card
 
 
 def list_models(models_dir: Path) -> list[ModelCard]:
@@ -179,50 +156,3 @@ def _check_shapes(network: MaskRCNN, tensors: dict[str, torch.Tensor], path: Pat
             f"{path}: weights for another spec: {first} is {given.get(first, 'absent')}, "
             f"the card's spec wants {wanted.get(first, 'no such tensor')} ({len(odd)} differ)"
         )
-
-
-def _page(card: ModelCard) -> str:
-    """Write the card for people."""
-    data = "\n".join(
-        f"- {source.name}; licence: {source.licence}; commercial use: {'yes' if source.commercial_use else 'no'}"
-        f"{'' if source.sha256 is None else f'; SHA-256 `{source.sha256}`'}"
-        for source in card.training_data
-    )
-    metrics = "\n".join(f"| {name} | {value:.4g} |" for name, value in card.metrics.items())
-    settings = "\n".join(f"| {name} | {value} |" for name, value in card.settings.items())
-    spec = "\n".join(f"| {name} | {value} |" for name, value in card.spec.model_dump().items())
-    return f"""# {card.name}
-
-Mask R-CNN for the {card.spec.view} view; classes: {", ".join(card.spec.classes)}. {card.parameters:,} parameters.
-
-- Model: `{card.model_id}`
-- Licence: {card.licence}
-- Starting weights: {card.ancestry}
-- Weights SHA-256: `{card.weights_sha256}`
-- Trained at {card.trained_at} with {card.trained_with}
-- Command: `{card.command}`
-
-## Learned from
-
-{data}
-
-## Measured
-
-With the weights as stored, on {card.measured_on}.
-
-| figure | value |
-|---|---|
-{metrics}
-
-## Settings of the run
-
-| setting | value |
-|---|---|
-{settings}
-
-## Spec
-
-| setting | value |
-|---|---|
-{spec}
-"""

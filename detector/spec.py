@@ -1,14 +1,14 @@
 """What a model is made of: settings that build the same network again, named by their hash."""
 
 import hashlib
-from typing import Literal, Self
+from typing import Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from taktwatch.errors import ModelError
 from taktwatch.simulator import BOARD_DEFECTS, SECTION_CLASSES
 
-__all__ = ["SHIPPED", "SPECS", "ModelSpec", "find_spec"]
+__all__ = ["SHIPPED", "SPECS", "STANDARD", "ModelSpec", "find_spec"]
 
 Backbone = Literal["resnet18", "resnet50", "resnet101", "mobilenet_v3"]
 
@@ -21,6 +21,7 @@ class ModelSpec(BaseModel):
     anchor_ratios: height over width of the anchors, each on every level.
     input: `template` models see (picture, golden template, absolute difference), `rgb` models the picture.
     target_margin_px: training boxes are the masks' tight boxes grown by this; boxes in results come from masks.
+    mask_head: widths of the mask head's convolutions; none: a Faster R-CNN, whose boxes stand for masks.
     mask_px: side of the mask the network gives per box.
     """
 
@@ -50,6 +51,8 @@ class ModelSpec(BaseModel):
             raise ValueError(f"{self.levels} levels want {self.levels + 1} anchors, not {len(self.anchors_px)}")
         if len(set(self.classes)) != len(self.classes):
             raise ValueError("a class is listed twice")
+        if not self.mask_head and self.target_margin_px:
+            raise ValueError("without masks boxes are what is measured: target_margin_px must be 0")
         return self
 
     @property
@@ -66,6 +69,16 @@ class ModelSpec(BaseModel):
         return self.classes[index - 1]
 
 
+STANDARD: dict[str, Any] = {
+    "levels": 4,
+    "fpn_width": 256,
+    "anchors_px": (32, 64, 128, 256, 512),
+    "box_head": 1024,
+    "mask_head": (256, 256, 256, 256),
+    "box_nms": 0.5,
+}
+"""torchvision's own sizes: with these a spec takes its COCO checkpoints, and those of He et al. 2017 in its form."""
+
 SPECS: dict[str, ModelSpec] = {
     "board-sim": ModelSpec(view="board", input="template", classes=BOARD_DEFECTS),
     "board-deeppcb": ModelSpec(view="board", input="template", classes=BOARD_DEFECTS, target_margin_px=10),
@@ -75,6 +88,22 @@ SPECS: dict[str, ModelSpec] = {
         classes=SECTION_CLASSES,
         anchor_ratios=(0.08, 0.3, 1.0),
         target_margin_px=4,
+    ),
+    "board-faster": ModelSpec(
+        view="board",
+        input="template",
+        classes=BOARD_DEFECTS,
+        mask_head=(),
+        target_margin_px=0,
+        anchors_px=(8, 16, 32, 64),
+    ),
+    "mask-rcnn-resnet50": ModelSpec(view="board", input="rgb", classes=BOARD_DEFECTS, backbone="resnet50", **STANDARD),
+    "mask-rcnn-resnet101": ModelSpec(
+        view="board", input="rgb", classes=BOARD_DEFECTS, backbone="resnet101", **STANDARD
+    ),
+    "board-resnet50": ModelSpec(view="board", input="template", classes=BOARD_DEFECTS, backbone="resnet50", **STANDARD),
+    "board-resnet101": ModelSpec(
+        view="board", input="template", classes=BOARD_DEFECTS, backbone="resnet101", **STANDARD
     ),
 }
 """The specs that can be trained by name."""

@@ -24,7 +24,7 @@ from taktwatch.config import ClassConfig, LineConfig, ProductConfig
 from taktwatch.records import Verdict
 from taktwatch.simulator import BOARD_DEFECTS, board, product_look
 
-__all__ = ["draw", "proofs", "reference", "rules_for", "verify"]
+__all__ = ["draw", "drift", "proofs", "reference", "rules_for", "verify"]
 
 FIRST = HELD_OUT + 3_000_000
 """First layout seed: no model was trained or evaluated on these products."""
@@ -49,6 +49,14 @@ def verify(
     if place is not None:
         place[0].write_text(parity.model_dump_json(indent=2) + "\n", encoding="utf-8")
     return parity
+
+
+def drift(config: LineConfig, model: LoadedModel, engine: Engine, *, boards: int) -> Parity:
+    """Compare the very engine that is to run with the reference on the first golden boards, now."""
+    product = rules_for(config, model)
+    return summed(
+        [_compared(model, engine, product, channels) for channels in draw(model.spec, boards)], engine.ref, ""
+    )
 
 
 def proofs(engines_dir: Path, card: ModelCard) -> dict[str, Parity]:

@@ -568,6 +568,78 @@ def models_show(model: ModelArgument, config: ConfigOption = None, json: JsonOpt
         print_model(out, card, proofs(settings.detector.engines_dir, card))
 
 
+@models_app.command("add")
+def models_add(
+    folder: Annotated[Path, typer.Argument(help="A model's folder, as training leaves it.")],
+    name: Annotated[str | None, typer.Option(help="Its name in the models folder; default: the card's.")] = None,
+    config: ConfigOption = None,
+) -> None:
+    """Take a model into the models folder, checked: weights those its card names, a licence, a spec that fits."""
+    from detector.registry import add_model, read_card
+
+    models_dir = read_config(config).detector.models_dir
+    card = add_model(folder, models_dir, name or read_card(folder).name)
+    out.print(f"{models_dir / (name or card.name)}: {card.model_id}", highlight=False, soft_wrap=True)
+
+
+@models_app.command("import")
+def models_import(
+    file: Annotated[
+        Path, typer.Argument(help="A state_dict of torchvision's Mask or Faster R-CNN: .pth, .safetensors")
+    ],
+    name: Annotated[str, typer.Option(help="Its name in the models folder.")],
+    licence: Annotated[str, typer.Option(help="Under which terms the file came.")],
+    source: Annotated[str, typer.Option(help="Where the file came from.")],
+    commercial_use: Annotated[
+        bool | None,
+        typer.Option(
+            "--commercial-use/--no-commercial-use",
+            help="Do its data and the weights it started from (ImageNet's, mostly) allow it? Default: unknown.",
+        ),
+    ] = None,
+    config: ConfigOption = None,
+) -> None:
+    """Bring in a COCO checkpoint (ResNet-50 or 101, FPN) to train from; a file with code in it is refused."""
+    from detector.importing import import_checkpoint
+
+    models_dir = read_config(config).detector.models_dir
+    card = import_checkpoint(file, models_dir, name=name, licence=licence, source=source, commercial_use=commercial_use)
+    out.print(
+        f"{models_dir / name}: {card.model_id}, {card.spec.backbone}, {len(card.spec.classes)} classes, "
+        f"commercial use {'allowed' if card.commercial_use else 'refused'}",
+        highlight=False,
+        soft_wrap=True,
+    )
+
+
+@models_app.command("activate")
+def models_activate(
+    model: Annotated[str, typer.Argument(help="Its name in the models folder.")],
+    product: Annotated[str, typer.Option(help="Which product it inspects from now on.")],
+    author: Annotated[str, typer.Option(help="Who decides.")],
+    reason: Annotated[str, typer.Option(help="Why.")],
+    boards: Annotated[int, typer.Option(min=1, help="Golden boards that engine and reference are compared on.")] = 100,
+    config: ConfigOption = None,
+    bus: BusOption = None,
+    prefix: PrefixOption = None,
+) -> None:
+    """Let a model inspect a product: refused for its licence on a commercial line, and for an engine that drifts."""
+    from detector.activation import check_activation
+    from taktwatch.activation import activation_of, publish_activation
+
+    settings = read_config(config, bus=bus, prefix=prefix)
+    with boards_progress(f"{model} for {product}", 2, quiet=False) as advance:
+        card = check_activation(settings, product, model, boards=boards, on_checked=advance)
+    chosen = activation_of(settings, product, model, model_id=card.model_id, author=author, reason=reason, at=now())
+
+    async def work(_: asyncio.Event) -> None:
+        async with open_line(settings, ()) as line:
+            await publish_activation(line.bus, line.topics, chosen)
+
+    with_signals(work)
+    out.print(f"{card.model_id} inspects {product!r} from now on", highlight=False, soft_wrap=True)
+
+
 @models_app.command("export")
 def models_export(
     model: ModelArgument,

@@ -453,6 +453,9 @@ class LineConfig(Settings):
     prefix: str = Field(default="taktwatch", pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$", max_length=100)
     metrics_port: int | None = Field(default=None, ge=0, le=65535)
     retention_days: float | None = Field(default=30.0, gt=0)
+    commercial: bool = Field(
+        default=False, description="models that learned from, or started from, what forbids commercial use are refused"
+    )
     time_zone: str = Field(default="UTC", description="IANA name, as in Europe/Berlin: the zone shifts are written in")
     shifts: dict[str, ShiftConfig] = Field(default_factory=dict)
     stations: tuple[StationConfig, ...] = ()

@@ -15,7 +15,7 @@ from torchvision.models.detection import MaskRCNN
 
 from detector.dataset import Sample, to_targets
 from detector.measure import measure
-from detector.model import build_model, count_parameters
+from detector.model import answering, build_model, count_parameters
 from detector.registry import ModelCard, pack_weights, save_model
 from detector.spec import ModelSpec
 from detector.training.checkpoint import State
@@ -48,7 +48,7 @@ def finish(run: Run, tensors: Mapping[str, torch.Tensor], state: State, held_out
     wanted = network.state_dict()
     network.load_state_dict({key: value.to(wanted[key].dtype) for key, value in load_tensors(weights).items()})
     metrics = {"validation_loss": _validation_loss(network, run.spec, held_out)}
-    metrics |= measure(network, run.spec, held_out, margin_px=run.source.margin_px)
+    metrics |= measure(answering(network, run.spec), run.spec, held_out, margin_px=run.source.margin_px)
     log.info("measured", step=state.step, **{key: round(value, 4) for key, value in metrics.items()})
     commercial = all(source.commercial_use for source in run.source.data)
     ran = {key: value for key, value in asdict(run.settings).items() if value is not None}

@@ -7,11 +7,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
 from tiny_model import TINY, card
-from torchvision.models.detection import MaskRCNN
+from torchvision.models.detection import MaskRCNN, maskrcnn_resnet50_fpn
 
 from detector.engines import RawDetections
 from detector.engines.torch_engine import TorchEngine
-from detector.model import build_model, core
+from detector.model import answering, build_model, core
 from detector.registry import LoadedModel
 from detector.spec import SPECS, ModelSpec, find_spec
 from taktwatch.errors import ModelError
@@ -97,7 +97,7 @@ def test_anchors_must_fit_the_levels() -> None:
 
 def test_an_unknown_spec_is_refused_by_name() -> None:
     assert find_spec("board-sim") is SPECS["board-sim"]
-    with pytest.raises(ModelError, match="no spec is called 'x'; there are: board-sim, board-deeppcb, section-sim"):
+    with pytest.raises(ModelError, match="no spec is called 'x'; there are: board-sim, board-deeppcb, section"):
         find_spec("x")
 
 
@@ -105,3 +105,34 @@ def test_an_unknown_spec_is_refused_by_name() -> None:
 def test_cuda_where_there_is_none_is_refused() -> None:
     with pytest.raises(ModelError, match="torch sees no CUDA device"):
         TorchEngine(LoadedModel(card(TINY), build_model(TINY)), device="cuda")
+
+
+def test_the_standard_form_takes_the_names_and_shapes_of_torchvision() -> None:
+    theirs = maskrcnn_resnet50_fpn(weights=None, weights_backbone=None, num_classes=7).state_dict()
+    ours = build_model(SPECS["mask-rcnn-resnet50"]).state_dict()
+    shapes = {name: value.shape for name, value in ours.items() if not name.endswith("num_batches_tracked")}
+    assert shapes == {name: value.shape for name, value in theirs.items() if name in shapes}
+    assert theirs.keys() - ours.keys() == set()
+
+
+def test_a_faster_rcnn_has_no_mask_head_and_its_boxes_stand_for_masks() -> None:
+    spec = SPECS["board-faster"]
+    torch.manual_seed(1)
+    network = build_model(spec)
+    assert not any("mask" in name for name in network.state_dict())
+    target = {"boxes": torch.tensor([[8.0, 8.0, 30.0, 30.0]]), "labels": torch.tensor([1])}
+    assert set(network([torch.randn(3, 64, 64)], [target])) == {
+        "loss_classifier",
+        "loss_box_reg",
+        "loss_objectness",
+        "loss_rpn_box_reg",
+    }
+    answer = core(answering(network, spec).eval(), torch.randn(1, 3, 64, 64))[0]
+    assert answer["masks"].shape == (len(answer["boxes"]), 28, 28)
+    assert len(answer["boxes"])
+    assert float(answer["masks"].min()) > 0.99
+
+
+def test_a_spec_without_masks_wants_tight_boxes() -> None:
+    with pytest.raises(ValidationError, match="target_margin_px must be 0"):
+        ModelSpec(view="board", input="rgb", classes=("open",), mask_head=())
