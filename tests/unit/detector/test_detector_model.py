@@ -127,7 +127,8 @@ def test_a_faster_rcnn_has_no_mask_head_and_its_boxes_stand_for_masks() -> None:
         "loss_objectness",
         "loss_rpn_box_reg",
     }
-    answer = core(answering(network, spec).eval(), torch.randn(1, 3, 64, 64))[0]
+    with torch.inference_mode():
+        (answer,) = core(answering(network, spec).eval(), torch.randn(1, 3, 64, 64))
     assert answer["masks"].shape == (len(answer["boxes"]), 28, 28)
     assert len(answer["boxes"])
     assert float(answer["masks"].min()) > 0.99
