@@ -17,7 +17,7 @@ Grey = npt.NDArray[np.uint8]
 
 SOMEWHAT = 0.5
 """Correlation from which a picture shows the product, if badly; other products and turned ones stay below it."""
-MOST_UNSURE_PX = 2.0
+MOST_UNSURE_PX = 5.0
 """A template that may lie further off than this hides differences, and shows some that are none."""
 
 

@@ -57,14 +57,22 @@ def calibrate(
         raise BadInput(f"{dataset}: no {lacking} boards to calibrate on; both kinds are weighed against each other")
     weights = board_weights(defective, expected_defect_rate)
     best = _best_scores(outcomes, labels)
-    thresholds = _cheapest(best, defective, weights, costs) if stops else np.full(len(labels), UNCALIBRATED, np.float64)
-    classes = {}
-    for index, label in enumerate(labels):
+    all_hits, curves = [], []
+    for label in labels:
         found, hits, boards = _places(outcomes, label)
-        scores, chances = _isotonic(found, hits, weights[boards])
-        classes[label] = ClassCalibration(
-            threshold=float(thresholds[index]), n=hits.size, right=int(hits.sum()), scores=scores, chances=chances
+        all_hits.append(hits)
+        curves.append(_isotonic(found, hits, weights[boards]))
+    thresholds = np.full(len(labels), UNCALIBRATED, np.float64)
+    if stops:
+        worth = costs.false_call / (costs.false_call + costs.escape)  # the chance from which a stop saves more
+        wanted = [_score_at(worth, *curve) if curve[0] else None for curve in curves]
+        thresholds = _cheapest(best, defective, weights, costs, wanted)
+    classes = {
+        label: ClassCalibration(
+            threshold=float(threshold), n=hits.size, right=int(hits.sum()), scores=scores, chances=chances
         )
+        for label, threshold, hits, (scores, chances) in zip(labels, thresholds, all_hits, curves, strict=True)
+    }
     made = Calibration(
         model_id=model.model_id,
         engine=model.engine,
@@ -113,21 +121,32 @@ def _best_scores(outcomes: Sequence[Outcome], labels: Sequence[str]) -> Floats:
     return best
 
 
-def _cheapest(best: Floats, defective: Bools, weights: Floats, costs: Costs) -> Floats:
-    """Lower the cost a class at a time until nothing gets cheaper; of equal thresholds the middle of the widest gap."""
+def _cheapest(best: Floats, defective: Bools, weights: Floats, costs: Costs, wanted: Sequence[float | None]) -> Floats:
+    """Lower the cost a class at a time until nothing gets cheaper.
+
+    Of equal thresholds the nearest to where chances say a stop is worth it, or (None) the middle of the widest gap.
+    """
     thresholds = np.full(best.shape[1], UNCALIBRATED)
     cost = board_cost(best, thresholds, defective, weights, costs)
     for _ in range(ROUNDS):
         before = cost
         for column in range(best.shape[1]):
-            thresholds[column], cost = _best_threshold(best, thresholds, column, defective, weights, costs)
+            thresholds[column], cost = _best_threshold(
+                best, thresholds, column, defective, weights, costs, wanted[column]
+            )
         if cost >= before - 1e-12:
             break
     return thresholds
 
 
 def _best_threshold(  # noqa: PLR0917 - what one round of `_cheapest` holds
-    best: Floats, thresholds: Floats, column: int, defective: Bools, weights: Floats, costs: Costs
+    best: Floats,
+    thresholds: Floats,
+    column: int,
+    defective: Bools,
+    weights: Floats,
+    costs: Costs,
+    wanted: float | None = None,
 ) -> tuple[float, float]:
     """Return the cheapest threshold of one class, the others held, and what a board then costs."""
     others = thresholds.copy()
@@ -143,8 +162,25 @@ def _best_threshold(  # noqa: PLR0917 - what one round of `_cheapest` holds
     at = np.searchsorted(best[free, column][order], middles)
     totals = nothing + summed[at]
     cheapest = np.flatnonzero(totals <= totals.min() + 1e-12)
-    widest = cheapest[np.argmax(np.diff(values)[cheapest])]
-    return float(middles[widest]), float(totals[widest])
+    if wanted is None:
+        chosen = cheapest[np.argmax(np.diff(values)[cheapest])]
+    else:
+        chosen = cheapest[np.argmin(np.abs(middles[cheapest] - wanted))]
+    return float(middles[chosen]), float(totals[chosen])
+
+
+def _score_at(chance: float, scores: Sequence[float], chances: Sequence[float]) -> float:
+    """Return the lowest score that is worth a chance; the highest seen where none is.
+
+    >>> _score_at(0.5, (0.2, 0.4, 0.6), (0.0, 0.0, 1.0))
+    0.5
+    """
+    after = int(np.searchsorted(chances, chance))
+    if after in {0, len(chances)}:
+        return scores[0] if after == 0 else scores[-1]
+    low, high = after - 1, after
+    share = (chance - chances[low]) / (chances[high] - chances[low])
+    return scores[low] + share * (scores[high] - scores[low])
 
 
 def _places(outcomes: Sequence[Outcome], label: str) -> tuple[Floats, Bools, npt.NDArray[np.int64]]:
