@@ -125,7 +125,7 @@ def judge(
     detections = tuple(_detection(finding, product, scale, height, width) for finding in found)
     layers: tuple[LayerProfile, ...] = ()
     if product.view == "section":
-        told, layers = _section(found, product, scale)
+        told, layers = _section(found, product, scale, (height, width))
     else:
         told = [_defect(finding, product) for finding in found]
     reasons = (*doubts, *told)
@@ -151,12 +151,12 @@ def _defect(finding: Finding, product: ProductConfig) -> Reason:
 
 
 def _section(
-    found: Sequence[Finding], product: ProductConfig, scale: Scale
+    found: Sequence[Finding], product: ProductConfig, scale: Scale, size: tuple[int, int]
 ) -> tuple[list[Reason], tuple[LayerProfile, ...]]:
     """Judge layer profiles by the product's limits."""
     layers = [finding.roi for finding in found if finding.label == LAYER]
     sites = [finding for finding in found if finding.label != LAYER]
-    walked = walk(layers, [site.roi for site in sites], scale.y)
+    walked = walk(layers, [site.roi for site in sites], scale.y, size)
     told = [reason for profile in walked.profiles for reason in judged_layer(profile, product, scale)]
     if any(reason.doubt is None for reason in told):
         return told, walked.profiles

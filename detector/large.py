@@ -21,8 +21,8 @@ if TYPE_CHECKING:
 
 __all__ = ["inspect_large"]
 
-BATCH_PX = 1_700_000
-"""So many pixels go through the network together at most, four pictures of 640 squared: memory grows with them."""
+BATCH_PX = 1_000_000
+"""So many pixels go through the network together, or one tile: memory grows with them, a CPU's pace does not."""
 
 
 def inspect_large(

@@ -32,6 +32,7 @@ class Answer(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     model: ModelRef | None = None
     template_sha256: str | None = None
     overlay: str | None = None
+    profiles: tuple[str, ...] = ()
 
 
 def template_beside(picture: Path) -> Path | None:
@@ -80,9 +81,10 @@ def inspect_files(
                 unreadable.append(Answer(file=str(file), error=str(error)))
 
     written: set[str] = set()
+    um_per_px = config.product(product).um_per_px
     for report in inspect_pictures(config, product, readable(), taken_at=now()):
         yield from drained(unreadable)
-        yield answer(report, overlay, written)
+        yield answer(report, overlay, written, um_per_px)
     yield from drained(unreadable)
 
 
@@ -116,17 +118,25 @@ def read_limited(path: Path, limit: int) -> bytes:
         raise BadInput(f"{path}: {error.strerror or error}") from error
 
 
-def answer(report: "PictureReport", overlay: Path | None, written: set[str]) -> Answer:
+def answer(report: "PictureReport", overlay: Path | None, written: set[str], um_per_px: float) -> Answer:
     """Put a report into the words of the command line, and draw it where that was asked for."""
     done = report.inspection
     if done is None:
         return Answer(file=str(report.path), error=report.error)
-    drawn = None
+    drawn, plotted = None, []
     if overlay is not None and report.picture is not None:
         from detector.overlay import draw_overlay
+        from detector.walk_views import draw_walk, profile_plot, walk_of
 
-        drawn = overlay / f"{free_name(report.path.stem, written)}.png"
-        drawn.write_bytes(encode_png(draw_overlay(report.picture, done.detections)))
+        name, picture = free_name(report.path.stem, written), report.picture
+        if done.layers:
+            walked = walk_of(done.detections, um_per_px)
+            picture = draw_walk(picture, walked)
+            for layer in walked.layers:
+                plotted.append(overlay / f"{name}-{layer.profile.layer}.svg")
+                plotted[-1].write_text(profile_plot(layer, um_per_px), encoding="utf-8")
+        drawn = overlay / f"{name}.png"
+        drawn.write_bytes(encode_png(draw_overlay(picture, done.detections)))
     return Answer(
         file=str(report.path),
         verdict=done.verdict,
@@ -137,6 +147,7 @@ def answer(report: "PictureReport", overlay: Path | None, written: set[str]) -> 
         model=done.model,
         template_sha256=report.template_sha256,
         overlay=str(drawn) if drawn else None,
+        profiles=tuple(map(str, plotted)),
     )
 
 

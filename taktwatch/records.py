@@ -261,7 +261,9 @@ def defect_words(label: str, score: float, box_px: tuple[float, float, float, fl
 class LayerProfile(Part, frozen=True, kw_only=True):
     """Corrosion relative to the original envelope of one copper layer (copper and corrosion, notches bridged).
 
-    Shares are derived from the pixel counts; depths are in um. `surface`: a site breaks through to the envelope.
+    Shares are derived from the pixel counts; depths are in um. `surface`: a site breaks through to the envelope, at its
+    upper face (left one of a steep layer) or at its lower one. `breaks`: places without copper. `mean_depth_um` is that
+    of the corroded length. `left_out_px`: length at junctions and picture edges, of which nothing was measured.
     """
 
     layer: str
@@ -274,6 +276,11 @@ class LayerProfile(Part, frozen=True, kw_only=True):
     residual_um: float
     sites: int
     surface: bool
+    mean_depth_um: float = 0.0
+    breaks: int = 0
+    upper_surface: bool = False
+    lower_surface: bool = False
+    left_out_px: int = 0
 
     @property
     def corroded_area_share(self) -> float:

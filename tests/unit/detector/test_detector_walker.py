@@ -104,5 +104,5 @@ def test_true_masks_give_the_simulators_own_figures(board_seed: int) -> None:
     for profile, truth in zip(walk(layers, sites, 1.0).profiles, seen.layers, strict=True):
         assert profile.layer == truth.name
         assert profile.thickness_um == pytest.approx(truth.thickness_px, rel=0.03)
-        assert profile.deepest_um == pytest.approx(truth.deepest_px, abs=1.5)
+        assert profile.deepest_um == pytest.approx(truth.deepest_px, abs=2)  # along columns there, across here
         assert profile.corroded_px == pytest.approx(truth.corroded.sum(), rel=0.05, abs=6)
