@@ -13,7 +13,8 @@ from tiny_model import TINY, card
 
 from detector.model import build_model
 from detector.registry import pack_weights, save_model
-from taktwatch.simulator import BOARD_DEFECTS
+from taktwatch.pictures import encode_png
+from taktwatch.simulator import BOARD_DEFECTS, board
 
 ROOT = Path(__file__).parents[2]
 
@@ -86,3 +87,34 @@ def test_a_mistake_is_one_line(folder: Path, arguments: tuple[str, ...], words: 
     assert done.returncode == 2
     (line,) = done.stderr.strip().splitlines()
     assert words in line
+
+
+@pytest.mark.slow
+def test_scores_are_calibrated_and_results_name_the_calibration(folder: Path) -> None:
+    product = "[products.p]\nmodel = 'tiny'\num_per_px = 20\nexpected_defect_rate = 0.1\n"
+    classes = "\n".join(f"{label} = {{}}" for label in BOARD_DEFECTS)
+    plain = (folder / "line.toml").read_text()
+    (folder / "line.toml").write_text(f"{plain}{product}[products.p.classes]\n{classes}\n")
+    boards = "sim:board?layouts=4&boards=2&height=160&width=160&most=1&first=5500000"
+    done = models(folder, "calibrate", "tiny", "--product", "p", "--dataset", boards, "--json")
+    assert done.returncode == 0, done.stderr
+    (made,) = json.loads(done.stdout)
+    assert (made["domain"], made["dataset"], made["precision"]) == ("p", boards, "float32")
+    assert json.loads((folder / "models" / "tiny" / "calibration.json").read_text()) == [made]
+    seen = board(5_500_000, 1, size=(160, 160))
+    for name, picture in (("a_test.png", seen.picture), ("a_temp.png", seen.template)):
+        (folder / name).write_bytes(encode_png(picture))
+    command = [sys.executable, "-m", "taktwatch", "inspect", "a_test.png", "--product", "p", "--json"]
+    inspected = subprocess.run(
+        [*command, "--config", "line.toml"],
+        capture_output=True,
+        text=True,
+        cwd=folder,
+        check=True,
+        timeout=150,
+        env={**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)},
+    )
+    assert json.loads(inspected.stdout)["model"]["calibration_sha256"] == made["sha256"]
+    allgood = models(folder, "calibrate", "tiny", "--product", "p", "--dataset", f"{boards}&defective=0")
+    assert allgood.returncode == 2
+    assert "no defective boards to calibrate on" in allgood.stderr
