@@ -20,8 +20,9 @@ from detector.engines import Engine, RawDetections
 from detector.engines.choose import open_engine
 from detector.gate import refuse_unlicensed
 from detector.inputs import Inputs, inputs_of
-from detector.judge import Finding, findings, judge, within
+from detector.judge import Finding, Judgement, findings, judge, within
 from detector.large import inspect_large
+from detector.masks import Roi
 from detector.panel import PanelFile, inspect_panel
 from detector.reference import Reference, differences, fit, open_reference
 from detector.registration import matrix_of
@@ -33,15 +34,14 @@ from taktwatch.config import LineConfig, ProductConfig
 from taktwatch.errors import BadInput, BadPicture, ConfigError
 from taktwatch.pictures import decode
 from taktwatch.records import Detection, Doubt, LayerProfile, ModelRef, Registration, Verdict
+from taktwatch.rle import decode_roi
 
 __all__ = ["Inspection", "Inspector", "Picture", "PictureReport", "Prepared", "inspect_pictures"]
 
 Picture = npt.NDArray[np.uint8]
 
-MAX_PX = 16_000_000
-"""Larger section views do not fit the network in one piece."""
 WHOLE_TILES = 4
-"""Board views larger than so many tiles go through the network in tiles."""
+"""Pictures larger than so many tiles go through the network in tiles."""
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -172,15 +172,13 @@ class Inspector:
 
         `um_per_px` None takes the product's; a calibrated camera's scale goes before either. `origin` (x, y): where
         both lie on a panel. `template_sha256` names the template, `taken_at` None looks at no expiry. Raises
-        `BadPicture` for a picture that is too large or a template of another size, `BadInput` where the model wants a
+        `BadPicture` for a template of another size, `BadInput` where the model wants a
         template and there is none, and what `engine` and `reference` raise.
         """
         began = time.perf_counter_ns()
         product, spec = self.config.product(product_name), self.engine(product_name).spec
         height, width = picture.shape[:2]
-        if height * width > MAX_PX and spec.view == "section":
-            raise BadPicture(f"a picture of {width}x{height} px is too large to inspect whole (at most {MAX_PX} px)")
-        large = spec.view == "board" and height * width > WHOLE_TILES * self.config.detector.tile_px**2
+        large = height * width > WHOLE_TILES * self.config.detector.tile_px**2
         if spec.input == "rgb":
             template = None
         elif template is None:
@@ -223,15 +221,26 @@ class Inspector:
     def _together(self, batch: Sequence[Prepared]) -> list[Inspection]:
         """Inspect pictures of one model and size."""
         if batch[0].large is not None:
+            products = [self.config.product(one.product) for one in batch]
             return [
-                inspect_large(one, self.inspect_batch, self.config.detector, self.config.product(one.product))
-                for one in batch
+                inspect_large(one, self.inspect_batch, self.config.detector, product, self._judged)
+                for one, product in zip(batch, products, strict=True)
             ]
         engine = self.engine(batch[0].product)
         began = time.perf_counter_ns()
         raws = engine.infer([one.inputs.channels for one in batch])
         share = _us_since(began) // len(batch)
         return [self.conclude(one, raw, share) for one, raw in zip(batch, raws, strict=True)]
+
+    def _judged(self, one: Prepared, detections: Sequence[Detection]) -> Judgement:
+        """Judge as a whole what was found in a large picture's tiles."""
+        height, width = one.size
+        found = [
+            Finding(each.label, each.score, Roi(*decode_roi(each.mask)), each.raw_score, one.origin)
+            for each in detections
+        ]
+        product = self.config.product(one.product)
+        return judge(found, product, scale=one.scale, height=height, width=width, doubts=one.doubts)
 
     def conclude(self, one: Prepared, raw: RawDetections, infer_us: int = 0) -> Inspection:
         """Judge what the network found in one picture."""

@@ -13,7 +13,7 @@ import numpy as np
 from detector.maps import Map
 from detector.masks import Roi, grow_box, to_rle
 from detector.registration import matrix_of
-from taktwatch.records import Detection, Registration, Verdict, defect_words
+from taktwatch.records import STRUCTURES, Detection, Registration, Verdict, defect_words
 from taktwatch.rle import decode_roi
 from taktwatch.seams import Seen, groups
 
@@ -46,7 +46,6 @@ def join(
     pieces: Sequence[Said],
     size: tuple[int, int],
     *,
-    um_per_px: float,
     margin_px: float = 0.0,
     origin: tuple[int, int] = (0, 0),
 ) -> tuple[tuple[Detection, ...], tuple[str, ...]]:
@@ -57,13 +56,10 @@ def join(
     """
     rois = [_laid(found, piece.box) for piece in pieces for found in piece.detections]
     found = [found for piece in pieces for found in piece.detections]
-    seen = [
-        Seen(roi.box, box, one.label, one.score)
-        for roi, one, box in zip(rois, found, [piece.box for piece in pieces for _ in piece.detections], strict=True)
-    ]
+    boxes = [piece.box for piece in pieces for _ in piece.detections]
     reasons = Counter(reason for piece in pieces for reason in piece.reasons)
     joined = []
-    for group in groups(seen):
+    for group in _groups(found, rois, boxes):
         best = found[group[0]]
         roi = _united([rois[index] for index in group])
         for index in group[1:]:
@@ -78,7 +74,7 @@ def join(
                 box_px=grow_box(roi.box, margin_px, *size),
                 mask=to_rle(roi, *size),
                 area_px=roi.area_px,
-                area_um2=round(roi.area_px * um_per_px**2),
+                area_um2=round(roi.area_px * best.area_um2 / max(best.area_px, 1)),
             )
         )
     said = tuple(reason for reason, count in reasons.items() if count > 0)
@@ -99,6 +95,16 @@ def registration_on(found: Registration, piece: tuple[int, int], template: tuple
         quality=found.quality,
         unsure_px=found.unsure_px,
     )
+
+
+def _groups(found: Sequence[Detection], rois: Sequence[Roi], boxes: Sequence[Box]) -> list[list[int]]:
+    """Return which detections are one; a layer and what lies in it are different things wherever they are."""
+    together: list[list[int]] = []
+    for of_structures in (False, True):
+        chosen = [index for index, one in enumerate(found) if (one.label in STRUCTURES) == of_structures]
+        seen = [Seen(rois[index].box, boxes[index], found[index].label, found[index].score) for index in chosen]
+        together += [[chosen[index] for index in group] for group in groups(seen)]
+    return together
 
 
 def _shift(x: float, y: float) -> Map:

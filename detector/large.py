@@ -12,9 +12,11 @@ from typing import TYPE_CHECKING
 
 from detector.inputs import Contrast, contrast_of, inputs_of
 from detector.joining import Said, join, registration_on, worst
+from detector.judge import Judgement
 from detector.reference import fit
 from detector.tiles import Compass, Tile, tiles_of
 from taktwatch.config import DetectorConfig, ProductConfig
+from taktwatch.records import Detection
 
 if TYPE_CHECKING:
     from detector.inspect import Inspection, Prepared
@@ -30,8 +32,12 @@ def inspect_large(
     inspect_batch: Callable[[Sequence["Prepared"]], list["Inspection"]],
     settings: DetectorConfig,
     product: ProductConfig,
+    judged: Callable[["Prepared", Sequence[Detection]], Judgement],
 ) -> "Inspection":
-    """Inspect a picture with `large` set in tiles of `settings.tile_px`; `inspect_batch` inspects those."""
+    """Inspect a picture with `large` set in tiles of `settings.tile_px`; `inspect_batch` inspects those.
+
+    A board is judged by its worst tile, a section as a whole by `judged`: its layers go through many tiles.
+    """
     assert one.large is not None  # noqa: S101 - narrows the type; who calls has looked
     compass, contrast = Compass(), contrast_of(one.large[0])
     tiles = tiles_of(*one.large, settings.tile_px, settings.tile_overlap_px, compass)
@@ -51,9 +57,20 @@ def inspect_large(
         coming = ahead.submit(more)
         while held := coming.result():
             coming = ahead.submit(more)
-            said = inspect_batch([tile for _, tile in held])
-            done += [(tile, inspection) for (tile, _), inspection in zip(held, said, strict=True)]
-    return joined(one, done, product.box_margin_um / one.um_per_px)
+            found = inspect_batch([tile for _, tile in held])
+            done += [(tile, inspection) for (tile, _), inspection in zip(held, found, strict=True)]
+    whole = joined(one, done, product.box_margin_um / one.um_per_px)
+    if product.view == "board":
+        return whole
+    said = judged(one, whole.detections)
+    return replace(
+        whole,
+        verdict=said.verdict,
+        reasons=said.reasons,
+        doubts=said.doubts,
+        detections=said.detections,
+        layers=said.layers,
+    )
 
 
 def prepared(one: "Prepared", tile: Tile, compass: Compass, contrast: Contrast, product: ProductConfig) -> "Prepared":
@@ -81,7 +98,6 @@ def joined(one: "Prepared", tiles: Sequence[tuple[Tile, "Inspection"]], margin_p
     detections, reasons = join(
         [Said(tile.box, said.detections, said.reasons) for tile, said in tiles],
         one.size,
-        um_per_px=one.um_per_px,
         margin_px=margin_px,
         origin=one.origin,
     )

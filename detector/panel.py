@@ -57,7 +57,7 @@ def inspect_panel(
         for box, strip, part in zip(boxes, pieces(rows, boxes), beside, strict=True):
             ready = inspector.prepare(product_name, _rgb(strip), None if part is None else _rgb(part), origin=box[:2])
             said += [(box, done) for done in inspector.inspect_batch([ready])]
-        return _joined(said, rows, product.um_per_px, product.box_margin_um / product.um_per_px)
+        return _joined(said, rows, product.box_margin_um / product.um_per_px)
 
 
 def _opened(path: Path, config: LineConfig) -> AbstractContextManager[Rows]:
@@ -69,12 +69,11 @@ def _rgb(band: Band) -> npt.NDArray[np.uint8]:
     return np.asarray(cv2.cvtColor(band, cv2.COLOR_GRAY2RGB) if band.ndim == 2 else band, np.uint8)  # noqa: PLR2004
 
 
-def _joined(said: "list[tuple[Box, Inspection]]", rows: Rows, um_per_px: float, margin_px: float) -> "Inspection":
+def _joined(said: "list[tuple[Box, Inspection]]", rows: Rows, margin_px: float) -> "Inspection":
     """Put together what was said of the strips."""
     detections, reasons = join(
         [Said(box, one.detections, one.reasons) for box, one in said],
         (rows.height, rows.width),
-        um_per_px=um_per_px,
         margin_px=margin_px,
     )
     registered = [

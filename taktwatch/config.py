@@ -241,7 +241,7 @@ class DetectorConfig(Settings):
     max_batch: int = Field(default=4, ge=1, le=64)
     threads: int = Field(default=0, ge=0, description="0: as many as there are cores")
     tile_px: int = Field(
-        default=1024, ge=64, le=4096, description="board views of more than four tiles of this side are cut into such"
+        default=1024, ge=64, le=4096, description="pictures of more than four tiles of this side are cut into such"
     )
     tile_overlap_px: int = Field(default=64, ge=0, le=1024, description="what neighbouring tiles share, at least")
 

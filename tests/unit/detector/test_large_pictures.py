@@ -7,7 +7,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
-from exact_engine import Differences, marked
+from exact_engine import Differences, Levels, marked
 
 from detector.engines import Channels, RawDetections
 from detector.inspect import Inspection, Inspector
@@ -155,11 +155,16 @@ def test_masks_at_a_seam_are_united() -> None:
         roi = Roi(np.ones((4, x1 - x0), np.bool_), x0 - box[0], 10 - box[1])
         mask = to_rle(roi, box[3] - box[1], box[2] - box[0])
         detection = Detection(
-            label="short", score=0.9, box_px=tuple(map(float, roi.box)), mask=mask, area_px=roi.area_px, area_um2=1
+            label="short",
+            score=0.9,
+            box_px=tuple(map(float, roi.box)),
+            mask=mask,
+            area_px=roi.area_px,
+            area_um2=4 * roi.area_px,
         )
         return Said(box, (detection,), (defect_words("short", 0.9, (x0, 10, x1, 14)),))
 
-    (one,), reasons = join([part((0, 0, 60, 60), 30, 60), part((40, 0, 100, 60), 40, 80)], (60, 100), um_per_px=2.0)
+    (one,), reasons = join([part((0, 0, 60, 60), 30, 60), part((40, 0, 100, 60), 40, 80)], (60, 100))
     assert (bbox(one.mask), one.area_px, one.area_um2) == ((30, 10, 80, 14), 200, 800)
     assert len(reasons) == 1
 
@@ -185,3 +190,31 @@ def test_a_tile_s_map_holds_between_the_wholes() -> None:
 def test_a_product_without_regions_is_left_as_it_is() -> None:
     product = settings().product("p")
     assert shifted(product, 5, 5) is product
+
+
+def test_a_section_larger_than_the_network_takes_is_walked_as_one() -> None:
+    y, x = np.mgrid[:400, :1500]
+    picture = np.full((400, 1500, 3), 40, np.uint8)
+    middles = (100 + 0.06 * x, 290 - 25 * np.sin(x / 300))
+    for middle in middles:
+        picture[np.abs(y + 0.5 - middle) < 14] = 250
+    pits = [(250, 40), (700, 60), (1200, 30)]  # the first and the second across seams
+    for start, length in pits:
+        there = (x >= start) & (x < start + length) & (np.abs(y + 0.5 - middles[1]) < 14)
+        picture[there & (y + 0.5 < middles[1] - 4)] = 170
+    classes = {"copper_layer": {"score": 0.5}, "corrosion": {"score": 0.5}}
+    config = settings(view="section", classes=classes)
+    engine = Levels()
+    inspector = Inspector(config, engines={"tiny": engine})
+    said = inspector.inspect_batch([inspector.prepare("p", picture, None)])[0]
+    assert len(engine.shapes) > 10
+    assert len(set(engine.shapes)) == 1
+    one, other = said.layers
+    assert (one.layer, one.sites, other.layer, other.sites) == ("L1", 0, "L2", 3)
+    assert one.thickness_um == pytest.approx(20 * 28 * np.cos(np.arctan(0.06)), rel=0.04)
+    assert one.length_px + one.left_out_px == pytest.approx(1500 * np.hypot(1, 0.06), rel=0.01)
+    assert other.corroded_length_px == pytest.approx(130, abs=12)
+    assert other.deepest_um == pytest.approx(200, abs=40)
+    assert (other.upper_surface, other.lower_surface, other.breaks) == (True, False, 0)
+    assert sum(found.label == "corrosion" for found in said.detections) == 3
+    assert said.verdict is Verdict.FAIL
