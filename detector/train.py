@@ -17,7 +17,9 @@ from detector.model import build_model, count_parameters
 from detector.training.average import AveragedWeights
 from detector.training.checkpoint import State, resume, save
 from detector.training.finish import Run, finish
+from detector.training.history import History
 from detector.training.settings import TrainSettings, one_cycle
+from detector.training.transfer import freeze, hold_norms, parameter_groups, start_from
 
 __all__ = ["batches", "new_optimizer", "step", "train"]
 
@@ -36,7 +38,11 @@ def train(run: Run) -> Path:
     torch.set_num_threads(settings.threads)
     torch.manual_seed(settings.seed)
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    network = build_model(run.spec).to(device).to(memory_format=torch.channels_last)
+    network = build_model(run.spec)
+    if run.parent is not None:
+        taken = start_from(network, run.spec, run.parent)
+        log.info("starting from", model=run.parent.card.model_id, kept=len(taken.kept), anew=list(taken.anew))
+    network = network.to(device).to(memory_format=torch.channels_last)
     optimizer = new_optimizer(network, settings)
     average = AveragedWeights(network, settings.average)
     state = resume(run.out / "checkpoint", network, average, optimizer)
@@ -44,13 +50,16 @@ def train(run: Run) -> Path:
     log.info("training", model=run.name, parameters=count_parameters(network), step=state.step, steps=settings.steps)
     before, begun, next_measure = state.seconds, time.monotonic(), 1 / settings.measures
     sums: list[dict[str, float]] = []
+    history = History(run.out, run.name, resumed_at=state.step)
     network.train()
+    if run.parent is not None:
+        hold_norms(network)
     with _bar() as bar:
         task = bar.add_task(run.name, total=1.0)
         for batch in batches(run, state.step):
             progress = _progress(state, settings)
             for group in optimizer.param_groups:
-                group["lr"] = settings.learning_rate * one_cycle(progress)
+                group["lr"] = settings.learning_rate * group["share"] * one_cycle(progress)
             sums.append(step(network, optimizer, batch, settings, state.step))
             state.step += 1
             average.update(network, state.step)
@@ -58,6 +67,7 @@ def train(run: Run) -> Path:
             progress = _progress(state, settings)
             if state.step % LOG_EVERY == 0:
                 losses = {key: round(float(np.mean([one[key] for one in sums])), 4) for key in sums[0]}
+                history.step(state.step, losses)
                 log.info("step", step=state.step, seconds=round(state.seconds), progress=round(progress, 3), **losses)
                 bar.update(task, completed=progress, description=f"{run.name} loss {sum(losses.values()):.3f}")
                 sums.clear()
@@ -67,14 +77,17 @@ def train(run: Run) -> Path:
                 break
             if progress >= next_measure:
                 next_measure += 1 / settings.measures
-                finish(run, average.tensors, state, held_out)
+                history.measured(state.step, finish(run, average.tensors, state, held_out).metrics)
     save(run.out / "checkpoint", network, average, optimizer, state)
-    return finish(run, average.tensors, state, held_out)
+    history.measured(state.step, finish(run, average.tensors, state, held_out).metrics)
+    return run.out
 
 
 def new_optimizer(network: MaskRCNN, settings: TrainSettings) -> torch.optim.AdamW:
-    """Return the optimizer of a run at its start."""
-    return torch.optim.AdamW(network.parameters(), lr=settings.learning_rate, weight_decay=settings.weight_decay)
+    """Freeze what is to stay, and return the optimizer of a run at its start."""
+    freeze(network, settings.frozen_stages)
+    groups = parameter_groups(network, settings.trunk_share)
+    return torch.optim.AdamW(groups, lr=settings.learning_rate, weight_decay=settings.weight_decay)
 
 
 def step(

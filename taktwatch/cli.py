@@ -291,8 +291,16 @@ def inspect(
 def train(
     spec: Annotated[str, typer.Option(help="What is trained: board-sim, section-sim, board-deeppcb ...")],
     dataset: Annotated[
-        str | None, typer.Option(help="A folder (DeepPCB's format or COCO's); default: the simulator.")
+        str | None,
+        typer.Option(help="A folder (DeepPCB's format or COCO's), or sim:board?first=0&...; default: the simulator."),
     ] = None,
+    start: Annotated[
+        str | None, typer.Option("--from", help="Start from this model's weights: a folder, or a name in models/.")
+    ] = None,
+    freeze: Annotated[int, typer.Option(min=0, max=5, help="So many stages of its trunk stay as they are.")] = 0,
+    trunk_rate: Annotated[
+        float, typer.Option(min=0.001, max=1, help="The trunk's share of the learning rate, with --from.")
+    ] = 0.1,
     out_dir: Annotated[Path | None, typer.Option("--out", help="The model's folder; default: runs/SPEC.")] = None,
     data_licence: Annotated[str, typer.Option(help="The data set's licence, for the model's card.")] = "",
     commercial_use: Annotated[bool, typer.Option("--commercial-use", help="It allows commercial use.")] = False,
@@ -308,9 +316,11 @@ def train(
     batch: Annotated[int, typer.Option(min=1)] = 8,
     workers: Annotated[int, typer.Option(min=0, help="Processes that make samples.")] = 2,
     threads: Annotated[int, typer.Option(min=1, help="Threads that train.")] = 2,
+    config: ConfigOption = None,
 ) -> None:
     """Train a model on pictures with truth, or go on where a run was cut off; writes weights and a model card."""
-    from detector.training.command import Folder, train_labelled, train_simulated
+    from detector.evaluation.runner import model_folder
+    from detector.training.command import Data, Start, train_labelled, train_simulated
     from detector.training.settings import TrainSettings
 
     folder = out_dir or Path("runs") / spec
@@ -323,13 +333,14 @@ def train(
         threads=threads,
         precision="bfloat16",
     )
+    origin = Start(None if start is None else model_folder(read_config(config), start), freeze, trunk_rate)
     if dataset is None:
-        train_simulated(spec, folder, settings)
+        train_simulated(spec, folder, settings, origin)
     else:
         boards = tuple(name for name in validate_boards.split(",") if name)
-        data = Folder(dataset, data_licence, commercial_use, boards, validate_share)
-        train_labelled(spec, folder, settings, data)
-    out.print(f"{folder}: weights.safetensors, card.json, MODEL_CARD.md", highlight=False)
+        data = Data(dataset, data_licence, commercial_use, boards, validate_share)
+        train_labelled(spec, folder, settings, data, origin)
+    out.print(f"{folder}: weights.safetensors, card.json, MODEL_CARD.md, training.html", highlight=False)
 
 
 @app.command()

@@ -13,10 +13,11 @@ from safetensors.torch import load as load_tensors
 from torch import nn
 from torchvision.models.detection import MaskRCNN
 
+from detector.cards import FROM_SCRATCH, ancestor_of
 from detector.dataset import Sample, to_targets
 from detector.measure import measure
 from detector.model import answering, build_model, count_parameters
-from detector.registry import ModelCard, pack_weights, save_model
+from detector.registry import LoadedModel, ModelCard, pack_weights, save_model
 from detector.spec import ModelSpec
 from detector.training.checkpoint import State
 from detector.training.settings import TrainSettings
@@ -30,7 +31,7 @@ log = structlog.get_logger(__name__)
 
 @dataclass(frozen=True, eq=False)
 class Run:
-    """A training run: what is trained, from what, how, and where it goes."""
+    """A training run: what is trained, from what, how, where it goes, and which model it starts from (None: none)."""
 
     name: str
     spec: ModelSpec
@@ -38,10 +39,11 @@ class Run:
     out: Path
     settings: TrainSettings
     command: str
+    parent: LoadedModel | None = None
 
 
-def finish(run: Run, tensors: Mapping[str, torch.Tensor], state: State, held_out: Sequence[Sample]) -> Path:
-    """Round the weights, measure what was rounded, and write the model folder."""
+def finish(run: Run, tensors: Mapping[str, torch.Tensor], state: State, held_out: Sequence[Sample]) -> ModelCard:
+    """Round the weights, measure what was rounded, and write the model folder; return its card."""
     network = build_model(run.spec)
     network.load_state_dict(dict(tensors))
     weights = pack_weights(network)
@@ -50,17 +52,17 @@ def finish(run: Run, tensors: Mapping[str, torch.Tensor], state: State, held_out
     metrics = {"validation_loss": _validation_loss(network, run.spec, held_out)}
     metrics |= measure(answering(network, run.spec), run.spec, held_out, margin_px=run.source.margin_px)
     log.info("measured", step=state.step, **{key: round(value, 4) for key, value in metrics.items()})
-    commercial = all(source.commercial_use for source in run.source.data)
     ran = {key: value for key, value in asdict(run.settings).items() if value is not None}
     card = ModelCard(
         name=run.name,
-        licence="Apache-2.0" if commercial else "; ".join(source.licence for source in run.source.data),
+        licence=_licence(run),
         spec=run.spec,
         spec_sha256=run.spec.spec_sha256,
         weights_sha256=hashlib.sha256(weights).hexdigest(),
         parameters=count_parameters(network),
         training_data=run.source.data,
-        ancestry="none: trained from random weights",
+        ancestry=FROM_SCRATCH if run.parent is None else f"trained from {run.parent.card.model_id}",
+        parents=() if run.parent is None else (ancestor_of(run.parent.card),),
         settings=ran | {"steps_taken": state.step, "minutes_taken": round(state.seconds / 60, 1)},
         command=run.command,
         metrics={key: round(value, 5) for key, value in metrics.items()},
@@ -69,7 +71,15 @@ def finish(run: Run, tensors: Mapping[str, torch.Tensor], state: State, held_out
         trained_at=clock.now().isoformat(timespec="seconds"),
     )
     save_model(run.out, card, weights)
-    return run.out
+    return card
+
+
+def _licence(run: Run) -> str:
+    """Return the terms of the weights: our own where nothing forbids it, else those of what they come from."""
+    known = [] if run.parent is None else [(run.parent.card.licence, run.parent.card.commercial_use)]
+    known += [(source.licence, bool(source.commercial_use)) for source in run.source.data]
+    bound = list(dict.fromkeys(licence for licence, commercial in known if not commercial))
+    return "; ".join(bound) or "Apache-2.0"
 
 
 @torch.no_grad()

@@ -12,6 +12,7 @@ from detector.evaluation.datasets import Dataset, Item
 from detector.registry import DataSource
 from detector.spec import ModelSpec
 from detector.training.cache import Shots, keep_pictures, sample_of
+from detector.training.colour import ColourSamples
 from detector.training.pairs import PairSamples
 from detector.training.settings import TrainSettings
 from taktwatch.errors import BadInput
@@ -64,7 +65,8 @@ class LabelledSource:
     def samples(self, length: int) -> TorchDataset[tuple[torch.Tensor, Target]]:
         """Return so many varied training samples; the same index gives the same sample."""
         crop = (self.settings.crop_height_px, self.settings.crop_width_px)
-        return PairSamples(self.spec, self.learned, self.settings.seed, length, crop)
+        make = PairSamples if self.spec.input == "template" else ColourSamples
+        return make(self.spec, self.learned, self.settings.seed, length, crop)
 
     def validation(self) -> list[Sample]:
         """Return the pictures of the boards held out, whole."""

@@ -37,12 +37,12 @@ GAINS = (0.85, 1.15)
 
 @dataclass(eq=False, slots=True)
 class View:
-    """A crop in the making: planes uint8 (2, h, w), masks bool (N, h, w), labels from 1."""
+    """A crop in the making: planes uint8 (2 or 3, h, w), masks bool (N, h, w), labels from 1."""
 
     planes: Planes
     masks: list[npt.NDArray[np.bool_]]
     labels: list[int]
-    contrast: Contrast
+    contrast: Contrast | None
 
 
 class PairSamples(Dataset[tuple[torch.Tensor, Target]]):
@@ -77,6 +77,8 @@ class PairSamples(Dataset[tuple[torch.Tensor, Target]]):
             shift_template(view, rng.uniform(-MOST_SHIFT_PX, MOST_SHIFT_PX, 2))
         if self.opposites and rng.random() < INVERTED:
             invert(view, self.opposites)
+        if view.contrast is None:
+            raise ValueError("pictures without templates are no pairs")
         channels = template_channels(view.planes[0], view.planes[1], view.contrast)
         masks = np.stack(view.masks) if view.masks else np.zeros((0, *channels.shape[1:]), bool)
         return turned(Sample(channels, masks, np.array(view.labels, np.int64)), rng)
@@ -124,8 +126,6 @@ def cropped(shot: Shot, planes: Planes, crop_px: tuple[int, int], rng: np.random
         if np.count_nonzero(mask) >= max(min(LEAST_KEPT_PX, whole), LEAST_KEPT_SHARE * whole):
             masks.append(mask)
             labels.append(thing.label)
-    if shot.contrast is None:
-        raise ValueError("pictures without templates are no pairs")
     return View(planes[:, y : y + rows, x : x + cols].copy(), masks, labels, shot.contrast)
 
 
@@ -167,7 +167,8 @@ def invert(view: View, becomes: list[int]) -> None:
     """Let copper and laminate change places, and defects their names."""
     view.planes = 255 - view.planes
     view.labels = [becomes[label] for label in view.labels]
-    view.contrast = Contrast(255 - view.contrast.mean, view.contrast.spread)
+    if view.contrast is not None:
+        view.contrast = Contrast(255 - view.contrast.mean, view.contrast.spread)
 
 
 def turned(sample: Sample, rng: np.random.Generator) -> Sample:

@@ -16,7 +16,8 @@ class TrainSettings:
 
     With `minutes` None the run is the same for the same seed on the same machine; with a time budget the number of
     steps depends on its speed, and the card says how many there were. `average`: the share that the moving average of
-    the weights keeps at a step; what is measured and saved is the average.
+    the weights keeps at a step; what is measured and saved is the average. `trunk_share`: what the trunk gets of the
+    learning rate; `frozen_stages`: so many stages of it stay as they are (both for runs that start from a model).
     """
 
     seed: int = 1
@@ -28,6 +29,8 @@ class TrainSettings:
     learning_rate: float = 1e-3
     weight_decay: float = 0.01
     average: float = 0.998
+    trunk_share: float = 1.0
+    frozen_stages: int = 0
     workers: int = 2
     threads: int = 2
     held_out_pictures: int = 40
