@@ -37,6 +37,7 @@ from detector.regions import inspected_area  # noqa: E402
 from detector.registration import matrix_of  # noqa: E402
 from detector.unexplained import unexplained  # noqa: E402
 from taktwatch.config import with_folder  # noqa: E402
+from taktwatch.errors import BadInput  # noqa: E402
 from taktwatch.pictures import encode_png  # noqa: E402
 from taktwatch.records import Doubt, Verdict  # noqa: E402
 from taktwatch.rle import decode  # noqa: E402
@@ -107,13 +108,18 @@ class Line:
 def gates(products: int, engine: str) -> Iterator[str]:
     """Yield the rows of good and spoilt boards."""
     good, stopped, told, seen = 0, Counter[str](), Counter[str](), Counter[str]()
-    named = Counter[str]()
+    named, refused = Counter[str](), list[str]()
     config = settings(engine)
     shared = Runner(config, model_folder(config, "board-sim"), "demo-board").inspector
     with tempfile.TemporaryDirectory() as folder:
         for number in range(products):
             layout, camera = FIRST + number, CAMERAS[number % len(CAMERAS)]
-            line, rng = Line(layout, camera, Path(folder), shared), np.random.default_rng([1, layout])
+            rng = np.random.default_rng([1, layout])
+            try:
+                line = Line(layout, camera, Path(folder), shared)
+            except BadInput as error:
+                refused.append(str(error).partition(" does not fit ")[2])
+                continue
             for seed in range(100, 100 + GOOD):
                 said = line.inspect(photographed(layout, camera, seed))
                 good += 1
@@ -130,6 +136,9 @@ def gates(products: int, engine: str) -> Iterator[str]:
                     seen[what] += 1
                     told[what] += said.verdict is not Verdict.PASS
                     named[what] += bool(wanted & set(said.doubts))
+    if refused:
+        yield f"{len(refused)} of {products} products could not be built: a board does not fit {refused[0]}"
+        yield ""
     yield "| good boards stopped by | boards |"
     yield "|---|---:|"
     for what, count in stopped.most_common():
@@ -169,7 +178,7 @@ def main() -> None:
     """Measure and print."""
     cv2.setNumThreads(1)
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--products", type=int, default=15)
+    parser.add_argument("--products", type=int, default=15, help="a third under each camera")
     parser.add_argument("--engine", default="openvino")
     parser.add_argument("--pairs", help="real pairs in DeepPCB's format")
     parser.add_argument("--every", type=int, default=5, help="only every so many of them")
