@@ -16,6 +16,7 @@ __all__ = [
     "Inputs",
     "Pair",
     "contrast_of",
+    "grey_of",
     "inputs_of",
     "lay_template",
     "rgb_inputs",
@@ -66,13 +67,18 @@ def inputs_of(picture: Picture, template: Picture | None, contrast: Contrast | N
     return rgb_inputs(picture) if template is None else template_inputs(picture, template, contrast)
 
 
+def grey_of(picture: Picture) -> Picture:
+    """Return an RGB picture (H, W, 3) in grey (H, W); a grey one as it is."""
+    return picture if picture.ndim == 2 else np.asarray(cv2.cvtColor(picture, cv2.COLOR_RGB2GRAY), np.uint8)  # noqa: PLR2004
+
+
 def contrast_of(picture: Picture) -> Contrast:
     """Return the brightness of a whole RGB picture (H, W, 3), as good as that of the template laid on it.
 
     >>> contrast_of(np.full((2, 2, 3), 90, np.uint8))
     Contrast(mean=90.0, spread=10.0)
     """
-    mean, spread = cv2.meanStdDev(cv2.cvtColor(picture, cv2.COLOR_RGB2GRAY))
+    mean, spread = cv2.meanStdDev(grey_of(picture))
     return Contrast(float(mean[0, 0]), max(float(spread[0, 0]), LEAST_CONTRAST))
 
 
@@ -99,8 +105,7 @@ def template_inputs(picture: Picture, template: Picture, contrast: Contrast | No
 
 def lay_template(picture: Picture, template: Picture) -> Pair:
     """Register the template (H, W, 3) to the picture (H, W, 3) and light it as the picture is lit."""
-    seen = np.asarray(cv2.cvtColor(picture, cv2.COLOR_RGB2GRAY), np.uint8)
-    golden = np.asarray(cv2.cvtColor(template, cv2.COLOR_RGB2GRAY), np.uint8)
+    seen, golden = grey_of(picture), grey_of(template)
     registration, warped = register(seen, golden)
     reached = inspected_area((seen.shape[0], seen.shape[1]), matrix_of(registration), template=golden.shape[:2])
     # Where the template does not reach, nothing can be said: no light is read there, and no difference is shown.

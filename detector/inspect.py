@@ -19,7 +19,7 @@ from detector.doubts import Reason, named
 from detector.engines import Engine, RawDetections
 from detector.engines.choose import open_engine
 from detector.gate import refuse_unlicensed
-from detector.inputs import Inputs, inputs_of
+from detector.inputs import Inputs, grey_of, inputs_of
 from detector.judge import Finding, Judgement, findings, judge, within
 from detector.large import inspect_large
 from detector.masks import Roi
@@ -203,7 +203,7 @@ class Inspector:
             template_sha256=template_sha256,
             origin=origin,
             template_origin=origin,
-            large=(picture, template) if large else None,
+            large=_kept(picture, template) if large else None,
         )
 
     def inspect_batch(self, batch: Sequence[Prepared]) -> list[Inspection]:
@@ -273,6 +273,11 @@ class Inspector:
         matrix = matrix_of(one.inputs.registration) @ np.array([[1.0, 0.0, -x], [0.0, 1.0, -y], [0.0, 0.0, 1.0]])
         tolerance = self.reference(one.product).tolerance(one.template_sha256, matrix, one.size)
         return differences(one.inputs, found, product, tolerance, one.origin)
+
+
+def _kept(picture: Picture, template: Picture | None) -> tuple[Picture, Picture | None]:
+    """Return what tiles are cut from: compared with a template, a picture is seen in grey, a third of the memory."""
+    return (picture, None) if template is None else (grey_of(picture), grey_of(template))
 
 
 def inspect_pictures(

@@ -48,7 +48,7 @@ def inspect_large(
             first = next(tiles, None)
             if first is None:
                 return []
-            together = min(settings.max_batch, max(1, BATCH_PX // first.picture[..., 0].size))
+            together = min(settings.max_batch, max(1, BATCH_PX // (first.picture.shape[0] * first.picture.shape[1])))
             return [ready(tile) for tile in (first, *islice(tiles, together - 1))]
 
         def ready(tile: Tile) -> "tuple[Tile, Prepared]":

@@ -18,11 +18,19 @@ Picture = npt.NDArray[np.uint8]
 
 
 class Templates:
-    """At most `capacity` decoded templates."""
+    """At most `capacity` decoded templates, and `most_bytes` of them unless one takes more: strips of panels do."""
 
-    def __init__(self, bus: Bus, topics: Topics, limits: IngestConfig, *, capacity: int = 16) -> None:
-        self.bus, self.topics, self.limits, self.capacity = bus, topics, limits, capacity
+    def __init__(
+        self, bus: Bus, topics: Topics, limits: IngestConfig, *, capacity: int = 16, most_bytes: int = 2**27
+    ) -> None:
+        self.bus, self.topics, self.limits = bus, topics, limits
+        self.capacity, self.most_bytes = capacity, most_bytes
         self.known: OrderedDict[str, Picture] = OrderedDict()
+
+    @property
+    def held_bytes(self) -> int:
+        """What the decoded templates take."""
+        return sum(template.nbytes for template in self.known.values())
 
     async def get(self, sha256: str) -> Picture:
         """Return a template, RGB (H, W, 3). Raises `RecordNotFound`, `BadRecord`, `BadPicture`."""
@@ -36,7 +44,7 @@ class Templates:
                 max_px=limits.max_picture_px,
                 max_side=limits.max_side_px,
             )
-            while len(self.known) > self.capacity:
+            while len(self.known) > self.capacity or (len(self.known) > 1 and self.held_bytes > self.most_bytes):
                 self.known.popitem(last=False)
         self.known.move_to_end(sha256)
         return self.known[sha256]
