@@ -1,6 +1,6 @@
 """Over-fits a large spec on ten pictures: the loss must fall, and the ten pictures must be found again.
 
-    python benchmarks/overfit.py --spec board-resnet101 --steps 150
+    python benchmarks/overfit.py --spec board-resnet101 --steps 170
 
 Says nothing about accuracy on other pictures: it shows that the network is built right and learns.
 """
@@ -75,10 +75,10 @@ def main() -> None:
     """Train, load what was stored, and print what it finds."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--spec", default="board-resnet101")
-    parser.add_argument("--steps", type=int, default=150)
-    parser.add_argument("--batch", type=int, default=2)
+    parser.add_argument("--steps", type=int, default=170)
+    parser.add_argument("--batch", type=int, default=5)
     parser.add_argument("--rate", type=float, default=3e-4)
-    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--out", type=Path, default=Path("runs/overfit"))
     asked = parser.parse_args()
     spec = find_spec(asked.spec)

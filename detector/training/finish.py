@@ -4,6 +4,7 @@ import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from importlib.metadata import version
+from math import isfinite
 from pathlib import Path
 
 import numpy as np
@@ -65,7 +66,7 @@ def finish(run: Run, tensors: Mapping[str, torch.Tensor], state: State, held_out
         parents=() if run.parent is None else (ancestor_of(run.parent.card),),
         settings=ran | {"steps_taken": state.step, "minutes_taken": round(state.seconds / 60, 1)},
         command=run.command,
-        metrics={key: round(value, 5) for key, value in metrics.items()},
+        metrics={key: round(value, 5) for key, value in metrics.items() if isfinite(value)},  # no such class: no figure
         measured_on=run.source.held_out,
         trained_with=f"torch {torch.__version__.split('+')[0]}, torchvision {version('torchvision').split('+')[0]}",
         trained_at=clock.now().isoformat(timespec="seconds"),
