@@ -6,6 +6,7 @@ from rich.console import Console
 from rich.table import Table
 
 from detector.bench import Pace
+from detector.cards import licence_faults
 from detector.parity import Parity, shortfalls
 from detector.registry import ModelCard
 from detector.scores import Calibration
@@ -38,9 +39,10 @@ def print_model(console: Console, card: ModelCard, proofs: Mapping[str, Parity])
         ("classes", ", ".join(card.spec.classes)),
         ("backbone", f"{card.spec.backbone}, {card.spec.levels} levels, {card.parameters:,} parameters"),
         ("licence", card.licence),
-        ("commercial use", _yes(card.commercial_use)),
+        ("commercial use", "yes" if card.commercial_use else f"no: {licence_faults(card)[0]}"),
         ("learned from", "; ".join(f"{source.name} ({source.licence})" for source in card.training_data)),
         ("starting weights", card.ancestry),
+        *(("descends from", f"{parent.model_id}, weights {parent.weights_sha256}") for parent in card.parents),
         ("weights SHA-256", card.weights_sha256),
         ("trained", f"{card.trained_at} with {card.trained_with}"),
         ("command", card.command),
