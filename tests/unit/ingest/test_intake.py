@@ -13,7 +13,7 @@ from ingest.cameras.shot import HEAD_BYTES
 from ingest.entries import Entry
 from ingest.frames import dead_letter, is_skewed
 from ingest.intake import Intake
-from taktwatch.config import LineConfig
+from taktwatch.config import LineConfig, SimulatorSource
 from taktwatch.errors import ConfigError
 from taktwatch.pictures import encode_jpeg, encode_png
 from taktwatch.records import Outcome, frame_id, outcome_of
@@ -23,11 +23,14 @@ PICTURE = encode_png(np.random.default_rng(0).integers(0, 255, (32, 48, 3), dtyp
 GOLDEN = encode_png(np.zeros((32, 48, 3), np.uint8))
 
 
+SOURCE: dict[str, Any] = {"kind": "folder", "path": "pictures"}
+
+
 def config(product: dict[str, Any] | None = None, **limits: Any) -> LineConfig:
     return LineConfig.model_validate(
         {
             "line": "l1",
-            "stations": [{"name": "top", "product": "p", "lot": "L7", "source": {"kind": "simulator"}}],
+            "stations": [{"name": "top", "product": "p", "lot": "L7", "source": SOURCE}],
             "products": {"p": {"model": "m", "um_per_px": 20.8, "view": "board", **(product or {})}},
             "ingest": limits,
         }
@@ -110,6 +113,16 @@ def test_the_template_of_the_shot_goes_before_the_products(tmp_path: Path) -> No
     own = encode_png(np.full((32, 48, 3), 9, np.uint8))
     assert taken(Shot(name="a.png", data=PICTURE), line).template == GOLDEN
     assert taken(Shot(name="a.png", data=PICTURE, template=own), line).template == own
+
+
+def test_a_conveyor_s_golden_picture_stands_in_where_the_product_has_none(tmp_path: Path) -> None:
+    (tmp_path / "golden.png").write_bytes(GOLDEN)
+    own = encode_png(np.full((32, 48, 3), 9, np.uint8))
+    for product, expected in (({"template": str(tmp_path / "golden.png")}, GOLDEN), ({}, own)):
+        line = config(product)
+        station = line.stations[0].model_copy(update={"source": SimulatorSource(kind="simulator")})
+        line = line.model_copy(update={"stations": (station,)})
+        assert taken(Shot(name="a.png", data=PICTURE, template=own), line).template == expected
 
 
 def test_a_template_the_bus_has_is_named_but_not_stored_again() -> None:
