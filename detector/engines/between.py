@@ -1,4 +1,4 @@
-"""What happens between the parts of the network: choosing proposals, sorting boxes by level, keeping detections.
+"""What happens between the parts of the network: choosing proposals, cutting them out, keeping detections.
 
 The same steps as torchvision's, in the same order, so that results are equal; only that boxes are decoded after the
 best were chosen and not before (of a hundred thousand anchors some two thousand matter). Works on any torch device.
@@ -15,6 +15,7 @@ from torchvision.models.detection import MaskRCNN
 from torchvision.ops import boxes as box_ops
 
 from detector.engines import RawDetections
+from detector.engines.pooling import pooled
 from detector.model import STRIDE_PX
 
 __all__ = ["Parts", "Rules", "detect"]
@@ -22,7 +23,6 @@ __all__ = ["Parts", "Rules", "detect"]
 DELTA_LIMIT = math.log(1000 / 16)  # no box grows by more
 PROPOSAL_WEIGHTS, BOX_WEIGHTS = (1.0, 1.0, 1.0, 1.0), (10.0, 10.0, 5.0, 5.0)
 LEAST_PROPOSAL_PX, LEAST_BOX_PX = 1e-3, 1e-2
-POOLED_AT_PX, POOLED_LEVEL, FINEST_LEVEL, LEVEL_EPS = 224, 4, 2, 1e-6  # which level a box is cut from
 
 Tensors = Sequence[torch.Tensor]
 
@@ -33,10 +33,10 @@ class Parts(Protocol):
     def trunk(self, pictures: torch.Tensor) -> Tensors:
         """Run the convolutions."""
 
-    def boxes(self, features: Tensors, rois: Tensors) -> Tensors:
+    def boxes(self, cells: torch.Tensor) -> Tensors:
         """Run the box head."""
 
-    def masks(self, features: Tensors, rois: Tensors) -> torch.Tensor:
+    def masks(self, cells: torch.Tensor) -> torch.Tensor:
         """Run the mask head."""
 
 
@@ -44,7 +44,8 @@ class Parts(Protocol):
 class Rules:
     """How proposals and detections are chosen.
 
-    anchors: per level and the pooled one, (A, 4) around the origin, px; the rest as torchvision names it.
+    anchors: per level and the pooled one, (A, 4) around the origin, px; box_side, mask_side: cells a side of what is
+    cut for a head; the rest as torchvision names it.
     """
 
     levels: int
@@ -55,6 +56,8 @@ class Rules:
     score_floor: float
     box_nms: float
     detections: int
+    box_side: int
+    mask_side: int
 
     @classmethod
     def of(cls, network: MaskRCNN, levels: int) -> "Rules":
@@ -70,6 +73,8 @@ class Rules:
             score_floor=heads.score_thresh,
             box_nms=heads.nms_thresh,
             detections=heads.detections_per_img,
+            box_side=heads.box_roi_pool.output_size[0],
+            mask_side=heads.mask_roi_pool.output_size[0],
         )
 
     def on(self, device: torch.device) -> "Rules":
@@ -85,15 +90,14 @@ def detect(parts: Parts, rules: Rules, pictures: torch.Tensor) -> list[RawDetect
     outputs = parts.trunk(nn.functional.pad(pictures, (0, -width % STRIDE_PX, 0, -height % STRIDE_PX)))
     features, maps = outputs[:levels], outputs[levels:]
     proposed = propose(rules, maps[: levels + 1], maps[levels + 1 :], size)
-    rois, places = by_level(proposed, levels)
-    scores, deltas = (rows.float()[places] for rows in parts.boxes(features, rois))
+    scores, deltas = (rows.float() for rows in parts.boxes(pooled(features, proposed, rules.box_side)))
     counts = [len(boxes) for boxes in proposed]
     kept = [keep(rules, *one, size) for one in zip(scores.split(counts), deltas.split(counts), proposed, strict=True)]
     labels = torch.cat([label for _, label, _ in kept])
     if not len(labels):
         return [_raw(boxes, label, score, pictures.new_zeros(0, 28, 28)) for boxes, label, score in kept]
-    rois, places = by_level([boxes for boxes, _, _ in kept], levels)
-    masks = parts.masks(features, rois)[places, labels].float()
+    masks = parts.masks(pooled(features, [boxes for boxes, _, _ in kept], rules.mask_side))
+    masks = masks[torch.arange(len(labels), device=labels.device), labels].float()
     shares = masks.split([len(label) for _, label, _ in kept])
     return [_raw(*one, share) for one, share in zip(kept, shares, strict=True)]
 
@@ -128,21 +132,6 @@ def _best_proposals(
     boxes, scores, levels = boxes[large], scores[large], levels[large]
     kept = box_ops.batched_nms(boxes, scores, levels, rules.proposal_nms)
     return boxes[kept[: rules.proposals]]
-
-
-def by_level(boxes: Sequence[torch.Tensor], levels: int) -> tuple[list[torch.Tensor], torch.Tensor]:
-    """Sort boxes (K, 4) of pictures by the level they are cut from; small boxes from fine levels.
-
-    Returns boxes with the picture's index (K', 5) per level, and where in the levels' rows each box is.
-    """
-    indices = torch.cat([box.new_full((len(box), 1), number) for number, box in enumerate(boxes)])
-    together = torch.cat(list(boxes))
-    side = box_ops.box_area(together).sqrt()
-    level = torch.floor(POOLED_LEVEL + torch.log2(side / POOLED_AT_PX) + LEVEL_EPS) - FINEST_LEVEL
-    level = level.clamp(0, levels - 1).to(torch.int64)
-    order = level.argsort(stable=True)
-    rows = torch.cat([indices, together], 1)[order]
-    return list(rows.split(level.bincount(minlength=levels).tolist())), order.argsort()
 
 
 def keep(

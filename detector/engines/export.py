@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from detector.engines.between import Rules
 from detector.engines.exported import (
     CARD,
     PARTS,
@@ -29,7 +30,7 @@ from taktwatch.errors import ConfigError
 
 __all__ = ["export_parts"]
 
-VERSION = 1
+VERSION = 2
 """Goes up when the same network would be exported differently."""
 
 
@@ -88,21 +89,20 @@ def _write(model: LoadedModel, kind: Format, version: str, engines_dir: Path, fo
 
 def _programs(model: LoadedModel) -> list[Any]:
     """Return the parts as graphs with dynamic batch, picture size and number of boxes."""
-    levels, dim = model.spec.levels, torch.export.Dim
-    trunk, *heads = cut(model.network, levels)
+    dim = torch.export.Dim
+    trunk, *heads = cut(model.network)
     pictures = torch.zeros(2, 3, 3 * STRIDE_PX, 4 * STRIDE_PX)
     side = {axis: STRIDE_PX * dim(name, min=1, max=4096) for axis, name in ((2, "rows"), (3, "columns"))}
-    programs = [_program(trunk, (pictures,), ({0: dim.DYNAMIC, **side},))]
-    with torch.no_grad():
-        features = trunk(pictures)[:levels]
-    rois = [torch.tensor([[0.0, 1, 1, 30, 40]]).repeat(count + 2, 1) for count in range(levels)]
-    shapes = ({0: dim.AUTO, 2: dim.AUTO, 3: dim.AUTO},) * levels + ({0: dim.DYNAMIC},) * levels
-    return programs + [_program(head, (*features, *rois), (shapes,)) for head in heads]
+    programs = [_program(trunk, pictures, {0: dim.DYNAMIC, **side})]
+    rules, width = Rules.of(model.network, model.spec.levels), model.spec.fpn_width
+    for head, cells in zip(heads, (rules.box_side, rules.mask_side), strict=True):
+        programs.append(_program(head, torch.zeros(2, cells, cells, width), {0: dim.DYNAMIC}))
+    return programs
 
 
-def _program(part: nn.Module, inputs: tuple[torch.Tensor, ...], shapes: tuple[Any, ...]) -> Any:
+def _program(part: nn.Module, numbers: torch.Tensor, shape: dict[int, Any]) -> Any:
     """Capture one part."""
-    return torch.export.export(part, inputs, dynamic_shapes=shapes, strict=False)
+    return torch.export.export(part, (numbers,), dynamic_shapes=(shape,), strict=False)
 
 
 def _save_openvino(program: Any, path: Path) -> None:

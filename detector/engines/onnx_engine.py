@@ -44,7 +44,7 @@ class OnnxEngine:
         self.sessions = [
             onnxruntime.InferenceSession(export.part(name), options, providers=providers) for name in PARTS
         ]
-        self.names = [[node.name for node in session.get_inputs()] for session in self.sessions]
+        self.names = [session.get_inputs()[0].name for session in self.sessions]
         self.model, self.export = model, export
         self.version: str = export.card.runtime
         self.rules = Rules.of(model.network, model.spec.levels)
@@ -73,18 +73,17 @@ class OnnxEngine:
 
     def trunk(self, pictures: torch.Tensor) -> Tensors:
         """Run the convolutions."""
-        return self._run(0, [pictures])
+        return self._run(0, pictures)
 
-    def boxes(self, features: Tensors, rois: Tensors) -> Tensors:
+    def boxes(self, cells: torch.Tensor) -> Tensors:
         """Run the box head."""
-        return self._run(1, [*features, *rois])
+        return self._run(1, cells)
 
-    def masks(self, features: Tensors, rois: Tensors) -> torch.Tensor:
+    def masks(self, cells: torch.Tensor) -> torch.Tensor:
         """Run the mask head."""
-        return self._run(2, [*features, *rois])[0]
+        return self._run(2, cells)[0]
 
-    def _run(self, part: int, inputs: Tensors) -> Tensors:
+    def _run(self, part: int, numbers: torch.Tensor) -> Tensors:
         """Run a part."""
-        arrays = (np.ascontiguousarray(tensor.numpy()) for tensor in inputs)
-        outputs = self.sessions[part].run(None, dict(zip(self.names[part], arrays, strict=True)))
+        outputs = self.sessions[part].run(None, {self.names[part]: np.ascontiguousarray(numbers.numpy())})
         return [torch.from_numpy(array) for array in outputs]

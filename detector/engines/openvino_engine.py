@@ -1,8 +1,8 @@
 """OpenVINO on the CPU. A picture alone runs on all cores; several run side by side, each on its share of them."""
 
+import os
 import queue
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Literal
 
 import numpy as np
@@ -11,6 +11,7 @@ import torch
 from detector.engines import Channels, RawDetections
 from detector.engines.between import Rules, Tensors, detect
 from detector.engines.exported import PARTS, Export, runtime
+from detector.engines.lanes import lanes
 from detector.registry import LoadedModel
 from detector.spec import ModelSpec
 from taktwatch.errors import ConfigError
@@ -20,43 +21,46 @@ __all__ = ["OpenVinoEngine"]
 
 Precision = Literal["float32", "bfloat16", "int8"]
 
+GROUP_PX = 128 * 1024
+"""Small pictures go through the network together up to so many pixels: they stay in the cache of a core."""
+
 
 class Lane:
-    """Inspects one picture at a time. The heads stay in float32: bfloat16 cannot name a pixel beyond the 256th."""
+    """Inspects one batch at a time, with requests of its own."""
 
     def __init__(self, compiled: Sequence[Any], rules: Rules) -> None:
         self.requests = [model.create_infer_request() for model in compiled]
         self.rules = rules
 
     @torch.inference_mode()
-    def infer(self, picture: Channels) -> RawDetections:
-        """Inspect one picture (3, H, W)."""
-        (found,) = detect(self, self.rules, torch.from_numpy(picture[None]))
-        return found
+    def infer(self, batch: Sequence[Channels]) -> list[RawDetections]:
+        """Inspect pictures of one size, each (3, H, W)."""
+        return detect(self, self.rules, torch.from_numpy(np.stack(batch) if len(batch) > 1 else batch[0][None]))
 
     def trunk(self, pictures: torch.Tensor) -> Tensors:
         """Run the convolutions."""
-        return self._run(0, [pictures])
+        return self._run(0, pictures)
 
-    def boxes(self, features: Tensors, rois: Tensors) -> Tensors:
+    def boxes(self, cells: torch.Tensor) -> Tensors:
         """Run the box head."""
-        return self._run(1, [*features, *rois])
+        return self._run(1, cells)
 
-    def masks(self, features: Tensors, rois: Tensors) -> torch.Tensor:
+    def masks(self, cells: torch.Tensor) -> torch.Tensor:
         """Run the mask head."""
-        return self._run(2, [*features, *rois])[0]
+        return self._run(2, cells)[0]
 
-    def _run(self, part: int, inputs: Tensors) -> Tensors:
+    def _run(self, part: int, numbers: torch.Tensor) -> Tensors:
         """Run a part; what it returns is overwritten by its next run."""
-        arrays = [np.ascontiguousarray(tensor.numpy()) for tensor in inputs]
-        results = self.requests[part].infer(arrays, share_inputs=True, share_outputs=True)
+        results = self.requests[part].infer(
+            [np.ascontiguousarray(numbers.numpy())], share_inputs=True, share_outputs=True
+        )
         return [torch.from_numpy(array) for array in results.values()]
 
 
 class OpenVinoEngine:
     """Runs an export. `threads` 0 leaves OpenVINO's choice; bfloat16 wants a CPU that computes in it.
 
-    int8 is what a quantised export computes in; where it does not, the trunk takes bfloat16 if the CPU does.
+    int8 is what a quantised export computes in; where it does not, it takes bfloat16 if the CPU does.
     """
 
     def __init__(
@@ -71,23 +75,20 @@ class OpenVinoEngine:
         self.version: str = export.card.runtime
         self.device = " ".join(core.get_property("CPU", "FULL_DEVICE_NAME").split())
         rules = Rules.of(model.network, model.spec.levels)
-        self.hint = "bf16" if short and precision != "float32" else "f32"
+        hint = "bf16" if short and precision != "float32" else "f32"
+        self.cores = cores = threads or len(os.sched_getaffinity(0))
+        shared = {"INFERENCE_PRECISION_HINT": hint, "INFERENCE_NUM_THREADS": str(cores)}
         graphs = [core.read_model(export.part(name)) for name in PARTS]
-        alone = {"PERFORMANCE_HINT": "LATENCY", "INFERENCE_PRECISION_HINT": "f32"}
-        if threads:
-            alone["INFERENCE_NUM_THREADS"] = str(threads)
-        self.alone = Lane(self._compiled(core, graphs, alone), rules)
-        beside = self._compiled(core, graphs, alone | {"PERFORMANCE_HINT": "THROUGHPUT"})
-        count = int(beside[0].get_property("OPTIMAL_NUMBER_OF_INFER_REQUESTS"))
-        self.lanes: queue.SimpleQueue[Lane] = queue.SimpleQueue()
-        for _ in range(count):
-            self.lanes.put(Lane(beside, rules))
-        self.pool = ThreadPoolExecutor(count, "openvino")
 
-    def _compiled(self, core: Any, graphs: Sequence[Any], settings: dict[str, str]) -> list[Any]:
-        """Compile the parts; the precision is the trunk's."""
-        trunk = settings | {"INFERENCE_PRECISION_HINT": self.hint}
-        return [core.compile_model(graph, "CPU", settings if at else trunk) for at, graph in enumerate(graphs)]
+        def compiled(streams: int) -> list[Any]:
+            settings = shared | {"NUM_STREAMS": str(streams)}
+            return [core.compile_model(graph, "CPU", settings) for graph in graphs]
+
+        self.alone, beside = Lane(compiled(1), rules), compiled(cores)
+        self.free: queue.SimpleQueue[Lane] = queue.SimpleQueue()
+        for _ in range(cores):
+            self.free.put(Lane(beside, rules))
+        self.pool = lanes(cores, "openvino")
 
     @property
     def spec(self) -> ModelSpec:
@@ -107,15 +108,18 @@ class OpenVinoEngine:
         )
 
     def infer(self, batch: Sequence[Channels]) -> list[RawDetections]:
-        """Inspect pictures, each (3, H, W); each goes through the network by itself."""
+        """Inspect pictures of one size, (3, H, W): one on all cores, several side by side, small ones in groups."""
         if len(batch) == 1:
-            return [self.alone.infer(batch[0])]
-        return list(self.pool.map(self._beside, batch))
+            return self.pool.submit(self.alone.infer, batch).result()
+        _, height, width = batch[0].shape
+        together = max(1, min(GROUP_PX // (height * width), -(-len(batch) // self.cores)))
+        groups = [batch[first : first + together] for first in range(0, len(batch), together)]
+        return [found for group in self.pool.map(self._beside, groups) for found in group]
 
-    def _beside(self, picture: Channels) -> RawDetections:
-        """Inspect one picture on a free lane."""
-        lane = self.lanes.get()
+    def _beside(self, batch: Sequence[Channels]) -> list[RawDetections]:
+        """Inspect pictures on a free lane."""
+        lane = self.free.get()
         try:
-            return lane.infer(picture)
+            return lane.infer(batch)
         finally:
-            self.lanes.put(lane)
+            self.free.put(lane)

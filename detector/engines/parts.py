@@ -1,6 +1,7 @@
 """The network cut into three parts that are pure arithmetic: trunk, box head, mask head.
 
-What lies between them (choosing proposals, suppressing doubles) depends on the numbers themselves and is in `between`.
+What lies between them (choosing proposals, cutting them out, suppressing doubles) depends on the numbers themselves and
+is in `between` and `pooling`.
 A part has no loop and no branch, so every exporter takes it, with any batch and any picture size, and so does a
 quantiser.
 """
@@ -12,18 +13,16 @@ import torch
 from torch import nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 from torchvision.models.detection import MaskRCNN
-from torchvision.ops import roi_align
 
 __all__ = ["BoxPart", "MaskPart", "Trunk", "cut"]
-
-SAMPLES = 2  # points a side per cell of a pooled box, as `build_model` says
 
 
 class Trunk(nn.Module):
     """Pictures (N, 3, H, W), sides multiples of the stride, to what the heads and the proposals need.
 
-    Gives the features of each level, coarser by twos from stride 4: (N, width, H/4, W/4) ...; then the objectness of
-    each level and of the pooled one: (N, A, h, w); then their box deltas: (N, 4 A, h, w). Batch norms are folded.
+    Gives the features of each level, coarser by twos from stride 4, channels last: (N, H/4, W/4, width) ...; then the
+    objectness of each level and of the pooled one: (N, A, h, w); then their box deltas: (N, 4 A, h, w). Batch norms are
+    folded.
     """
 
     def __init__(self, network: MaskRCNN) -> None:
@@ -36,66 +35,46 @@ class Trunk(nn.Module):
         """Run the convolutions."""
         features = list(self.backbone(pictures).values())
         objectness, deltas = self.head(features)
-        return (*features[:-1], *objectness, *deltas)
-
-
-class Pooled(nn.Module):
-    """Cuts boxes out of the levels' features: first as many features, then as many lists of boxes (K, 5).
-
-    A box is the index of its picture, then x0, y0, x1, y1 in picture px. What is cut comes level after level.
-    """
-
-    def __init__(self, levels: int, side: int) -> None:
-        super().__init__()
-        self.scales = [1 / (4 * 2**level) for level in range(levels)]
-        self.side = side
-
-    def forward(self, *inputs: torch.Tensor) -> torch.Tensor:
-        """Return (K, width, side, side)."""
-        levels = len(self.scales)
-        return torch.cat(
-            [
-                roi_align(feature, rois, [self.side, self.side], scale, SAMPLES)
-                for feature, rois, scale in zip(inputs[:levels], inputs[levels:], self.scales, strict=True)
-            ]
-        )
+        return (*(level.permute(0, 2, 3, 1) for level in features[:-1]), *objectness, *deltas)
 
 
 class BoxPart(nn.Module):
-    """Features and proposals by level to class scores (K, classes + 1), 0 to 1, and box deltas (K, 4 (classes + 1))."""
+    """Cut boxes (K, side, side, width) to class scores (K, classes + 1), 0 to 1, and deltas (K, 4 (classes + 1))."""
 
-    def __init__(self, network: MaskRCNN, levels: int) -> None:
+    def __init__(self, network: MaskRCNN) -> None:
         super().__init__()
         heads: Any = network.roi_heads
-        self.pool = Pooled(levels, heads.box_roi_pool.output_size[0])
+        side = heads.box_roi_pool.output_size[0]
         self.head = copy.deepcopy(heads.box_head)
         self.predictor = copy.deepcopy(heads.box_predictor)
+        first = self.head.fc6  # it was trained on channels first
+        by_channel = first.weight.data.view(len(first.weight), -1, side, side)
+        first.weight.data = by_channel.permute(0, 2, 3, 1).reshape(len(first.weight), -1).contiguous()
 
-    def forward(self, *inputs: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    def forward(self, cells: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """Run the box head."""
-        logits, deltas = self.predictor(self.head(self.pool(*inputs)))
+        logits, deltas = self.predictor(self.head(cells))
         return logits.softmax(-1), deltas
 
 
 class MaskPart(nn.Module):
-    """Features and boxes by level to masks (K, classes + 1, 28, 28), 0 to 1."""
+    """Cut boxes (K, side, side, width) to masks (K, classes + 1, 2 side, 2 side), 0 to 1."""
 
-    def __init__(self, network: MaskRCNN, levels: int) -> None:
+    def __init__(self, network: MaskRCNN) -> None:
         super().__init__()
         heads: Any = network.roi_heads
-        self.pool = Pooled(levels, heads.mask_roi_pool.output_size[0])
         self.head = copy.deepcopy(heads.mask_head)
         self.predictor = copy.deepcopy(heads.mask_predictor)
 
-    def forward(self, *inputs: torch.Tensor) -> torch.Tensor:
+    def forward(self, cells: torch.Tensor) -> torch.Tensor:
         """Run the mask head."""
-        masks: torch.Tensor = self.predictor(self.head(self.pool(*inputs)))
+        masks: torch.Tensor = self.predictor(self.head(cells.permute(0, 3, 1, 2)))
         return masks.sigmoid()
 
 
-def cut(network: MaskRCNN, levels: int) -> tuple[Trunk, BoxPart, MaskPart]:
+def cut(network: MaskRCNN) -> tuple[Trunk, BoxPart, MaskPart]:
     """Cut a network in evaluation mode into its parts; the network itself is left as it is."""
-    parts = Trunk(network), BoxPart(network, levels), MaskPart(network, levels)
+    parts = Trunk(network), BoxPart(network), MaskPart(network)
     for part in parts:
         part.eval().requires_grad_(requires_grad=False)
     return parts

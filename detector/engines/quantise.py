@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+import torch
 
 from detector.dataset import BOARD_SIDES_PX, SECTION_PX, TRAINED, simulate
 from detector.engines.between import Rules, Tensors
@@ -21,8 +22,6 @@ from detector.registry import LoadedModel
 from taktwatch.errors import ConfigError
 
 __all__ = ["quantise"]
-
-Arrays = list[npt.NDArray[np.float32]]
 
 PICTURES = 60
 SEED = 0x1278
@@ -33,13 +32,12 @@ class Listener(Lane):
 
     def __init__(self, compiled: Sequence[Any], rules: Rules) -> None:
         super().__init__(compiled, rules)
-        self.given: list[list[Arrays]] = [[] for _ in compiled]
+        self.given: list[list[npt.NDArray[np.float32]]] = [[] for _ in compiled]
 
-    def _run(self, part: int, inputs: Tensors) -> Tensors:
-        """Run a part and keep copies of its inputs."""
-        arrays = [np.array(tensor.numpy()) for tensor in inputs]
-        self.given[part].append(_without_gaps(arrays, self.rules.levels) if part else arrays)
-        return super()._run(part, inputs)
+    def _run(self, part: int, numbers: torch.Tensor) -> Tensors:
+        """Run a part and keep a copy of its input."""
+        self.given[part].append(np.array(numbers.numpy()))
+        return super()._run(part, numbers)
 
 
 def quantise(model: LoadedModel, parts: Sequence[Path], into: Path) -> None:
@@ -59,7 +57,7 @@ def quantise(model: LoadedModel, parts: Sequence[Path], into: Path) -> None:
         [core.compile_model(graph, "CPU", exact) for graph in graphs], Rules.of(model.network, model.spec.levels)
     )
     for picture in _pictures(model):
-        listener.infer(picture)
+        listener.infer([picture])
     nncf.set_log_level(logging.ERROR)
     with redirect_stdout(sys.stderr):  # its progress bars
         for path, graph, given in zip(parts, graphs, listener.given, strict=True):
@@ -76,10 +74,3 @@ def _pictures(model: LoadedModel) -> Iterator[npt.NDArray[np.float32]]:
     for number in range(PICTURES):
         rng = np.random.default_rng([SEED, number])
         yield simulate(model.spec, int(rng.integers(*TRAINED)), rng, size).channels
-
-
-def _without_gaps(arrays: Arrays, levels: int) -> Arrays:
-    """Let a level without boxes see all boxes: a range cannot be learned from nothing."""
-    rois = arrays[levels:]
-    everything = np.concatenate(rois)
-    return [*arrays[:levels], *(own if len(own) else everything for own in rois)]

@@ -34,9 +34,7 @@ class TorchEngine:
         self.device = torch.device("cpu" if device == "cpu" or not has_cuda else "cuda")
         self.model = model
         self.rules = Rules.of(model.network, model.spec.levels).on(self.device)
-        self.parts = [
-            part.to(self.device).to(memory_format=torch.channels_last) for part in cut(model.network, model.spec.levels)
-        ]
+        self.parts = [part.to(self.device).to(memory_format=torch.channels_last) for part in cut(model.network)]
 
     @property
     def spec(self) -> ModelSpec:
@@ -68,12 +66,12 @@ class TorchEngine:
         outputs: Tensors = self.parts[0](pictures)
         return outputs
 
-    def boxes(self, features: Tensors, rois: Tensors) -> Tensors:
+    def boxes(self, cells: torch.Tensor) -> Tensors:
         """Run the box head."""
-        outputs: Tensors = self.parts[1](*features, *rois)
+        outputs: Tensors = self.parts[1](cells)
         return outputs
 
-    def masks(self, features: Tensors, rois: Tensors) -> torch.Tensor:
+    def masks(self, cells: torch.Tensor) -> torch.Tensor:
         """Run the mask head."""
-        masks: torch.Tensor = self.parts[2](*features, *rois)
+        masks: torch.Tensor = self.parts[2](cells)
         return masks
