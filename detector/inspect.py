@@ -6,7 +6,7 @@ No bus and no clock of the day; stage times are measured for the record of each 
 import hashlib
 import threading
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from pathlib import Path
@@ -18,6 +18,8 @@ import numpy.typing as npt
 from detector.doubts import Reason, named
 from detector.engines import Engine, RawDetections
 from detector.engines.choose import open_engine
+from detector.engines.torch_engine import TorchEngine
+from detector.failsafe import SafeEngine
 from detector.gate import refuse_unlicensed
 from detector.inputs import Inputs, grey_of, inputs_of
 from detector.judge import Finding, Judgement, findings, judge, within
@@ -36,7 +38,7 @@ from taktwatch.pictures import decode
 from taktwatch.records import Detection, Doubt, LayerProfile, ModelRef, Registration, Verdict
 from taktwatch.rle import decode_roi
 
-__all__ = ["Inspection", "Inspector", "Picture", "PictureReport", "Prepared", "inspect_pictures"]
+__all__ = ["Inspection", "Inspector", "Picture", "PictureReport", "Prepared", "Seen", "inspect_pictures"]
 
 Picture = npt.NDArray[np.uint8]
 
@@ -83,6 +85,15 @@ class Prepared:
 NO_INPUTS = Inputs(np.zeros((3, 0, 0), np.float32))
 
 
+@dataclass(frozen=True, eq=False, slots=True)
+class Seen:
+    """What the network found in one picture, which model on what it was, and its share of the batch's time."""
+
+    raw: RawDetections
+    model: ModelRef
+    infer_us: int
+
+
 @dataclass(frozen=True, slots=True)
 class Inspection:
     """What the detector says of one picture; timings in microseconds by stage."""
@@ -110,10 +121,15 @@ class PictureReport:
 
 @dataclass(eq=False)
 class Inspector:
-    """Holds the line's products and the engines of their models, each loaded once when first wanted."""
+    """Holds the line's products and the engines of their models, each loaded once when first wanted.
+
+    `tell` hears in words of an engine that had to be helped along. Other models make another inspector: what one
+    has begun, it ends.
+    """
 
     config: LineConfig
     engines: dict[str, Engine] = field(default_factory=dict)
+    tell: Callable[[str], None] = lambda _: None
     references: dict[str, Reference] = field(default_factory=dict)
     known_scores: dict[tuple[str, ModelRef], Scores] = field(default_factory=dict)
     loading: threading.Lock = field(default_factory=threading.Lock)
@@ -123,10 +139,7 @@ class Inspector:
         product = self.config.product(product_name)
         with self.loading:
             if product.model not in self.engines:
-                settings = self.config.detector
-                model = load_model(settings.models_dir / product.model)
-                refuse_unlicensed(self.config, model.card)
-                self.engines[product.model] = open_engine(model, settings)
+                self.engines[product.model] = self._open(product.model)
             engine = self.engines[product.model]
         if engine.spec.view != product.view:
             raise ConfigError(
@@ -139,6 +152,19 @@ class Inspector:
                 f"know; it knows {', '.join(engine.spec.classes)}"
             )
         return engine
+
+    def _open(self, name: str) -> SafeEngine:
+        """Load a model and its engine; torch on the CPU stands by for any other."""
+        settings = self.config.detector
+        model = load_model(settings.models_dir / name)
+        refuse_unlicensed(self.config, model.card)
+        engine = open_engine(model, settings)
+        alone = isinstance(engine, TorchEngine) and engine.device.type == "cpu"
+
+        def spare() -> Engine:
+            return TorchEngine(model, device="cpu", threads=settings.threads)
+
+        return SafeEngine(engine, None if alone else spare, self.tell)
 
     def reference(self, product_name: str) -> Reference:
         """Return what a product's folder knows of its good boards. Raises `UnknownProduct`, `ConfigError`."""
@@ -226,11 +252,19 @@ class Inspector:
                 inspect_large(one, self.inspect_batch, self.config.detector, product, self._judged)
                 for one, product in zip(batch, products, strict=True)
             ]
+        seen = self.infer(batch)
+        return [self.conclude(one, each.raw, each.infer_us, each.model) for one, each in zip(batch, seen, strict=True)]
+
+    def infer(self, batch: Sequence[Prepared]) -> list[Seen]:
+        """Run the network over pictures of one model and size, none large; one thread at a time.
+
+        Raises `EngineFailed`.
+        """
         engine = self.engine(batch[0].product)
         began = time.perf_counter_ns()
         raws = engine.infer([one.inputs.channels for one in batch])
         share = _us_since(began) // len(batch)
-        return [self.conclude(one, raw, share) for one, raw in zip(batch, raws, strict=True)]
+        return [Seen(raw, engine.ref, share) for raw in raws]
 
     def _judged(self, one: Prepared, detections: Sequence[Detection]) -> Judgement:
         """Judge as a whole what was found in a large picture's tiles."""
@@ -242,12 +276,15 @@ class Inspector:
         product = self.config.product(one.product)
         return judge(found, product, scale=one.scale, height=height, width=width, doubts=one.doubts)
 
-    def conclude(self, one: Prepared, raw: RawDetections, infer_us: int = 0) -> Inspection:
-        """Judge what the network found in one picture."""
+    def conclude(
+        self, one: Prepared, raw: RawDetections, infer_us: int = 0, model: ModelRef | None = None
+    ) -> Inspection:
+        """Judge what `model` (None: the one at work now) found in one picture; any thread."""
         began, engine = time.perf_counter_ns(), self.engine(one.product)
+        ref = model or engine.ref
         product = shifted(self.config.product(one.product), *one.template_origin)
         height, width = one.size
-        scores = self.scores(one.product, engine.ref)
+        scores = self.scores(one.product, ref)
         found = [replace(each, origin=one.origin) for each in findings(raw, engine.spec, scores, height, width)]
         found = within(found, product, one.inputs.registration, height, width)
         said = judge(
@@ -259,7 +296,7 @@ class Inspector:
             doubts=said.doubts,
             detections=said.detections,
             layers=said.layers,
-            model=msgspec.structs.replace(engine.ref, calibration_sha256=scores.sha256),
+            model=msgspec.structs.replace(ref, calibration_sha256=scores.sha256),
             registration=one.inputs.registration,
             timings_us={**one.timings_us, "infer": infer_us, "judge": _us_since(began)},
         )

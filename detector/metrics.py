@@ -2,7 +2,16 @@
 
 from prometheus_client import Counter, Gauge, Histogram
 
-__all__ = ["BAD_RECORDS", "BATCH_FRAMES", "DOUBTS", "FRAMES", "INFERENCE_SECONDS", "IN_HAND", "LATENCY_SECONDS"]
+__all__ = [
+    "BAD_RECORDS",
+    "BATCH_FRAMES",
+    "DOUBTS",
+    "FRAMES",
+    "INFERENCE_SECONDS",
+    "IN_HAND",
+    "LATENCY_SECONDS",
+    "QUEUE_FRAMES",
+]
 
 FRAMES = Counter(
     "taktwatch_detector_frames", "Frames that got their outcome.", ["station", "product", "outcome", "verdict"]
@@ -25,3 +34,4 @@ LATENCY_SECONDS = Histogram(
 )
 BATCH_FRAMES = Histogram("taktwatch_detector_batch_frames", "Frames per batch.", buckets=(1, 2, 4, 8, 16, 32, 64))
 IN_HAND = Gauge("taktwatch_detector_in_hand_frames", "Frames polled whose results are not published yet.")
+QUEUE_FRAMES = Gauge("taktwatch_detector_queue_frames", "Frames in each stage's queue.", ["stage"])

@@ -9,7 +9,7 @@ from taktwatch.bus import MAX_RECORD_BYTES, Message
 from taktwatch.errors import BadPicture
 from taktwatch.records import DeadLetter, Frame, InspectionResult, Outcome, Place, outcome_of
 
-__all__ = ["dead_frame", "dead_record", "dead_result", "inspected", "place_on_panel"]
+__all__ = ["dead_frame", "dead_record", "dead_result", "inspected", "place_on_panel", "skipped_result"]
 
 KEPT_BYTES = MAX_RECORD_BYTES - 2**20
 """A dead letter keeps so much of a body; its headers need room beside it."""
@@ -53,6 +53,11 @@ def inspected(
 def dead_result(frame: Frame, place: Place, reason: str, *, config_sha256: str, at: datetime) -> InspectionResult:
     """Return the result of a frame that cannot be inspected."""
     return outcome_of(frame, Outcome.DEAD, reason, config_sha256=config_sha256, at=at, place=place)
+
+
+def skipped_result(frame: Frame, place: Place, reason: str, *, config_sha256: str, at: datetime) -> InspectionResult:
+    """Return the result of a frame that its station's overload policy leaves uninspected."""
+    return outcome_of(frame, Outcome.SKIPPED, reason, config_sha256=config_sha256, at=at, place=place)
 
 
 def dead_frame(frame: Frame, place: Place, error: str, at: datetime) -> DeadLetter:

@@ -114,7 +114,11 @@ SourceConfig = Annotated[SimulatorSource | FolderSource | VideoSource, Field(dis
 
 
 class StationConfig(Settings):
-    """One camera over the belt. `boards_per_minute` is its takt; not `paced`, it sends as fast as it can."""
+    """One camera over the belt. `boards_per_minute` is its takt; not `paced`, it sends as fast as it can.
+
+    A frame's verdict is due `budget_s` after its frame reached the detector, one takt where nothing is said. Where
+    `max_waiting` frames of the station wait for the detector, `overload` says what becomes of more.
+    """
 
     name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$", max_length=64)
     product: str
@@ -123,6 +127,21 @@ class StationConfig(Settings):
     paced: bool = True
     start: datetime | None = None
     lot: str | None = None
+    budget_s: float | None = Field(default=None, gt=0, description="from a frame's arrival to its verdict; a takt")
+    overload: Literal["queue", "sample", "refuse"] = Field(
+        default="queue", description="let frames wait, skip every second one on the record, or skip the newest"
+    )
+    max_waiting: int = Field(default=32, ge=1, le=100_000)
+
+    @property
+    def budget(self) -> float:
+        """Seconds within which a verdict is due.
+
+        >>> source = SimulatorSource(kind="simulator")
+        >>> StationConfig(name="top", product="p", source=source, boards_per_minute=30).budget
+        2.0
+        """
+        return self.budget_s or 60 / self.boards_per_minute
 
 
 class ClassConfig(Settings):
@@ -240,6 +259,11 @@ class DetectorConfig(Settings):
     device: Literal["auto", "cpu", "cuda"] = "auto"
     max_batch: int = Field(default=4, ge=1, le=64)
     threads: int = Field(default=0, ge=0, description="0: as many as there are cores")
+    stage_threads: int = Field(default=0, ge=0, description="for decoding, registering and judging; 0: one a core")
+    look_ahead: int = Field(default=1024, ge=1, description="frames read ahead, so that no station waits for another")
+    probation_frames: int = Field(
+        default=200, ge=1, description="a model swapped in is given up if it errs within its first so many frames"
+    )
     tile_px: int = Field(
         default=1024, ge=64, le=4096, description="pictures of more than four tiles of this side are cut into such"
     )

@@ -6,6 +6,7 @@ __all__ = [
     "BadPicture",
     "BadRecord",
     "ConfigError",
+    "EngineFailed",
     "MemberReplaced",
     "ModelError",
     "OffsetLost",
@@ -27,6 +28,10 @@ class ConfigError(TaktwatchError):
 
 class ModelError(TaktwatchError):
     """A model folder is missing, damaged, or made for another spec."""
+
+
+class EngineFailed(TaktwatchError):
+    """What runs a model failed on pictures that others may inspect: the frames are kept."""
 
 
 class BadInput(TaktwatchError):

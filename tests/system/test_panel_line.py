@@ -47,7 +47,7 @@ async def inspected(config: LineConfig) -> tuple[list[BoardVerdict], KpiWindow]:
     state, rules = empty(), Rules(verdicts=True)
     async with opened_bus(config) as bus:
         service = DetectorService(config, bus, TOPICS)
-        service.inspector = Inspector(config, engines={"tiny": Differences()})
+        service.duty.current = Inspector(config, engines={"tiny": Differences()})
         frames = [message async for batch in bus.read(TOPICS.frames) for message in batch]
         said = await service.inspect_messages(frames)
         await bus.publish(said)

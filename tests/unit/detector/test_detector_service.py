@@ -287,3 +287,77 @@ def test_a_product_that_does_not_fit_its_model_does_not_start(
 
     with pytest.raises(ConfigError, match=words):
         asyncio.run(main())
+
+
+def flooded(models: Path, folder: Path, **station: object) -> LineConfig:
+    """A line of two stations, one of which was told what to do under overload."""
+    config = settings(models, folder)
+    top, calm = (config.stations[0].model_copy(update={"name": name}) for name in ("top", "calm"))
+    return config.model_copy(update={"stations": (top.model_copy(update=station), calm)})
+
+
+def calm_frame(seq: int) -> Frame:
+    return frame(seq, station="calm", session="c", frame_id=frame_id("l", "calm", "c", seq))
+
+
+def test_a_flooding_station_does_not_starve_another(models: Path, tmp_path: Path) -> None:
+    image = frame(0).image
+    records = [outgoing(frame(seq, image)) for seq in range(60)] + [outgoing(calm_frame(seq)) for seq in range(3)]
+    config = flooded(models, tmp_path)
+
+    async def main() -> None:
+        async with line(config) as bus:
+            await bus.publish(records)
+
+            async def all_in() -> bool:
+                return len(await results(bus)) == 63
+
+            await run_until(all_in, DetectorService(config, bus, TOPICS))
+            order = [one.station for batch in [await by_time(bus)] for one in batch]
+            assert order.index("calm") < 40
+            assert len(order) - order[::-1].index("calm") < 55
+            assert sum((await bus.committed("detector", TOPICS.frames)).values()) == 63
+
+    asyncio.run(main())
+
+
+async def by_time(bus: Bus) -> list[InspectionResult]:
+    return sorted(await results(bus), key=lambda one: one.inspected_at)
+
+
+@pytest.mark.parametrize("policy", ["sample", "refuse"])
+def test_what_overload_skips_is_on_the_record_and_the_rest_is_inspected(
+    models: Path, tmp_path: Path, policy: str
+) -> None:
+    image = frame(0).image
+    config = flooded(models, tmp_path, overload=policy, max_waiting=4)
+    records = [outgoing(frame(seq, image)) for seq in range(60)]
+
+    async def main() -> None:
+        async with line(config) as bus:
+            await bus.publish(records)
+
+            async def all_read() -> bool:
+                return sum((await bus.committed("detector", TOPICS.frames)).values()) == 60
+
+            await run_until(all_read, DetectorService(config, bus, TOPICS))
+            found = await results(bus)
+            assert sorted(one.seq for one in found) == list(range(60))
+            skipped = [one for one in found if one.outcome is Outcome.SKIPPED]
+            assert 0 < len(skipped) < 60
+            assert all(one.place is not None and one.reasons[0].startswith("overload: ") for one in skipped)
+            assert all(one.verdict is not None for one in found if one.outcome is Outcome.INSPECTED)
+            assert not await letters(bus)
+
+    asyncio.run(main())
+
+
+def test_frames_beyond_the_look_ahead_wait_in_the_log_and_are_inspected_in_their_turn(
+    models: Path, tmp_path: Path
+) -> None:
+    image = frame(0).image
+    config = settings(models, tmp_path)
+    config = config.model_copy(update={"detector": config.detector.model_copy(update={"look_ahead": 20})})
+    found, dead = inspect(config, *(outgoing(frame(seq, image)) for seq in range(50)))
+    assert [one.seq for one in found] == list(range(50))
+    assert not dead

@@ -1,0 +1,135 @@
+"""What happens to one record on its way through the detector, each stage a function that may run in any thread."""
+
+import hashlib
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+from detector.inspect import Inspection, Inspector, Picture, Prepared, Seen
+from detector.metrics import BAD_RECORDS, DOUBTS, FRAMES, INFERENCE_SECONDS
+from detector.outcomes import dead_frame, dead_record, dead_result, inspected, place_on_panel, skipped_result
+from taktwatch.bus import Message, Outgoing, Partition
+from taktwatch.clock import now
+from taktwatch.errors import BadInput
+from taktwatch.pictures import decode as decode_picture
+from taktwatch.records import DeadLetter, Frame, InspectionResult
+from taktwatch.topics import Topics
+from taktwatch.wire import decode, encode
+
+__all__ = ["Item", "frame_in", "judged", "looked", "made_ready", "outgoing", "records_of", "taken"]
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class Item:
+    """A record on its way: its frame (None: it was none), and what each stage added.
+
+    `due_s` is when its verdict is due, by the event loop's clock. `inspector` is the one that took it and will end it.
+    `error`: why it cannot be inspected; `skipped`: why it is not. `kept` is False where the picture was let go of while
+    the frame waits, and is to be fetched again.
+    """
+
+    message: Message
+    frame: Frame | None = None
+    due_s: float = 0.0
+    inspector: Inspector | None = None
+    ready: Prepared | None = None
+    said: Inspection | None = None
+    error: str = ""
+    skipped: str = ""
+    kept: bool = True
+
+    @property
+    def partition(self) -> Partition:
+        """Where it was read from."""
+        return self.message.topic, self.message.partition
+
+
+def taken(message: Message, now_s: float, budgets: dict[str, float]) -> Item:
+    """Take a record in; whatever is wrong with it becomes the item's error."""
+    try:
+        frame = frame_in(message)
+    except BadInput as error:
+        return Item(message, error=str(error))
+    return Item(message, frame, due_s=now_s + budgets.get(frame.station, 1.0))
+
+
+def frame_in(message: Message) -> Frame:
+    """Return the frame in a message. Raises `BadRecord`, and `BadInput` for another record."""
+    record = decode(message.value, message.headers)
+    if not isinstance(record, Frame):
+        raise BadInput(f"a {type(record).__name__} on {message.topic}, which takes frames alone")
+    return record
+
+
+def made_ready(inspector: Inspector, frame: Frame, template: Picture | None) -> Prepared:
+    """Decode a frame's picture, register its template, give what the network sees. Raises what `prepare` raises."""
+    began = time.perf_counter_ns()
+    limits = inspector.config.ingest
+    picture = decode_picture(
+        frame.image, name=f"frame {frame.frame_id}", max_px=limits.max_picture_px, max_side=limits.max_side_px
+    )
+    decoded_us = (time.perf_counter_ns() - began) // 1000
+    prepared = inspector.prepare(
+        frame.product,
+        picture,
+        template,
+        um_per_px=frame.um_per_px,
+        origin=place_on_panel(frame, picture.shape[:2]),
+        template_sha256=frame.template_sha256,
+        taken_at=frame.event_at,
+    )
+    return prepared.timed("decode", decoded_us)
+
+
+def judged(item: Item, seen: Seen | Inspection) -> Item:
+    """Turn what the network found into masks, measures and a verdict; a large picture has them already."""
+    if isinstance(seen, Inspection):
+        return replace(item, said=seen, ready=None)
+    assert item.inspector is not None  # noqa: S101 - the network had it
+    assert item.ready is not None  # noqa: S101 - same
+    return replace(item, said=item.inspector.conclude(item.ready, seen.raw, seen.infer_us, seen.model), ready=None)
+
+
+def looked(inspector: Inspector, batch: Sequence[Prepared]) -> Sequence[Seen | Inspection]:
+    """Run the network over pictures of one model and size; large ones go through it tile by tile, to their verdict."""
+    return inspector.infer(batch) if batch[0].large is None else inspector.inspect_batch(batch)
+
+
+def records_of(item: Item, topics: Topics, inspector: Inspector) -> list[Outgoing]:
+    """Return the result of an item, or its dead letter with a dead result where it was a frame.
+
+    `inspector` names the product's settings where the item never met one.
+    """
+    message, frame = item.message, item.frame
+    if frame is None:
+        BAD_RECORDS.inc()
+        sha256 = hashlib.sha256(message.value).hexdigest()
+        return [outgoing(topics.dead, message.key, dead_record(message, item.error, sha256))]
+    config = (item.inspector or inspector).config
+    settings = config.products.get(frame.product)
+    sha256 = config.product_sha256(frame.product) if settings else ""
+    if item.skipped:
+        skipped = skipped_result(frame, message.place, item.skipped, config_sha256=sha256, at=now())
+        FRAMES.labels(frame.station, frame.product, skipped.outcome, "").inc()
+        return [outgoing(topics.results, frame.line.encode(), skipped)]
+    said = item.said
+    if said is None or settings is None:
+        result = dead_result(frame, message.place, item.error, config_sha256=sha256, at=now())
+        letter = dead_frame(frame, message.place, item.error, message.timestamp)
+        FRAMES.labels(frame.station, frame.product, result.outcome, "").inc()
+        return [
+            outgoing(topics.results, frame.line.encode(), result),
+            outgoing(topics.dead, message.key, letter),
+        ]
+    result = inspected(frame, message.place, said, opportunities=settings.opportunities, config_sha256=sha256, at=now())
+    FRAMES.labels(frame.station, frame.product, result.outcome, said.verdict).inc()
+    for doubt in result.doubts:
+        DOUBTS.labels(frame.station, frame.product, doubt).inc()
+    INFERENCE_SECONDS.labels(said.model.name).observe(said.timings_us["infer"] / 1e6)
+    return [outgoing(topics.results, frame.line.encode(), result)]
+
+
+def outgoing(topic: str, key: bytes, record: InspectionResult | DeadLetter) -> Outgoing:
+    """Return a record on its way out."""
+    value, headers = encode(record)
+    return Outgoing(topic, key, value, headers)
