@@ -5,6 +5,7 @@ from prometheus_client import Counter, Gauge, Histogram
 __all__ = [
     "BAD_RECORDS",
     "BATCH_FRAMES",
+    "DEGRADED",
     "DOUBTS",
     "FRAMES",
     "INFERENCE_SECONDS",
@@ -35,3 +36,6 @@ LATENCY_SECONDS = Histogram(
 BATCH_FRAMES = Histogram("taktwatch_detector_batch_frames", "Frames per batch.", buckets=(1, 2, 4, 8, 16, 32, 64))
 IN_HAND = Gauge("taktwatch_detector_in_hand_frames", "Frames polled whose results are not published yet.")
 QUEUE_FRAMES = Gauge("taktwatch_detector_queue_frames", "Frames in each stage's queue.", ["stage"])
+DEGRADED = Gauge(
+    "taktwatch_detector_degraded", "1 where an engine runs on its spare or in smaller batches, or was given up."
+)

@@ -14,6 +14,7 @@ import structlog
 
 from detector.duty import Duty
 from detector.inspect import Inspector
+from detector.metrics import DEGRADED
 from detector.pipeline import Pipeline
 from detector.stages import Item, made_ready, records_of, taken
 from detector.templates import Templates
@@ -64,6 +65,7 @@ class DetectorService:
 
     def hear(self, said: str) -> None:
         """Take note of a model or an engine that had to be helped along; called from any thread."""
+        DEGRADED.set(1)
         log.error("detector degraded", said=said)
 
     async def take_part(self, stop: asyncio.Event) -> None:
