@@ -33,7 +33,7 @@ from taktwatch.config import LineConfig
 from taktwatch.errors import BackendUnavailable, BadInput, ConfigError, EngineFailed, ModelError, RecordNotFound
 from taktwatch.topics import Topics
 
-__all__ = ["Pipeline"]
+__all__ = ["Pipeline", "first_cause"]
 
 POLLED = 64
 """Records asked for at once."""

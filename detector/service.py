@@ -15,8 +15,9 @@ import structlog
 from detector.duty import Duty
 from detector.inspect import Inspector
 from detector.metrics import DEGRADED
-from detector.pipeline import Pipeline
+from detector.pipeline import Pipeline, first_cause
 from detector.stages import Item, made_ready, records_of, taken
+from detector.swap import Swaps
 from detector.templates import Templates
 from taktwatch.bus import Bus, Consumer, Message, Outgoing, Partition, Rebalance
 from taktwatch.config import LineConfig
@@ -39,9 +40,10 @@ class DetectorService:
         self.duty = Duty(
             Inspector(config, tell=self.hear),
             probation_frames=config.detector.probation_frames,
-            on_return=self.hear,
+            on_return=self.give_up,
             on_proved=lambda: None,
         )
+        self.swaps = Swaps(config, bus, topics, self.duty)
         self.templates = Templates(bus, topics, config.ingest)
         self.network = ThreadPoolExecutor(1, thread_name_prefix="network")
         self.pause_s = FIRST_PAUSE_S
@@ -68,8 +70,14 @@ class DetectorService:
         DEGRADED.set(1)
         log.error("detector degraded", said=said)
 
+    def give_up(self, why: str) -> None:
+        """Take note of a model that erred on probation; the one before is at work again."""
+        log.error("model given up", why=why)
+        self.swaps.given_up.put_nowait(why)
+
     async def take_part(self, stop: asyncio.Event) -> None:
         """Join the group and inspect until `stop`. Raises `BackendUnavailable`, `OffsetLost`."""
+        position = await self.swaps.begin()
         pipeline = Pipeline(self.config, self.bus, self.topics, self.duty, self.templates, network=self.network)
 
         async def revoked(partitions: frozenset[Partition]) -> None:
@@ -82,7 +90,17 @@ class DetectorService:
         )
         async with consumer:
             self.pause_s = FIRST_PAUSE_S
-            await pipeline.run(consumer, stop)
+            try:
+                async with asyncio.TaskGroup() as group:
+                    beside = [
+                        group.create_task(self.swaps.follow(position)),
+                        group.create_task(self.swaps.tell_returns()),
+                    ]
+                    await pipeline.run(consumer, stop)
+                    for task in beside:
+                        task.cancel()
+            except BaseExceptionGroup as failures:
+                raise first_cause(failures) from None
 
     async def inspect_messages(self, messages: Sequence[Message]) -> list[Outgoing]:
         """Return what is to be published for these records, in their order; replay publishes it elsewhere."""

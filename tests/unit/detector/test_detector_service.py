@@ -5,7 +5,7 @@ The network is tiny and random: what it finds does not matter here, that every f
 
 import asyncio
 import hashlib
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -15,14 +15,18 @@ import pytest
 import torch
 from tiny_model import TINY, card
 
+from detector.engines import Channels, RawDetections
+from detector.failsafe import SafeEngine
+from detector.inspect import Inspector
 from detector.model import build_model
 from detector.registry import pack_weights, save_model
 from detector.service import DetectorService
+from taktwatch.activation import activation_of, publish_activation, read_activations
 from taktwatch.assets import make_asset, publish_asset
 from taktwatch.bus import Bus, Outgoing
 from taktwatch.bus.connect import open_bus
 from taktwatch.config import LineConfig, parse_config
-from taktwatch.errors import ConfigError, ModelError
+from taktwatch.errors import ConfigError, EngineFailed, ModelError
 from taktwatch.pictures import encode_jpeg, encode_png
 from taktwatch.records import DeadLetter, Frame, InspectionResult, Outcome, Record, frame_id
 from taktwatch.simulator import board, golden
@@ -361,3 +365,119 @@ def test_frames_beyond_the_look_ahead_wait_in_the_log_and_are_inspected_in_their
     found, dead = inspect(config, *(outgoing(frame(seq, image)) for seq in range(50)))
     assert [one.seq for one in found] == list(range(50))
     assert not dead
+
+
+class Failing(SafeEngine):
+    """A real engine whose device vanishes when it has worked a little."""
+
+    def infer(self, batch: Sequence[Channels]) -> list[RawDetections]:
+        if self.strict:
+            raise EngineFailed("torch on cpu failed: CUDA error: device is lost")
+        return super().infer(batch)
+
+
+def second_model(models: Path) -> None:
+    torch.manual_seed(6)
+    weights = pack_weights(build_model(TINY))
+    known = card(TINY).model_copy(update={"name": "next", "weights_sha256": hashlib.sha256(weights).hexdigest()})
+    save_model(models / "next", known, weights)
+
+
+async def activate(bus: Bus, config: LineConfig, model: str, model_id: str = "") -> None:
+    chosen = activation_of(config, "p", model, model_id=model_id, author="Kim", reason="better", at=START)
+    await publish_activation(bus, TOPICS, chosen)
+
+
+async def chosen_last(bus: Bus) -> tuple[str, str]:
+    found = (await read_activations(bus, TOPICS, "l", ["p"]))["p"]
+    return found.model, found.author
+
+
+def test_a_model_is_changed_under_load_without_losing_a_frame(models: Path, tmp_path: Path) -> None:
+    second_model(models)
+    config = settings(models, tmp_path)
+    image = frame(0).image
+
+    async def main() -> None:
+        async with line(config) as bus:
+            service = DetectorService(config, bus, TOPICS)
+            sent = asked = 0
+
+            async def switched() -> bool:
+                nonlocal sent, asked
+                await bus.publish([outgoing(frame(sent, image))])
+                sent += 1
+                found = await results(bus)
+                if len(found) >= 3 and not asked:
+                    asked = 1
+                    await activate(bus, config, "next")
+                return any(one.model is not None and one.model.name == "next" for one in found)
+
+            await run_until(switched, service)
+
+            async def all_in() -> bool:
+                return len({one.frame_id for one in await results(bus)}) == sent
+
+            await run_until(all_in, DetectorService(config, bus, TOPICS))
+            found = await results(bus)
+            assert {one.outcome for one in found} == {Outcome.INSPECTED}
+            assert {one.model.name for one in found if one.model is not None} == {"tiny", "next"}
+            newest = max(found, key=lambda one: one.inspected_at)
+            assert newest.model is not None
+            assert newest.model.name == "next"
+            assert len({one.config_sha256 for one in found}) == 2
+
+    asyncio.run(main())
+
+
+def test_a_model_that_errs_on_probation_gives_its_frames_back_and_is_given_up(models: Path, tmp_path: Path) -> None:
+    second_model(models)
+    config = settings(models, tmp_path)
+
+    async def main() -> None:
+        async with line(config) as bus:
+            service = DetectorService(config, bus, TOPICS)
+            await service.swaps.begin()
+            new = Inspector(
+                config.model_copy(update={"products": {"p": config.products["p"].model_copy(update={"model": "next"})}})
+            )
+            new.engines["next"] = Failing(new.engine("p"))
+            service.duty.switch(new)
+            service.swaps.activations["p"] = activation_of(config, "p", "next", author="Kim", reason="", at=START)
+            await bus.publish([outgoing(frame(seq)) for seq in range(6)])
+
+            async def returned() -> bool:
+                said = await read_activations(bus, TOPICS, "l", ["p"])
+                return bool(said) and len(await results(bus)) == 6
+
+            await run_until(returned, service)
+            assert {one.model.name for one in await results(bus) if one.model is not None} == {"tiny"}
+            assert {one.outcome for one in await results(bus)} == {Outcome.INSPECTED}
+            assert await chosen_last(bus) == ("tiny", "detector")
+            assert not await letters(bus)
+
+    asyncio.run(main())
+
+
+@pytest.mark.parametrize(("model", "model_id"), [("absent", ""), ("next", "next-000000000000")])
+def test_a_model_that_cannot_be_made_ready_is_refused_and_the_line_goes_on(
+    models: Path, tmp_path: Path, model: str, model_id: str
+) -> None:
+    second_model(models)
+    config = settings(models, tmp_path)
+
+    async def main() -> None:
+        async with line(config) as bus:
+            await activate(bus, config, model, model_id)
+            await bus.publish([outgoing(frame(0))])
+
+            async def told() -> bool:
+                return len(await results(bus)) == 1
+
+            await run_until(told, DetectorService(config, bus, TOPICS))
+            (one,) = await results(bus)
+            assert one.model is not None
+            assert one.model.name == "tiny"
+            assert await chosen_last(bus) == ("tiny", "detector")
+
+    asyncio.run(main())
