@@ -17,7 +17,7 @@ from taktwatch.bus import Message, Outgoing
 from taktwatch.clock import now
 from taktwatch.config import LineConfig
 from taktwatch.errors import ConfigError
-from taktwatch.records import InspectionResult, KpiWindow, StationMark
+from taktwatch.records import InspectionResult, KpiWindow, Outcome, StationMark
 from taktwatch.topics import Topics, replay_topics
 from taktwatch.wire import decode, encode
 
@@ -58,13 +58,14 @@ async def inspect_again(
 ) -> dict[str, InspectionResult]:
     """Inspect the recorded frames, publish the results under `topics`, and return them by frame id.
 
-    Results of frames that never reached the frames topic (rejected at the door) are taken over as they are.
+    Results of frames that were skipped, or never reached the frames topic, are taken over as they are.
     """
     from detector.service import DetectorService
 
     detector = DetectorService(config, line.bus, line.topics, member="replay")
-    replayed = {result.frame_id: result for result in recording.results if result.place is None}
-    async for messages in read_frames(line.bus, recording.results):
+    kept = [one for one in recording.results if one.place is None or one.outcome is Outcome.SKIPPED]
+    replayed = {result.frame_id: result for result in kept}
+    async for messages in read_frames(line.bus, [one for one in recording.results if one.frame_id not in replayed]):
         if stop.is_set():
             break
         records = [decode(record.value, record.headers) for record in await detector.inspect_messages(messages)]
