@@ -586,9 +586,10 @@ class Notification(Record, frozen=True, kw_only=True, tag="notification"):
 
 
 class Review(Record, frozen=True, kw_only=True, tag="review"):
-    """What a person said of a machine's verdict: `human` is pass or fail. The last one of a frame counts.
+    """What a person said of a board: `machine` is the board's verdict, `human` pass or fail. The last word counts.
 
-    `sampled`: the board had passed and was drawn at random for checking, each with the chance 1 / `weight`.
+    `frame_id` names the picture that the person looked at; session and visit name the board. `sampled`: the board had
+    passed and was drawn at random for checking, each with the chance 1 / `weight`.
     """
 
     frame_id: str

@@ -1,9 +1,9 @@
 """What people said of the machine's verdicts, as figures of their own. They never change a KPI window. Pure.
 
 Two questions: how often is a stopped board good (false calls), and how often is a passed board defective (escapes)?
-Stopped boards are looked at anyway. Passed boards are not, so some are drawn at random for checking: those whose frame
+Stopped boards are looked at anyway. Passed boards are not, so some are drawn at random for checking: those whose board
 id hashes below the configured rate, whoever asks and whenever. Boards that somebody opened out of curiosity say nothing
-about the rest and are left out of the escape rate.
+about the rest and are left out of the escape rate. A board counts once, however many pictures it has.
 """
 
 import hashlib
@@ -13,17 +13,18 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
 from taktwatch.kpis import Rate, proportion, wilson
-from taktwatch.records import InspectionResult, Outcome, Review, Verdict
+from taktwatch.records import Review, Verdict, board_id
 from taktwatch.store.reading import floor_time
 
 __all__ = [
     "ReviewFigures",
     "ReviewStep",
+    "board_of",
     "draw_at",
     "escape_rate",
     "false_call_rate",
     "figures",
-    "in_sample",
+    "is_drawn",
     "newest",
     "series",
 ]
@@ -89,34 +90,45 @@ EXAMPLES = tuple(
 """Four stopped boards and two drawn ones, used by the examples below."""
 
 
-def draw_at(frame_id: str) -> float:
-    """Return where in [0, 1) a frame stands: below the rate it is drawn. Even, and the same for ever.
+def board_of(review: Review) -> str:
+    """Return the id of the board that a review is about.
+
+    >>> board_of(EXAMPLES[0]) == board_id("line-1", "top", "s1", 0)
+    True
+    """
+    return board_id(review.line, review.station, review.session, review.visit)
+
+
+def draw_at(board: str) -> float:
+    """Return where in [0, 1) a board stands, by its id: below the rate it is drawn. Even, and the same for ever.
 
     >>> draw_at("0" * 32) == draw_at("0" * 32) != draw_at("1" * 32)
     True
     """
-    digest = hashlib.blake2b(frame_id.encode(), digest_size=8, key=SALT).digest()
+    digest = hashlib.blake2b(board.encode(), digest_size=8, key=SALT).digest()
     return (int.from_bytes(digest) >> 11) / 2**53
 
 
-def in_sample(result: InspectionResult, rate: float) -> bool:
-    """Say whether a board was drawn for checking: it passed, and its frame id hashes below `rate` (0 to 1).
+def is_drawn(board: str, verdict: Verdict | None, rate: float) -> bool:
+    """Say whether a board was drawn for checking: it passed, and its id hashes below `rate` (0 to 1).
 
-    A frame drawn at one rate is drawn at every higher one.
+    A board drawn at one rate is drawn at every higher one.
+
+    >>> is_drawn("0" * 32, Verdict.PASS, 1.0), is_drawn("0" * 32, Verdict.FAIL, 1.0)
+    (True, False)
     """
-    passed = result.outcome is Outcome.INSPECTED and result.verdict is Verdict.PASS
-    return passed and draw_at(result.frame_id) < rate
+    return verdict is Verdict.PASS and draw_at(board) < rate
 
 
 def newest(reviews: Iterable[Review]) -> list[Review]:
-    """Return the last word on each frame, reviews being given in the order they were logged.
+    """Return the last word on each board, reviews being given in the order they were logged.
 
     >>> import msgspec
     >>> second_thought = msgspec.structs.replace(EXAMPLES[0], human=Verdict.PASS, reason="a scratch on the lens")
     >>> [str(review.human) for review in newest([*EXAMPLES[:2], second_thought])]
     ['pass', 'pass']
     """
-    return list({review.frame_id: review for review in reviews}.values())
+    return list({board_of(review): review for review in reviews}.values())
 
 
 def false_call_rate(reviews: Iterable[Review]) -> Rate:

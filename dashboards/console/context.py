@@ -7,14 +7,15 @@ from typing import Annotated
 
 from fastapi import Depends, HTTPException, Request
 
-from dashboards.console.history import search
+from dashboards.console.history import search, verdict_from
 from dashboards.console.hub import Hub
 from dashboards.console.live import LiveLine
 from dashboards.console.shelf import Shelf
-from dashboards.console.view import Board, find_board
+from dashboards.console.view import Board, board_named, board_verdict, find_board, is_alone
+from taktwatch.records import Verdict
 from taktwatch.store import KpiStore
 
-__all__ = ["Context", "Here", "board_or_404"]
+__all__ = ["Context", "Here", "board_or_404", "verdict_on"]
 
 AROUND = timedelta(hours=1)
 """A frame asked for with a time is looked for this long after it in the log."""
@@ -63,3 +64,19 @@ async def board_or_404(console: Context, frame_id: str, logged_after: datetime |
     raise HTTPException(
         404, f"no result of frame {frame_id} among the newest boards; for an older one add ?logged_after=TIME (UTC)"
     )
+
+
+async def verdict_on(console: Context, board: Board) -> Verdict | None:
+    """Return the verdict of the board that a picture shows: what its pictures say together; None where none is known.
+
+    That of a board of several pictures comes from the live view, or from the log after the picture's result.
+    """
+    live, result = console.live, board.result
+    known = board_verdict(live.view, result)
+    if known is not None or is_alone(live.view, result):
+        return known
+    since = board.logged_at - AROUND
+    found = await verdict_from(
+        live.bus, live.topics.boards, board_named(result), since=since, until=board.logged_at + AROUND
+    )
+    return None if found is None else found.verdict

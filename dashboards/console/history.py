@@ -6,10 +6,10 @@ from datetime import datetime
 from dashboards.console.view import Board
 from taktwatch.bus import Bus
 from taktwatch.errors import BadInput
-from taktwatch.records import InspectionResult
+from taktwatch.records import BoardVerdict, InspectionResult
 from taktwatch.wire import decode
 
-__all__ = ["MOST_RECORDS", "search"]
+__all__ = ["MOST_RECORDS", "search", "verdict_from"]
 
 MOST_RECORDS = 100_000
 """How many records one search reads at most; it then returns what it found so far."""
@@ -44,3 +44,24 @@ async def search(
         if read >= MOST_RECORDS:
             break
     return list(found.values())
+
+
+async def verdict_from(bus: Bus, topic: str, board_id: str, *, since: datetime, until: datetime) -> BoardVerdict | None:
+    """Return the verdict of a board logged in [since, until), the highest revision; None where there is none.
+
+    Raises `BackendUnavailable`.
+    """
+    found: BoardVerdict | None = None
+    read = 0
+    async for batch in bus.read(topic, start=since, end=until):
+        for message in batch:
+            try:
+                record = decode(message.value, message.headers)
+            except BadInput:
+                continue  # the follower has logged it
+            if isinstance(record, BoardVerdict) and record.board_id == board_id:
+                found = record if found is None or record.revision >= found.revision else found
+        read += len(batch)
+        if read >= MOST_RECORDS:
+            break
+    return found

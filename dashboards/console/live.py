@@ -24,6 +24,7 @@ __all__ = ["LiveLine"]
 
 RECALL_RESULTS = 2000
 """How many results and marks per partition are read back at the start: those of some minutes."""
+RECALL_BOARDS = 2000
 RECALL_ALERTS = 50_000
 """How many alert transitions are read back: an alert may stand for weeks."""
 RECALL_REVIEWS = 2000
@@ -49,9 +50,10 @@ class LiveLine:
         self.store = store
         self.hub = hub
         products = {station.name: station.product for station in config.stations}
-        self.view: LiveView = empty_view(config.line, products, config.reviews.sample_rate)
+        views = {name: product.views for name, product in config.products.items() if product.views > 1}
+        self.view: LiveView = empty_view(config.line, products, config.reviews.sample_rate, views)
         self.silent_after = timedelta(seconds=config.kpi.silent_after_s)
-        self.away: set[str] = {topics.results, topics.alerts, topics.reviews}
+        self.away: set[str] = {topics.results, topics.boards, topics.alerts, topics.reviews}
         self.store_away = False
         self.told: dict[str, str] = {}
         self.kpis_seen: dict[tuple[datetime, str, str], tuple[int, str]] = {}
@@ -60,6 +62,7 @@ class LiveLine:
         """Follow bus, clock and store for ever."""
         async with asyncio.TaskGroup() as group:
             group.create_task(self.tail(self.topics.results, RECALL_RESULTS))
+            group.create_task(self.tail(self.topics.boards, RECALL_BOARDS))
             group.create_task(self.tail(self.topics.alerts, RECALL_ALERTS))
             group.create_task(self.tail(self.topics.reviews, RECALL_REVIEWS))
             group.create_task(self.watch())

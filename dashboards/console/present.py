@@ -6,7 +6,16 @@ from html import escape
 
 from dashboards.console import schema
 from dashboards.console.outlines import Outline, path_data
-from dashboards.console.view import Board, LiveView, StationView, station_state, takt_s, verdict_name, waiting
+from dashboards.console.view import (
+    Board,
+    LiveView,
+    StationView,
+    board_named,
+    station_state,
+    takt_s,
+    verdict_name,
+    waiting,
+)
 from taktwatch.records import (
     STRUCTURES,
     AlertTransition,
@@ -17,7 +26,9 @@ from taktwatch.records import (
     Place,
     Review,
     Severity,
+    Verdict,
 )
+from taktwatch.reviews import board_of
 
 __all__ = [
     "alert_out",
@@ -98,12 +109,14 @@ def detection_detail(detection: Detection) -> schema.DetectionDetail:
     )
 
 
-def detail_out(board: Board) -> schema.ResultDetail:
-    """Return everything recorded about a frame."""
+def detail_out(board: Board, verdict: Verdict | None) -> schema.ResultDetail:
+    """Return everything recorded about a frame, and its board's verdict."""
     result = board.result
     return schema.ResultDetail(
         **summary(result),
         line=result.line,
+        board_id=board_named(result),
+        board_verdict=None if verdict is None else str(verdict),
         received_at=result.received_at,
         outcome=str(result.outcome),
         sha256=result.sha256,
@@ -186,7 +199,8 @@ def station_out(station: StationView, now: datetime, silent_after: timedelta) ->
 
 def review_out(review: Review) -> schema.ReviewOut:
     """Return a review."""
-    return schema.ReviewOut.model_validate(review, from_attributes=True)
+    told = {name: getattr(review, name) for name in schema.ReviewOut.model_fields if name != "board_id"}
+    return schema.ReviewOut(**told, board_id=board_of(review))
 
 
 def alert_out(view: LiveView, transition: AlertTransition) -> schema.AlertOut:

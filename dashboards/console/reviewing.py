@@ -1,4 +1,4 @@
-"""Reviews: a person confirms or overrules a verdict, and what all such reviews say together.
+"""Reviews: a person confirms or overrules the verdict on a board, and what all such reviews say together.
 
 A review is a record on a topic of its own, appended and never changed; no KPI window knows of it.
 """
@@ -8,7 +8,7 @@ from typing import Annotated
 
 from fastapi import APIRouter, Header, HTTPException, Query
 
-from dashboards.console.context import Context, Here, board_or_404
+from dashboards.console.context import Context, Here, board_or_404, verdict_on
 from dashboards.console.figures import rate_out, step_for
 from dashboards.console.present import board_out, review_out
 from dashboards.console.schema import (
@@ -20,12 +20,12 @@ from dashboards.console.schema import (
     ReviewStepOut,
     SampleOut,
 )
-from dashboards.console.view import Board, to_check
+from dashboards.console.view import Board, board_named, is_alone, to_check
 from taktwatch import clock
 from taktwatch.bus import Bus, Outgoing
 from taktwatch.errors import BadInput
 from taktwatch.records import Review, Verdict
-from taktwatch.reviews import ReviewFigures, figures, in_sample, series
+from taktwatch.reviews import ReviewFigures, board_of, figures, is_drawn, series
 from taktwatch.wire import decode, encode
 
 __all__ = ["router"]
@@ -43,26 +43,31 @@ router = APIRouter(
 
 @router.post("", status_code=201, responses={403: {"model": ErrorOut}, 404: {"model": ErrorOut}})
 async def say(console: Here, said: ReviewSaid, sec_fetch_site: Annotated[str | None, Header()] = None) -> ReviewOut:
-    """Confirm or overrule the verdict on a frame. The last review of a frame counts; all are kept."""
+    """Confirm or overrule the verdict on the board that a frame shows. Its last review counts, all are kept."""
     if sec_fetch_site in FOREIGN:
         raise HTTPException(
             403, "reviews are taken from the console's own page and from programs, not from other sites"
         )
     board = await board_or_404(console, said.frame_id, said.logged_after)
-    review = review_of(board, said, console.live.config.reviews.sample_rate, clock.now())
+    verdict = await verdict_on(console, board)
+    if verdict is None and board.result.verdict is not None and not is_alone(console.live.view, board.result):
+        raise HTTPException(
+            422, f"frame {said.frame_id} shows a board of several pictures whose verdict is not known yet; try again"
+        )
+    review = review_of(board, verdict, said, console.live.config.reviews.sample_rate, clock.now())
     value, headers = encode(review)
     await console.live.bus.publish([Outgoing(console.live.topics.reviews, review.line.encode(), value, headers)])
     return review_out(review)
 
 
-def review_of(board: Board, said: ReviewSaid, sample_rate: float, now: datetime) -> Review:
+def review_of(board: Board, machine: Verdict | None, said: ReviewSaid, sample_rate: float, now: datetime) -> Review:
     """Make the record of a review. Raises 422 for a board without verdict, and for an overruling without reason."""
     result, human = board.result, Verdict(said.verdict)
-    if result.verdict is None:
+    if machine is None:
         raise HTTPException(422, f"frame {result.frame_id} was {result.outcome}: there is no verdict to review")
-    if human is not result.verdict and result.verdict is not Verdict.REVIEW and not said.reason:
-        raise HTTPException(422, f"reason: say why {human}, where the machine said {result.verdict}")
-    sampled = in_sample(result, sample_rate)
+    if human is not machine and machine is not Verdict.REVIEW and not said.reason:
+        raise HTTPException(422, f"reason: say why {human}, where the machine said {machine}")
+    sampled = is_drawn(board_named(result), machine, sample_rate)
     return Review(
         frame_id=result.frame_id,
         line=result.line,
@@ -71,7 +76,7 @@ def review_of(board: Board, said: ReviewSaid, sample_rate: float, now: datetime)
         session=result.session,
         visit=result.visit,
         event_at=result.event_at,
-        machine=result.verdict,
+        machine=machine,
         human=human,
         reviewer=said.reviewer,
         reason=said.reason,
@@ -95,6 +100,7 @@ async def reviews(
     station: str | None = None,
     product: str | None = None,
     frame_id: Annotated[str | None, Query(pattern="^[0-9a-f]{32}$")] = None,
+    board_id: Annotated[str | None, Query(pattern="^[0-9a-f]{32}$")] = None,
     step_s: Annotated[int | None, Query(ge=60, le=31 * 86400)] = None,
     limit: Annotated[int, Query(ge=1, le=1000, description="how many reviews are listed; figures count all")] = 100,
 ) -> ReviewsOut:
@@ -108,6 +114,7 @@ async def reviews(
         review
         for review in await logged(console.live.bus, console.live.topics.reviews, since, until)
         if all(text in (None, getattr(review, name)) for name, text in wanted.items())
+        and board_id in (None, board_of(review))
     ]
     step = step_s or step_for(until - since)
     return ReviewsOut(

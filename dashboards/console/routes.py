@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 
 from fastapi import APIRouter, Path, Query, Request, Response
 
-from dashboards.console.context import Here, board_or_404
+from dashboards.console.context import Here, board_or_404, verdict_on
 from dashboards.console.history import search
 from dashboards.console.present import alerts_out, board_out, detail_out, outlines_out, overlay_svg
 from dashboards.console.schema import (
@@ -88,8 +88,9 @@ async def results(
 
 @router.get("/results/{frame_id}", tags=["results"])
 async def result(console: Here, frame_id: FrameId, logged_after: LoggedAfter = None) -> ResultDetail:
-    """Give everything recorded about one frame."""
-    return detail_out(await board_or_404(console, frame_id, logged_after))
+    """Give everything recorded about one frame, and the verdict of its board."""
+    board = await board_or_404(console, frame_id, logged_after)
+    return detail_out(board, await verdict_on(console, board))
 
 
 @router.get("/frames/{frame_id}/picture", tags=["pictures"], response_class=Response)

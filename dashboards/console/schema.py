@@ -145,9 +145,14 @@ class BoardOut(Answer):
 
 
 class ResultDetail(BoardOut):
-    """Everything recorded about one frame."""
+    """Everything recorded about one frame.
+
+    `board_verdict` is what all pictures of its board say together; None where there is none, or while some are out.
+    """
 
     line: str
+    board_id: str
+    board_verdict: str | None
     received_at: datetime
     outcome: str
     sha256: str = Field(description="of the picture as captured")
@@ -332,7 +337,7 @@ class KpisOut(Answer):
 
 
 class ReviewSaid(BaseModel):
-    """What a person says of a board. An overruling wants its reason."""
+    """What a person says of a board, by a picture of it. An overruling wants its reason."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", str_strip_whitespace=True)
 
@@ -346,9 +351,13 @@ class ReviewSaid(BaseModel):
 
 
 class ReviewOut(Answer):
-    """A person's word on a machine's verdict. `sampled`: drawn at random, with the chance 1 / `weight`."""
+    """A person's word on the verdict of a board; `frame_id` is the picture it was said at.
+
+    `sampled`: drawn at random, with the chance 1 / `weight`.
+    """
 
     frame_id: str
+    board_id: str
     station: str
     product: str
     serial: str | None

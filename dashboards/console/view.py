@@ -11,10 +11,12 @@ from enum import StrEnum
 from itertools import chain, pairwise
 from statistics import median
 from types import MappingProxyType
+from typing import TypeVar
 
 from taktwatch.alertlog import fold_alert
 from taktwatch.records import (
     AlertTransition,
+    BoardVerdict,
     InspectionResult,
     MarkState,
     Notification,
@@ -24,8 +26,9 @@ from taktwatch.records import (
     Review,
     StationMark,
     Verdict,
+    board_id,
 )
-from taktwatch.reviews import in_sample
+from taktwatch.reviews import board_of, is_drawn
 
 __all__ = [
     "Board",
@@ -33,9 +36,12 @@ __all__ = [
     "LiveView",
     "StationState",
     "StationView",
+    "board_named",
+    "board_verdict",
     "empty_view",
     "find_board",
     "fold",
+    "is_alone",
     "line_clock",
     "station_state",
     "takt_s",
@@ -49,10 +55,13 @@ KEEP_TRANSITIONS = 200
 KEEP_NOTIFICATIONS = 200
 KEEP_SAMPLE = 200
 KEEP_REVIEWS = 2000
+KEEP_VERDICTS = 1000
 TAKT_BOARDS = 20
 STALL_TAKTS = 5
 REAL_TIME = timedelta(minutes=2)
 """A line whose newest event time is closer to the clock than this is shown by the clock."""
+
+Kept = TypeVar("Kept")
 
 
 class StationState(StrEnum):
@@ -115,8 +124,10 @@ class StationView:
 class LiveView:
     """One line as it is now. `open` are the alerts not over by id, `history` the newest transitions, newest first.
 
-    `sample` are the newest passed boards drawn for checking at `sample_rate`, newest first; `reviews` the last word on
-    each of the frames reviewed last, the newest at the end.
+    `views`: how many pictures make a board, of products where it is more than one. `verdicts` are those of the newest
+    boards of several pictures, `reviews` the last word on each of the boards reviewed last, both by board id, the
+    newest at the end. `sample` are the newest passed boards drawn for checking at `sample_rate`, newest first, each
+    by a picture of it.
     """
 
     line: str
@@ -127,24 +138,31 @@ class LiveView:
     sample_rate: float = 0.0
     sample: tuple[Board, ...] = ()
     reviews: Mapping[str, Review] = field(default_factory=dict)
+    views: Mapping[str, int] = field(default_factory=dict)
+    verdicts: Mapping[str, BoardVerdict] = field(default_factory=dict)
 
 
-def empty_view(line: str, stations: Mapping[str, str], sample_rate: float = 0.0) -> LiveView:
+def empty_view(
+    line: str, stations: Mapping[str, str], sample_rate: float = 0.0, views: Mapping[str, int] = MappingProxyType({})
+) -> LiveView:
     """Return the view of a line of which nothing was heard yet; `stations` maps names to products.
 
     >>> empty_view("line-1", {"top": "demo-board"}).stations["top"].boards
     ()
     """
-    views = {name: StationView(station=name, product=product) for name, product in stations.items()}
-    return LiveView(line=line, stations=MappingProxyType(views), sample_rate=sample_rate)
+    silent = {name: StationView(station=name, product=product) for name, product in stations.items()}
+    return LiveView(line=line, stations=MappingProxyType(silent), sample_rate=sample_rate, views=views)
 
 
-def fold(view: LiveView, heard: Heard) -> LiveView:
+def fold(view: LiveView, heard: Heard) -> LiveView:  # noqa: PLR0911 - one case a kind of record
     """Return the view after one more record; records of other lines and of other kinds change nothing."""
     match heard.record:
         case InspectionResult(line=view.line) as result:
             station = station_of(view, result.station, result.product)
-            return with_sample(with_station(view, fold_result(station, result, heard)), result, heard)
+            board = Board(result=result, place=heard.place, logged_at=heard.logged_at)
+            return with_sample(with_station(view, fold_result(station, board)), board)
+        case BoardVerdict(line=view.line) as verdict if verdict.expected > 1:
+            return with_verdict(view, verdict)
         case StationMark(line=view.line) as mark:
             return with_station(view, fold_mark(station_of(view, mark.station, mark.product), mark, heard))
         case AlertTransition() as transition if transition.labels.get("line", view.line) == view.line:
@@ -154,9 +172,7 @@ def fold(view: LiveView, heard: Heard) -> LiveView:
                 history=(transition, *view.history)[:KEEP_TRANSITIONS],
             )
         case Review(line=view.line) as review:
-            others = {frame: kept for frame, kept in view.reviews.items() if frame != review.frame_id}
-            kept_reviews = dict([*others.items(), (review.frame_id, review)][-KEEP_REVIEWS:])
-            return replace(view, reviews=MappingProxyType(kept_reviews))
+            return replace(view, reviews=with_newest(view.reviews, board_of(review), review, KEEP_REVIEWS))
         case Notification() as notification:
             return replace(view, notifications=(notification, *view.notifications)[:KEEP_NOTIFICATIONS])
         case _:
@@ -175,25 +191,62 @@ def with_station(view: LiveView, station: StationView) -> LiveView:
     return replace(view, stations=MappingProxyType({**view.stations, station.station: station}))
 
 
-def with_sample(view: LiveView, result: InspectionResult, heard: Heard) -> LiveView:
-    """Return the view with a board that was drawn for checking; the first result of a frame counts."""
-    if not in_sample(result, view.sample_rate) or any(one.result.frame_id == result.frame_id for one in view.sample):
+def with_newest(kept: Mapping[str, Kept], name: str, newest: Kept, most: int) -> Mapping[str, Kept]:
+    """Return what is kept by name with one more at the end, at most so many."""
+    others = {other: value for other, value in kept.items() if other != name}
+    return MappingProxyType(dict([*others.items(), (name, newest)][-most:]))
+
+
+def board_named(result: InspectionResult) -> str:
+    """Return the id of the board that a picture shows."""
+    return board_id(result.line, result.station, result.session, result.visit)
+
+
+def is_alone(view: LiveView, result: InspectionResult) -> bool:
+    """Say whether a picture makes a board by itself."""
+    return result.tile is None and view.views.get(result.product, 1) == 1
+
+
+def board_verdict(view: LiveView, result: InspectionResult) -> Verdict | None:
+    """Return the verdict of the board that a picture shows; None where it has none, or none is known (yet)."""
+    known = view.verdicts.get(board_named(result))
+    if known is not None:
+        return known.verdict
+    return result.verdict if is_alone(view, result) else None
+
+
+def with_verdict(view: LiveView, verdict: BoardVerdict) -> LiveView:
+    """Return the view with the verdict of a board of several pictures; of one board the highest revision counts."""
+    known = view.verdicts.get(verdict.board_id)
+    if known is not None and known.revision > verdict.revision:
         return view
-    board = Board(result=result, place=heard.place, logged_at=heard.logged_at)
+    kept = replace(view, verdicts=with_newest(view.verdicts, verdict.board_id, verdict, KEEP_VERDICTS))
+    if verdict.verdict is not Verdict.PASS:  # corrected by a picture that came late: no longer one that passed
+        return replace(kept, sample=tuple(one for one in kept.sample if board_named(one.result) != verdict.board_id))
+    boards = kept.stations[verdict.station].boards if verdict.station in kept.stations else ()
+    seen = next((board for board in boards if board.result.frame_id in verdict.frames), None)
+    return kept if seen is None else with_sample(kept, seen)
+
+
+def with_sample(view: LiveView, board: Board) -> LiveView:
+    """Return the view with a board that was drawn for checking; the first result of its first picture shows it."""
+    name = board_named(board.result)
+    drawn = is_drawn(name, board_verdict(view, board.result), view.sample_rate)
+    if not drawn or any(board_named(one.result) == name for one in view.sample):
+        return view
     return replace(view, sample=(board, *view.sample)[:KEEP_SAMPLE])
 
 
 def to_check(view: LiveView) -> list[Board]:
     """Return the drawn boards that nobody has reviewed yet, newest first."""
-    return [board for board in view.sample if board.result.frame_id not in view.reviews]
+    return [board for board in view.sample if board_named(board.result) not in view.reviews]
 
 
-def fold_result(station: StationView, result: InspectionResult, heard: Heard) -> StationView:
+def fold_result(station: StationView, board: Board) -> StationView:
     """Put a result in front; the first result of a frame counts, a repeat changes nothing."""
-    if any(board.result.frame_id == result.frame_id for board in station.boards):
+    if any(known.result.frame_id == board.result.frame_id for known in station.boards):
         return station
-    board = Board(result=result, place=heard.place, logged_at=heard.logged_at)
-    return replace(station, product=result.product, boards=(board, *station.boards)[:KEEP_BOARDS])
+    return replace(station, product=board.result.product, boards=(board, *station.boards)[:KEEP_BOARDS])
 
 
 def fold_mark(station: StationView, mark: StationMark, heard: Heard) -> StationView:

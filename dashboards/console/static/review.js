@@ -8,18 +8,19 @@ const NAME_KEY = "taktwatch-reviewer";
 
 /** The part of the detail that takes and shows reviews of a board; null where there is no verdict to review. */
 export function reviewPart(board) {
-  if (!["pass", "fail", "review"].includes(board.verdict)) return null;
+  const machine = board.board_verdict;
+  if (!machine) return null;
   const past = h("ol", { class: "review-list" });
   const error = h("p", { class: "error", role: "alert" });
   const name = h("input", { name: "reviewer", maxlength: "80", autocomplete: "name", "aria-label": "Your name", placeholder: "Your name", required: true, value: localStorage.getItem(NAME_KEY) ?? "" });
   const reason = h("input", { name: "reason", maxlength: "500", autocomplete: "off", "aria-label": "Reason", placeholder: "Reason" });
-  const buttons = choices(board.verdict).map(([label, verdict, told]) =>
+  const buttons = choices(machine).map(([label, verdict, told]) =>
     h("button", { type: "submit", class: "ghost said-verdict", value: verdict, dataset: { verdict }, title: told }, icon(verdict), label),
   );
   const form = h("form", { class: "review-form" }, name, reason, h("div", { class: "review-buttons" }, ...buttons), error);
   form.addEventListener("submit", async (event) => {
     event.preventDefault();
-    const verdict = event.submitter?.value ?? board.verdict;
+    const verdict = event.submitter?.value ?? machine;
     setText(error, "");
     for (const button of buttons) button.disabled = true;
     try {
@@ -34,11 +35,11 @@ export function reviewPart(board) {
       for (const button of buttons) button.disabled = false;
     }
   });
-  ask(`/v1/reviews?frame_id=${board.frame_id}&since=${encodeURIComponent(board.logged_at)}`).then(
+  ask(`/v1/reviews?board_id=${board.board_id}&since=${encodeURIComponent(board.logged_at)}`).then(
     (known) => past.append(...known.reviews.map(entry)),
     () => {},
   );
-  return h("section", { class: "part review-part" }, h("h3", {}, "Review"), past, form);
+  return h("section", { class: "part review-part" }, h("h3", {}, machine === board.verdict ? "Review" : `Review of the whole board: ${machine}`), past, form);
 }
 
 function choices(verdict) {

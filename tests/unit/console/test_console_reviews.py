@@ -3,22 +3,36 @@
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import httpx
+import msgspec
 import pytest
 from console_line import RunningConsole, eventually, minute_window, running_console, this_minute
 
-from dashboards.console.view import Board, Heard, empty_view, find_board, fold, to_check
-from taktwatch.records import InspectionResult, Outcome, Place, Review, Verdict, frame_id
+from dashboards.console.history import verdict_from
+from dashboards.console.view import Board, Heard, board_verdict, empty_view, find_board, fold, to_check
+from taktwatch.records import (
+    BoardVerdict,
+    InspectionResult,
+    Outcome,
+    Place,
+    Review,
+    Tile,
+    Verdict,
+    board_id,
+    frame_id,
+)
 from taktwatch.reviews import draw_at
 from taktwatch.topics import Topics
 from taktwatch.wire import decode
 
 ALL = {"reviews": {"sample_rate": 1.0}}
 NOON = datetime(2026, 3, 3, 12, tzinfo=UTC)
+PIECE = Tile(panel="P-7", index=0, of=2, box_px=(0, 0, 100, 60), size_px=(100, 100))
 
 
 @asynccontextmanager
@@ -221,7 +235,7 @@ def test_the_sample_follows_the_frame_id_and_outlives_the_newest_boards() -> Non
     for seq in range(3000):
         view = fold(view, heard(seq, Verdict.FAIL if seq % 10 == 0 else Verdict.PASS))
     view = fold(view, heard(0, Verdict.PASS))
-    due = [seq for seq in range(3000) if seq % 10 and draw_at(frame_id("line-1", "top", "s", seq)) < 0.05]
+    due = [seq for seq in range(3000) if seq % 10 and draw_at(board_id("line-1", "top", "s", seq)) < 0.05]
     assert [one.result.seq for one in view.sample] == due[::-1][:200]
     oldest: Board = view.sample[-1]
     assert oldest not in view.stations["top"].boards
@@ -234,3 +248,101 @@ def test_skipped_and_dead_frames_are_never_drawn() -> None:
     for seq, outcome in enumerate((Outcome.SKIPPED, Outcome.DEAD)):
         view = fold(view, heard(seq, None, outcome))
     assert view.sample == ()
+
+
+def of_panel(seq: int, visit: int, verdict: Verdict) -> Heard:
+    """Return a picture of a board that takes two."""
+    one = heard(seq, verdict)
+    assert isinstance(one.record, InspectionResult)
+    return replace(one, record=msgspec.structs.replace(one.record, visit=visit))
+
+
+def both(visit: int, verdict: Verdict, revision: int) -> Heard:
+    """Return what the two pictures of a board say together."""
+    said = BoardVerdict(
+        board_id=board_id("line-1", "top", "s", visit),
+        line="line-1",
+        station="top",
+        product="demo",
+        session="s",
+        visit=visit,
+        event_at=NOON,
+        decided_at=NOON,
+        revision=revision,
+        verdict=verdict,
+        expected=2,
+        inspected=2,
+        frames=tuple(frame_id("line-1", "top", "s", seq) for seq in (2 * visit, 2 * visit + 1)),
+    )
+    return Heard(record=said, place=Place(topic="b", partition=0, offset=revision), logged_at=NOON)
+
+
+@pytest.mark.parametrize("verdict_first", [False, True])
+def test_a_board_of_two_pictures_is_drawn_once_and_by_its_own_verdict(*, verdict_first: bool) -> None:
+    """The second board fails by its second picture alone: its first, which passed, is none to check."""
+    pictures = [of_panel(seq, seq // 2, Verdict.FAIL if seq == 3 else Verdict.PASS) for seq in range(4)]
+    verdicts = [both(0, Verdict.PASS, 10), both(1, Verdict.FAIL, 11)]
+    view = empty_view("line-1", {"top": "demo"}, 1.0, {"demo": 2})
+    for one in [*verdicts, *pictures] if verdict_first else [*pictures, *verdicts]:
+        view = fold(view, one)
+    [drawn] = to_check(view)
+    assert drawn.result.visit == 0
+    assert {board_verdict(view, one.result) for one in view.stations["top"].boards} == {Verdict.PASS, Verdict.FAIL}
+    corrected = fold(view, both(0, Verdict.REVIEW, 12))
+    assert to_check(corrected) == []
+    assert fold(corrected, both(0, Verdict.PASS, 9)) is corrected
+
+
+def test_a_review_of_any_picture_is_about_the_whole_board(tmp_path: Path) -> None:
+    two = {"products": {"demo": {"model": "board-sim", "um_per_px": 20.0, "views": 2}}, **ALL}
+
+    async def main() -> None:
+        async with asked(tmp_path, **two) as (console, client):
+            first = await board(console, client, 0, Verdict.PASS)
+            waiting = await client.post("/v1/reviews", json=said(first, "pass"))
+            assert (waiting.status_code, "not known yet" in waiting.text) == (422, True)
+            assert (await client.get(f"/v1/results/{first.frame_id}")).json()["board_verdict"] is None
+            verdict = msgspec.structs.replace(
+                both(0, Verdict.FAIL, 1).record,
+                board_id=board_id(first.line, "top", "s1", 0),
+                session="s1",
+                frames=(first.frame_id,),
+            )
+            await console.conveyor.put(Topics().boards, first.line, verdict)
+
+            async def is_known() -> bool:
+                return (await client.get(f"/v1/results/{first.frame_id}")).json()["board_verdict"] == "fail"
+
+            await eventually(is_known)
+            for _ in range(2):
+                assert (await client.post("/v1/reviews", json=said(first, "pass"))).status_code == 201
+            [review, _] = await on_the_bus(console)
+            assert (review.machine, review.human, review.sampled) == (Verdict.FAIL, Verdict.PASS, False)
+            asking = {"board_id": verdict.board_id}
+            told = (await client.get("/v1/reviews", params=asking)).json()
+            assert [one["board_id"] for one in told["reviews"]] == [verdict.board_id] * 2
+            assert (told["figures"]["overruled"], told["figures"]["false_call_rate"]["n"]) == (1, 1)
+
+    asyncio.run(main())
+
+
+def test_an_older_board_of_several_pictures_is_judged_from_the_log(tmp_path: Path) -> None:
+    async def main() -> None:
+        async with asked(tmp_path) as (console, _):
+            old = of_panel(0, 0, Verdict.PASS)
+            assert isinstance(old.record, InspectionResult)
+            piece = msgspec.structs.replace(old.record, tile=PIECE)
+            for revision, verdict in enumerate((Verdict.REVIEW, Verdict.PASS)):
+                await console.conveyor.put(Topics().boards, "line-1", both(0, verdict, revision).record)
+            found = await verdict_from(
+                console.bus,
+                Topics().boards,
+                board_id("line-1", "top", "s", 0),
+                since=this_minute() - timedelta(hours=1),
+                until=this_minute() + timedelta(hours=1),
+            )
+            assert found is not None
+            assert (found.revision, found.verdict) == (1, Verdict.PASS)
+            assert board_verdict(empty_view("line-1", {}), piece) is None
+
+    asyncio.run(main())

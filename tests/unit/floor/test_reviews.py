@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from taktwatch.kpis import proportion
-from taktwatch.records import Review, Verdict, frame_id
+from taktwatch.records import Review, Verdict, board_id, frame_id
 from taktwatch.reviews import EXAMPLES, draw_at, escape_rate, false_call_rate, figures, newest, series
 
 NOON = datetime(2026, 3, 3, 12, tzinfo=UTC)
@@ -20,13 +20,14 @@ def checked(number: int, *, rate: float, defective: bool) -> Review:
     return msgspec.structs.replace(
         EXAMPLES[-1],
         frame_id=frame_id("line-1", "top", "s1", number),
+        visit=number,
         human=Verdict.FAIL if defective else Verdict.PASS,
         weight=1 / rate,
     )
 
 
-def test_frames_are_drawn_evenly_and_one_drawn_at_a_low_rate_is_drawn_at_every_higher_one() -> None:
-    places = [draw_at(frame_id("line-1", "top", "s1", seq)) for seq in range(20_000)]
+def test_boards_are_drawn_evenly_and_one_drawn_at_a_low_rate_is_drawn_at_every_higher_one() -> None:
+    places = [draw_at(board_id("line-1", "top", "s1", seq)) for seq in range(20_000)]
     for rate in (0.01, 0.1, 0.5):
         assert sum(place < rate for place in places) == pytest.approx(20_000 * rate, abs=4 * (20_000 * rate) ** 0.5)
     assert min(places) >= 0
@@ -74,6 +75,16 @@ def test_boards_the_machine_sent_to_review_are_in_no_rate() -> None:
     unsure = [msgspec.structs.replace(EXAMPLES[0], machine=Verdict.REVIEW, human=human) for human in Verdict]
     assert false_call_rate(unsure).n == 0
     assert figures(unsure).settled == 1
+
+
+def test_a_board_of_three_pictures_counts_once_by_the_last_word_on_it() -> None:
+    pictures = [
+        msgspec.structs.replace(EXAMPLES[0], frame_id=frame_id("line-1", "top", "s1", seq), human=human)
+        for seq, human in enumerate([Verdict.FAIL, Verdict.FAIL, Verdict.PASS])
+    ]
+    found = figures(pictures)
+    assert (found.confirmed, found.overruled) == (0, 1)
+    assert (found.false_call_rate.value, found.false_call_rate.n) == (1.0, 1)
 
 
 def test_a_board_counts_once_in_the_step_of_the_last_word_on_it() -> None:
