@@ -66,9 +66,11 @@ def test_what_cannot_be_counted_is_refused_with_its_reason_and_the_partition_goe
         topics = Topics(backend.prefix)
         sound, _ = encode(result(1, "12:00:20"))
         nan = sound[:-1] + b',"detections":[{"class":"open","score":NaN}]}'
+        sure = nan.replace(b"NaN", b"1.5")
         poison = {
             "schema 99.0": Outgoing(topics.results, b"line-1", sound, RESULT | {"taktwatch_schema": b"99.0"}),
             "damaged": Outgoing(topics.results, b"line-1", nan, RESULT),
+            "score of open is 1.5": Outgoing(topics.results, b"line-1", sure, RESULT),
             "RFC3339": Outgoing(topics.results, b"line-1", sound.replace(b'"2026-', b'"-026-'), RESULT),
             "1066": Outgoing(topics.results, b"line-1", sound.replace(b'"2026-', b'"1066-'), RESULT),
             "seq is -7": Outgoing(topics.results, b"line-1", *encode(result(-7, "12:00:20"))),
