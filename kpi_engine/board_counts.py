@@ -1,14 +1,16 @@
 """Boards in the sums: one picture or several make one, a late picture corrects it, a serial's first visit counts."""
 
+from msgspec.structs import replace
+
 from kpi_engine.boards import Board, Counted, board_name, counted, put, verdict_of
 from kpi_engine.serials import Visit, visit
 from kpi_engine.slim import Result
 from kpi_engine.state import Station
 from kpi_engine.step import Step
 from kpi_engine.sums import MICROSECOND, MINUTE_US, Sums, add_board, add_defects
-from taktwatch.records import Verdict
+from taktwatch.records import BoardVerdict, Verdict
 
-__all__ = ["close_boards", "count_one", "fold_view", "is_of_panel"]
+__all__ = ["close_boards", "count_one", "fold_view", "is_of_panel", "tell"]
 
 
 def count_one(step: Step, sums: Sums, result: Result, event_us: int, share: str) -> None:
@@ -52,9 +54,13 @@ def fold_view(step: Step, result: Result, event_us: int) -> None:
 def count_board(step: Step, board: Board) -> None:
     """Count a closed board as it is now, in place of what was counted of it before."""
     board.closed = True
+    recount(step, board)
     if step.rules.verdicts:
-        verdict = verdict_of(board, step.station.line, step.station.name, step.offset)
-        step.state.verdicts[verdict.board_id] = verdict
+        tell(step, verdict_of(board, step.station.line, step.station.name, step.offset))
+
+
+def recount(step: Step, board: Board) -> None:
+    """Put what the sums hold of a board in order: what was counted goes, what it is now comes."""
     old, new = board.counted, counted(board, step.frozen_minute)
     if old == new or (old is not None and old.minute < step.frozen_minute):
         return
@@ -95,6 +101,17 @@ def count_visits(step: Step, product: str, serial: str, come: Visit | None, gone
         sums.first_pass_passed += change.boards * change.passed
     if not visits:
         del step.station.serials[name]
+
+
+def tell(step: Step, verdict: BoardVerdict) -> None:
+    """Let a verdict be published, with whether its serial was seen before, as far as is known now."""
+    visits = (
+        step.station.serials.get(f"{verdict.product}\x1f{verdict.serial}", ()) if verdict.serial is not None else ()
+    )
+    place = (verdict.session, verdict.visit)
+    if any((known.session, known.number) == place and not known.first for known in visits):
+        verdict = replace(verdict, reinspection=True)
+    step.state.verdicts[verdict.board_id] = verdict
 
 
 def close_boards(step: Step) -> None:

@@ -8,7 +8,7 @@ and forgotten. Everything here is a function of the log alone: folding it again 
 windows with the same revisions.
 """
 
-from kpi_engine.board_counts import count_one, fold_view, is_of_panel
+from kpi_engine.board_counts import count_one, fold_view, is_of_panel, tell
 from kpi_engine.boards import verdict_of_one
 from kpi_engine.closing import advance
 from kpi_engine.drain import drain, drain_verdicts
@@ -69,8 +69,7 @@ def fold_result(step: Step, result: Result) -> None:
             if inspected:
                 count_one(step, sums, result, event_us, share)
             if step.rules.verdicts:
-                verdict = verdict_of_one(result, step.offset)
-                step.state.verdicts[verdict.board_id] = verdict
+                tell(step, verdict_of_one(result, step.offset))
     if inspected:
         session.inspected += 1
     elif result.outcome is Outcome.SKIPPED:

@@ -438,6 +438,8 @@ class BoardVerdict(Record, frozen=True, kw_only=True, tag="board_verdict"):
     picture could be inspected is stopped as `review`, and no figure counts it. `revision` is the offset (in results) of
     the last record that changed it: a late picture corrects its board; readers keep the highest.
     `defects` are those of a panel that arrived in pieces; of other boards the frames' results have them.
+    `reinspection`: the same serial was seen at the station at most one horizon before, as far as was known then; an
+    earlier visit that arrives later is counted right in the windows and publishes no verdict again.
     """
 
     board_id: str
@@ -457,6 +459,7 @@ class BoardVerdict(Record, frozen=True, kw_only=True, tag="board_verdict"):
     lot: str | None = None
     serial: str | None = None
     defects: tuple[BoardDefect, ...] = ()
+    reinspection: bool = False
 
 
 class KpiWindow(Record, frozen=True, kw_only=True, tag="kpi_window"):

@@ -34,7 +34,7 @@ def test_three_views_of_one_board_are_one_board_and_the_worst_view_decides() -> 
 
 
 def test_one_board_inspected_three_times_is_one_first_pass_and_two_re_inspections() -> None:
-    line = Timeline()
+    line = Timeline(Rules(verdicts=True))
     line.frame(0, "12:00:10", serial="SN-1", verdict=Verdict.FAIL)  # fails,
     line.frame(1, "12:04:10", serial="SN-1", verdict=Verdict.FAIL)  # is repaired and fails again,
     line.frame(2, "12:09:10", serial="SN-1", verdict=Verdict.PASS)  # is repaired again and passes
@@ -44,6 +44,24 @@ def test_one_board_inspected_three_times_is_one_first_pass_and_two_re_inspection
     assert (hour.first_pass, hour.first_pass_passed) == (1, 0)
     assert first_pass_yield(hour).value == 0.0
     assert [line.window(f"12:0{minute}:00").first_pass for minute in (0, 4, 9)] == [1, 0, 0]
+    assert [said.reinspection for said in drain_verdicts(line.state)] == [False, True, True]
+
+
+@pytest.mark.parametrize("views", [1, 3])
+def test_a_verdict_says_whether_its_board_was_seen_before(views: int) -> None:
+    """Two boards, one of them twice; more than one horizon later its visit is a first pass again."""
+    line = Timeline(Rules(views={"board": views}, verdicts=True))
+    visits = [
+        ("12:00:10", "SN-1"),
+        ("12:01:10", "SN-2"),
+        ("12:02:10", "SN-1"),
+        ("13:10:00", "SN-1"),
+        ("13:11:00", None),
+    ]
+    for visit, (clock, serial) in enumerate(visits):
+        for view in range(views):
+            line.frame(visit * views + view, clock, visit=visit, view=f"v{view}", serial=serial)
+    assert [said.reinspection for said in drain_verdicts(line.state)] == [False, False, True, False, False]
 
 
 def test_a_board_whose_view_never_comes_is_for_review() -> None:
