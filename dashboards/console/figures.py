@@ -3,10 +3,30 @@
 from collections.abc import Sequence
 from datetime import datetime, timedelta
 
-from dashboards.console.schema import DriftOut, DriftsOut, KpiRow, KpisOut, ParetoOut, RateOut, TrendOut, TrendPointOut
+from dashboards.console.schema import (
+    DriftOut,
+    DriftsOut,
+    KpiRow,
+    KpisOut,
+    ParetoOut,
+    RateOut,
+    RolledYieldOut,
+    TrendOut,
+    TrendPointOut,
+)
 from taktwatch.kpis import METRICS, Rate, metric
 from taktwatch.records import KpiWindow
-from taktwatch.store.reading import Rolled, TrendPoint, drifts, pareto_rows, roll_up, total, totals, trend
+from taktwatch.store.reading import (
+    Rolled,
+    TrendPoint,
+    drifts,
+    pareto_rows,
+    roll_up,
+    rolled_yields,
+    total,
+    totals,
+    trend,
+)
 
 __all__ = ["drifts_out", "kpis_out", "pareto_out", "rate_out", "step_for", "trend_out"]
 
@@ -36,6 +56,10 @@ def kpis_out(windows: Sequence[KpiWindow], window: str, step_s: int, since: date
         stations=tuple(row_of(rolled) for rolled in totals(windows)),
         line=None if whole is None else row_of(whole),
         pareto=pareto_out(windows),
+        rolled_throughput_yield=tuple(
+            RolledYieldOut(product=found.product, stations=found.stations, figure=rate_out(found.rate))
+            for found in rolled_yields(windows)
+        ),
     )
 
 

@@ -36,6 +36,7 @@ __all__ = [
     "ReviewSaid",
     "ReviewStepOut",
     "ReviewsOut",
+    "RolledYieldOut",
     "SampleOut",
     "SnapshotOut",
     "StationOut",
@@ -320,6 +321,14 @@ class DriftsOut(Answer):
     series: tuple[DriftOut, ...]
 
 
+class RolledYieldOut(Answer):
+    """Share of a product's boards that pass each of these stations at their first visit."""
+
+    product: str
+    stations: tuple[str, ...]
+    figure: RateOut
+
+
 class KpisOut(Answer):
     """KPI windows from the one store: `rows` by time, `stations` over the whole range, `line` over all.
 
@@ -334,6 +343,7 @@ class KpisOut(Answer):
     stations: tuple[KpiRow, ...]
     line: KpiRow | None
     pareto: tuple[ParetoOut, ...]
+    rolled_throughput_yield: tuple[RolledYieldOut, ...] = Field(description="by product, over the whole range")
 
 
 class ReviewSaid(BaseModel):

@@ -13,7 +13,7 @@ from typing import Literal, TypeVar
 
 import msgspec
 
-from taktwatch.kpis import ANY, Rate, mean_score, merge, metric, pareto, ratio, score_drift
+from taktwatch.kpis import ANY, Rate, mean_score, merge, metric, pareto, ratio, rolled_throughput_yield, score_drift
 from taktwatch.records import KpiWindow
 from taktwatch.store import KpiQuery, KpiStore
 
@@ -22,6 +22,7 @@ __all__ = [
     "Drift",
     "ParetoRow",
     "Rolled",
+    "RolledYield",
     "TrendPoint",
     "chart_series",
     "drifts",
@@ -30,6 +31,7 @@ __all__ = [
     "parts",
     "read_parts",
     "roll_up",
+    "rolled_yields",
     "total",
     "totals",
     "trend",
@@ -75,6 +77,15 @@ class TrendPoint:
     step: datetime
     start: datetime
     end: datetime
+    rate: Rate
+
+
+@dataclass(frozen=True)
+class RolledYield:
+    """How many boards of a product pass all the stations it was seen at, each at its first visit."""
+
+    product: str
+    stations: tuple[str, ...]
     rate: Rate
 
 
@@ -193,6 +204,23 @@ def trend(windows: Iterable[KpiWindow], name: str, step: timedelta) -> list[Tren
         )
         for rolled in roll_up(windows, step, by=())
     ]
+
+
+def rolled_yields(windows: Iterable[KpiWindow]) -> list[RolledYield]:
+    """Return the rolled throughput yield of each product over the stations that inspected it, by product.
+
+    A station counts where it inspected a board of the product at all: one without first visits leaves the yield open.
+
+    >>> from taktwatch.kpis import EXAMPLE
+    >>> [(found.product, found.stations, found.rate.value) for found in rolled_yields([EXAMPLE])]
+    [('demo-board', ('top',), 0.8)]
+    """
+    found = []
+    for (product,), group in sorted(grouped(windows, ("product",)).items()):
+        stations = [rolled.window for rolled in totals(group) if rolled.window.inspected]
+        names = tuple(station.station for station in stations)
+        found.append(RolledYield(product, names, rolled_throughput_yield(stations)))
+    return found
 
 
 def drifts(windows: Iterable[KpiWindow], step: timedelta, reference: Iterable[KpiWindow]) -> list[Drift]:

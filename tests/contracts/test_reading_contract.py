@@ -29,6 +29,7 @@ from taktwatch.store.reading import (
     parts,
     read_parts,
     roll_up,
+    rolled_yields,
     total,
     totals,
     trend,
@@ -101,6 +102,7 @@ def answers(windows: Sequence[KpiWindow]) -> list[object]:
         *(roll_up(windows, step, by) for step in steps for by in kept_apart),
         pareto_rows(windows),
         *(trend(windows, name, timedelta(minutes=10)) for name in METRICS),
+        rolled_yields(windows),
         drifts(windows[20:], timedelta(minutes=30), windows[:20]),
         chart_series(windows, (0, 0), cumulated, name=lambda point: point[0]),
     ]

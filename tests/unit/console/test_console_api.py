@@ -239,6 +239,10 @@ def test_kpis_are_those_of_the_store(tmp_path: Path) -> None:
                 ("short", whole.failed, 1.0)
             ]
             assert [row["station"] for row in kpis["stations"]] == ["section", "top"]
+            [rolled] = kpis["rolled_throughput_yield"]
+            assert (rolled["product"], rolled["stations"]) == ("demo", ["section", "top"])
+            yields = [row["figures"]["first_pass_yield"]["value"] for row in kpis["stations"]]
+            assert rolled["figure"]["value"] == pytest.approx(yields[0] * yields[1])
             coarse = (await client.get("/v1/kpis", params={"minutes": 30, "step_s": 600, "station": "top"})).json()
             assert sum(row["failed"] for row in coarse["rows"]) == sum(w.failed for w in windows if w.station == "top")
             assert len(coarse["rows"]) <= 4
