@@ -22,7 +22,7 @@ HELD_OUT = 5_000_000
 """First layout seed of the validation products."""
 
 CAMERAS = ("colour", "grey", "binary")
-CAMERA_SHARES = (0.45, 0.2, 0.35)
+CAMERA_SHARES = (0.33, 0.17, 0.5)
 BOARD_SIDES_PX = (384, 512)
 BOARD_SIDE_SHARES = (0.7, 0.3)
 SECTION_PX = (384, 512)

@@ -97,13 +97,16 @@ def _fill_with_traces(pen: Pen, rules: Rules, rng: np.random.Generator) -> None:
     for _ in range(tries):
         start = np.array([rng.uniform(0, width), rng.uniform(0, height)])
         if pen.fits(Shape(octagon(float(start[0]), float(start[1]), 8, 8)), 0):
-            wander(pen, rules, rng, start, int(rng.integers(0, 8)), net=pen.new_net(), width=rules.trace)
+            # Supply lines are broader than signals.
+            width = rules.trace if rng.random() < 0.7 else int(rng.uniform(rules.trace, 60))
+            wander(pen, rules, rng, start, int(rng.integers(0, 8)), net=pen.new_net(), width=width)
 
 
 def _without_slivers(copper: BoolMask) -> BoolMask:
     """Remove copper thinner than a fab could etch, crumbs, and gaps too narrow to see."""
     kernel = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (5, 5))
-    sheet = cv2.morphologyEx(copper.astype(np.uint8), cv2.MORPH_OPEN, kernel)
+    sheet = cv2.morphologyEx(copper.astype(np.uint8), cv2.MORPH_CLOSE, kernel)
+    sheet = cv2.morphologyEx(sheet, cv2.MORPH_OPEN, kernel)
     count, labels, stats, _ = cv2.connectedComponentsWithStats(sheet, connectivity=8)
     big = stats[:, cv2.CC_STAT_AREA] >= 80
     big[0] = False

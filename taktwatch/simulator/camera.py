@@ -64,7 +64,10 @@ def photograph(
     art = draw_artwork(layout_seed, size)
     cover = _etched(copper, look, rng)
     if look.camera == "binary":
-        return _speckled(_binary(_lens(_warped(cover, pose, size), look, rng)), look, rng)
+        seen = _lens(_warped(cover, pose, size), look, rng)
+        # The threshold turns sensor noise into edges that flicker by a pixel here and there.
+        noise = rng.standard_normal(size, dtype=np.float32) * np.float32(look.noise_sd)
+        return _speckled(_binary(_u8(cv2.add(seen, noise, dtype=cv2.CV_8U))), look, rng)
     picture = _warped(_shade(layout_seed, art, look, cover), pose, size)
     picture = _lens(picture, look, rng)
     return _mono(_sensed(_speckled(picture, look, rng), look, rng), look)

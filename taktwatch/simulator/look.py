@@ -26,6 +26,7 @@ SOLDER_MASKS: tuple[Rgb, ...] = (
 )
 MASK_WEIGHTS = np.array([6, 5, 4, 4, 3, 3, 2, 2, 2, 1.5, 1, 1])
 ENIG_SHARE = 0.55
+ALIGNED_SHARE = 0.75  # of binarised products: the others are aligned by their holders alone
 WHITE = 400  # a mask whose R + G + B is more than this is white
 COLOURLESS = 20  # a mask whose largest and least of R, G, B differ by less is grey
 ENIG: Rgb = (226, 188, 98)
@@ -72,7 +73,7 @@ class BoardLook:
 def product_look(layout_seed: int, camera: Camera = "colour") -> BoardLook:
     """Give the look of one product under a camera style; the same seed gives the same look.
 
-    A `binary` product is registered before it is thresholded: its boards lie within 1.5 px of the template.
+    A `binary` product is registered before it is thresholded: most of its boards lie within 1.5 px of the template.
 
     >>> product_look(7) == product_look(7)
     True
@@ -108,10 +109,12 @@ def product_look(layout_seed: int, camera: Camera = "colour") -> BoardLook:
         return base
     return BoardLook(
         camera=camera,
-        max_shift_px=1.5,
-        max_rotation_deg=0.08,
-        etch_px=base.etch_px,
-        roughness=float(rng.uniform(0.3, 1.0)),
+        max_shift_px=1.5 if rng.random() < ALIGNED_SHARE else 5.0,
+        max_rotation_deg=float(rng.uniform(0.0, 0.15)),
+        etch_px=base.etch_px * float(rng.uniform(0.5, 1.6)),
+        roughness=float(rng.uniform(0.1, 0.8)),
+        blur_px=base.blur_px,
+        noise_sd=float(rng.uniform(0, 18)),
         specks=float(rng.uniform(0, 6)),
     )
 

@@ -12,6 +12,7 @@ from taktwatch.simulator.routing import Region, Rules
 __all__ = ["plate", "pour", "power", "slit_plane"]
 
 LEAST_ISLAND_PX = 1200  # a smaller piece of a pour is left out
+WIDEST_CLEARANCE_PX = 40  # around what a pour surrounds
 
 
 def power(pen: Pen, rules: Rules, region: Region, rng: np.random.Generator) -> None:
@@ -38,7 +39,7 @@ def power(pen: Pen, rules: Rules, region: Region, rng: np.random.Generator) -> N
 
 def plate(pen: Pen, rules: Rules, region: Region, rng: np.random.Generator) -> None:
     """A copper plate filling most of the region, with chamfers, notches, holes."""
-    inset = rules.gap
+    inset = min(rules.gap, min(region.width, region.height) // 6)
     x0, y0, x1, y1 = region.x0 + inset, region.y0 + inset, region.x1 - inset, region.y1 - inset
     cut = rng.uniform(0, 0.3) * min(x1 - x0, y1 - y0)
     corners = np.array(
@@ -55,7 +56,7 @@ def plate(pen: Pen, rules: Rules, region: Region, rng: np.random.Generator) -> N
 
 def slit_plane(pen: Pen, rules: Rules, region: Region, rng: np.random.Generator) -> None:
     """A plane that narrow slits cut into pieces, in steps or slants."""
-    inset = rules.gap // 2
+    inset = min(rules.gap, min(region.width, region.height) // 4) // 2
     corners = [[region.x0 + inset, region.y0 + inset], [region.x1 - inset, region.y0 + inset]]
     corners += [[region.x1 - inset, region.y1 - inset], [region.x0 + inset, region.y1 - inset]]
     if not pen.add(Shape(np.array(corners, np.float64)), pen.new_net()):
@@ -88,20 +89,19 @@ def pour(pen: Pen, rules: Rules, rng: np.random.Generator) -> npt.NDArray[np.uin
     height, width = pen.shape
     sheet = np.zeros(pen.shape, np.uint8)
     kind = rng.random()
-    if kind < 0.5:
+    if kind < 0.42:
         return sheet
-    if kind < 0.72:
+    if kind < 0.68:
         sheet[:] = 255
     else:
         x, y = rng.uniform(0, width), rng.uniform(0, height)
         shape = octagon(x, y, rng.uniform(0.3, 0.8) * width, rng.uniform(0.3, 0.8) * height, int(rng.integers(4, 9)))
         cv2.fillPoly(sheet, [shape.astype(np.int32).reshape(-1, 1, 2)], 255)
-    if rng.random() < 0.3:
+    if rng.random() < 0.2:
         sheet &= _hatch(pen.shape, rng)
-    clear = int(rules.gap * rng.uniform(0.9, 1.6))
-    disc = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (2 * clear + 1, 2 * clear + 1))
-    occupied = cv2.dilate(np.maximum(pen.copper, pen.drill), disc)
-    sheet[occupied > 127] = 0
+    clear = min(rules.gap * rng.uniform(0.9, 1.6), WIDEST_CLEARANCE_PX)
+    free = (np.maximum(pen.copper, pen.drill) <= 127).astype(np.uint8)
+    sheet[cv2.distanceTransform(free, cv2.DIST_L2, 3) <= clear] = 0
     count, labels, stats, _ = cv2.connectedComponentsWithStats(sheet, connectivity=4)
     crumbs = stats[:count, cv2.CC_STAT_AREA] < LEAST_ISLAND_PX
     sheet[crumbs[labels]] = 0

@@ -33,7 +33,7 @@ class Region:
 
 @dataclass(frozen=True, slots=True)
 class Rules:
-    """A product's design rules, all in px: `trace` 6..22, `gap` 6..20, `pad` and `drill` diameters of a via."""
+    """A product's design rules, all in px: `trace` 5..56, `gap` 6..70, `pad` and `drill` diameters of a via."""
 
     trace: int
     gap: int
@@ -46,9 +46,12 @@ class Rules:
 
 def draw_rules(rng: np.random.Generator) -> Rules:
     """Draw the design rules of one product."""
-    trace = int(np.clip(np.exp(rng.normal(2.2, 0.33)), 6, 22))
-    gap = int(np.clip(trace * rng.uniform(0.7, 1.5), 6, 20))
-    pad = int(np.clip(trace * rng.uniform(1.9, 3.2), 16, 56))
+    fine = rng.random() < 0.55
+    trace = int(np.clip(np.exp(rng.normal(2.2 if fine else 3.1, 0.35)), 5, 56))
+    gap = int(np.clip(trace * rng.uniform(0.7, 1.5), 6, 30))
+    if rng.random() < 0.3:
+        gap = int(rng.uniform(gap, 70))
+    pad = int(np.clip(trace * rng.uniform(1.9 if fine else 1.3, 3.2), 16, 90))
     drill = int(pad * rng.uniform(0.35, 0.6)) if rng.random() < 0.85 else 0
     kind = str(rng.choice(["round", "round", "round", "octagon", "rect", "oval"]))
     return Rules(trace, gap, pad, drill, kind, bool(rng.random() < 0.4), bool(rng.random() < 0.3))
@@ -94,7 +97,7 @@ def wander(
 def bundle(pen: Pen, rules: Rules, region: Region, rng: np.random.Generator) -> None:
     """Parallel traces with common bends, crossing the region; some end in a via on their way."""
     count = int(rng.integers(2, 15))
-    width = max(6, int(rules.trace * rng.uniform(0.8, 1.3)))
+    width = max(5, int(rules.trace * (rng.uniform(0.8, 1.3) if rng.random() < 0.7 else rng.uniform(1.3, 4.0))))
     pitch = width + rules.gap + int(rng.integers(0, 6)) + (rules.pad - width) * (rng.random() < 0.15)
     eighth = int(rng.integers(0, 4)) * 2
     corner = np.array([rng.uniform(region.x0, region.x1), rng.uniform(region.y0, region.y1)])

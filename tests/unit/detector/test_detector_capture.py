@@ -13,7 +13,7 @@ from taktwatch.simulator import golden
 from taktwatch.simulator.look import Camera
 
 CAMERAS: tuple[Camera, ...] = ("colour", "grey", "binary")
-LAYOUTS = (20_000_037, 20_000_074, 20_000_118, 20_000_155, 20_000_235)
+LAYOUTS = (20_000_037, 20_000_074, 20_000_118, 20_000_155, 20_000_312)
 EXTREMES = [(40.0, -40.0, 3.0, 1.02), (-40.0, 40.0, -3.0, 0.98), (40.0, 40.0, -3.0, 1.02), (-40.0, -40.0, 3.0, 0.98)]
 
 
@@ -24,6 +24,13 @@ def test_a_defective_board_is_found_to_half_a_pixel_anywhere_in_the_capture_rang
     found, _ = register(case.picture, case.template)
     assert residual_px(matrix_of(found), case.true) < 0.5
     assert found.quality > 0.85
+
+
+def test_a_board_with_too_little_copper_to_be_found_to_half_a_pixel_says_so() -> None:
+    case = known_case(20_000_235, "binary", 20_000_235 % 97, defects=6)
+    found, _ = register(case.picture, case.template)
+    assert residual_px(matrix_of(found), case.true) > 0.5
+    assert found.unsure_px > 1
 
 
 @pytest.mark.parametrize("extreme", EXTREMES)
@@ -79,7 +86,7 @@ def test_uneven_light_does_not_move_the_template() -> None:
 @pytest.mark.parametrize("shape", [(384, 512), (512, 384), (201, 333), (97, 640), (1100, 900)])
 def test_pictures_of_any_shape_are_registered(shape: tuple[int, int]) -> None:
     side = max(shape) + 64
-    whole = cv2.cvtColor(golden(11, size=(side, side)), cv2.COLOR_RGB2GRAY)
+    whole = cv2.cvtColor(golden(12, size=(side, side)), cv2.COLOR_RGB2GRAY)
     template = np.ascontiguousarray(whole[32 : 32 + shape[0], 32 : 32 + shape[1]])
     true = about_middles(shape, shape, 0.012, 0.995, (9.0, -6.5))
     corner = np.array([[1, 0, -32], [0, 1, -32], [0, 0, 1.0]])
