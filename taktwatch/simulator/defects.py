@@ -163,7 +163,7 @@ def _pin_hole(site: Site, centre: Points, rng: np.random.Generator) -> BoolMask 
 
 
 def _scratch(shape: tuple[int, int], chord: Points, usual_px: float, rng: np.random.Generator) -> BoolMask:
-    """Draw a line along a chord: bent, of about `usual_px` width, in one stroke or scratched to and fro."""
+    """Draw a line along a chord: bent, of about `usual_px` width, in one stroke or scratched back and forth."""
     width = int(np.clip(np.exp(rng.normal(np.log(usual_px), 0.38)), 3, 22))
     if rng.random() < 0.8:
         return stroke(shape, bent(chord, rng.uniform(0.5, 4.0), rng), width)
