@@ -108,7 +108,7 @@ def test_activation_refuses_an_engine_that_was_changed_since(tmp_path: Path, mon
     def bent(self: Inspector, name: str) -> Any:
         engine: Any = inner(self, name)
         with torch.no_grad():
-            for weight in engine.parts[1].parameters():
+            for weight in engine.engine.parts[1].parameters():
                 weight.add_(0.3)
         return engine
 

@@ -30,7 +30,7 @@ def settings(**product: object) -> LineConfig:
     return parse_config(tables, "test", {})
 
 
-TEMPLATE = golden(3, size=(600, 900))
+TEMPLATE = golden(4, size=(600, 900))
 MARKS = ((20, 30, 40, 50), (210, 100, 262, 112), (440, 300, 470, 330), (880, 580, 900, 600), (100, 190, 130, 275))
 
 
