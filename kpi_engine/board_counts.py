@@ -2,18 +2,18 @@
 
 from msgspec.structs import replace
 
-from kpi_engine.boards import Board, Counted, board_name, counted, put, verdict_of
-from kpi_engine.serials import Visit, visit
+from kpi_engine.boards import Board, Counted, Whole, board_name, counted, fused, put, verdict_of
+from kpi_engine.serials import Due, Visit, visit
 from kpi_engine.slim import Result
 from kpi_engine.state import Station
-from kpi_engine.step import Step
+from kpi_engine.step import NEVER_US, Lane, Step
 from kpi_engine.sums import MICROSECOND, MINUTE_US, Sums, add_board, add_defects
 from taktwatch.records import BoardVerdict, Verdict
 
 __all__ = ["close_boards", "count_one", "fold_view", "is_of_panel", "tell"]
 
 
-def count_one(step: Step, sums: Sums, result: Result, event_us: int, share: str) -> None:
+def count_one(step: Step, sums: Sums, result: Result, share: str) -> None:
     """Count a board that one picture makes."""
     verdict = result.verdict or Verdict.REVIEW
     waited_us = (result.inspected_at - result.received_at) // MICROSECOND
@@ -23,6 +23,7 @@ def count_one(step: Step, sums: Sums, result: Result, event_us: int, share: str)
         sums.first_pass += 1
         sums.first_pass_passed += passed
     else:
+        event_us = step.told.event_us
         seen = Visit(event_us, result.session, result.visit, event_us // MINUTE_US, share, passed)
         count_visits(step, result.product, result.serial, seen, None)
 
@@ -34,34 +35,37 @@ def is_of_panel(station: Station, result: Result) -> bool:
     )
 
 
-def fold_view(step: Step, result: Result, event_us: int) -> None:
+def fold_view(step: Step, lane: Lane, result: Result) -> None:
     """Lay a picture to the others of its board; the last one closes it, and any later one corrects it."""
     station = step.station
     name = board_name(result.product, result.session, result.visit)
     board = station.boards.get(name)
     if board is None:
         pieces = 1 if result.tile is None else result.tile.of
-        expected = pieces * step.rules.views.get(result.product, 1)
+        expected = pieces * lane.views
         board = station.boards[name] = Board(result.product, result.session, result.visit, expected)
-    put(board, result, event_us)
+    put(board, result, step.told.event_us, lane.share)
     if board.closed or board.complete:
         station.waiting.pop(name, None)
-        count_board(step, board)
+        count_board(step, name, board)
     else:
-        station.waiting[name] = board.newest_us
+        newest_us = station.waiting[name] = board.newest_us
+        step.patience_us = min(step.patience_us, newest_us + step.rules.board_hold_us)
 
 
-def count_board(step: Step, board: Board) -> None:
+def count_board(step: Step, name: str, board: Board) -> None:
     """Count a closed board as it is now, in place of what was counted of it before."""
     board.closed = True
-    recount(step, board)
+    note(step.old_boards, board.newest_us // MINUTE_US, name)
+    whole = fused(board)
+    recount(step, board, whole)
     if step.rules.verdicts:
-        tell(step, verdict_of(board, step.station.line, step.station.name, step.offset))
+        tell(step, verdict_of(board, whole, step.names(board.session), step.offset))
 
 
-def recount(step: Step, board: Board) -> None:
+def recount(step: Step, board: Board, whole: Whole) -> None:
     """Put what the sums hold of a board in order: what was counted goes, what it is now comes."""
-    old, new = board.counted, counted(board, step.frozen_minute)
+    old, new = board.counted, counted(board, whole, step.frozen_minute)
     if old == new or (old is not None and old.minute < step.frozen_minute):
         return
     board.counted = new
@@ -69,7 +73,8 @@ def recount(step: Step, board: Board) -> None:
         if found is not None:
             sums = step.touch(found.share, found.minute)
             add_board(sums, found.verdict, found.opportunities, found.latency_us, boards)
-            add_defects(sums, found.defects, boards)
+            if found.defects:
+                add_defects(sums, found.defects, boards)
             if found.serial is None:
                 sums.first_pass += boards
                 sums.first_pass_passed += boards * (found.verdict is Verdict.PASS)
@@ -92,9 +97,16 @@ def visit_of(board: Board, found: Counted | None) -> Visit | None:
 def count_visits(step: Step, product: str, serial: str, come: Visit | None, gone: Visit | None) -> None:
     """Count a serial's first visit, whichever it is now that one came or went."""
     name = f"{product}\x1f{serial}"
-    visits = step.station.serials.setdefault(name, [])
     if come is not None:
-        step.state.due.setdefault(step.key, {}).setdefault(come.minute, []).append(name)
+        note(step.due, come.minute, name)
+        if name not in step.station.serials:  # as it mostly is
+            come.first = True
+            step.station.serials[name] = [come]
+            sums = step.touch(come.share, come.minute)
+            sums.first_pass += 1
+            sums.first_pass_passed += come.passed
+            return
+    visits = step.station.serials.setdefault(name, [])
     for change in visit(visits, come, step.rules.horizon_minutes, step.frozen_minute, gone):
         sums = step.touch(change.share, change.minute)
         sums.first_pass += change.boards
@@ -114,10 +126,20 @@ def tell(step: Step, verdict: BoardVerdict) -> None:
     step.state.verdicts[verdict.board_id] = verdict
 
 
+def note(due: Due, minute: int, name: str) -> None:
+    """Note that something is to be looked at once a minute is final."""
+    names = due.get(minute)
+    if names is None:
+        due[minute] = [name]
+    else:
+        names.append(name)
+
+
 def close_boards(step: Step) -> None:
     """Close boards that nothing more is expected of, though pictures are missing."""
     station = step.station
     for name, newest_us in list(station.waiting.items()):
         if station.rest or newest_us + step.rules.board_hold_us < station.watermark_us:
             del station.waiting[name]
-            count_board(step, station.boards[name])
+            count_board(step, name, station.boards[name])
+    step.patience_us = min(station.waiting.values(), default=NEVER_US) + step.rules.board_hold_us

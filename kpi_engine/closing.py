@@ -17,6 +17,22 @@ __all__ = ["advance"]
 def advance(step: Step) -> None:
     """Move the station's watermark: the least over sessions with something still to come; close what is complete."""
     station = step.station
+    if len(station.sessions) == 1 and not station.rest:
+        (session,) = station.sessions.values()
+        if not session.ended:  # as it mostly is: one session, and minutes are long
+            bound = watermark(session)
+            if bound is None or bound < step.next_us:
+                if bound is not None and bound > station.watermark_us:
+                    station.watermark_us = bound
+                if station.watermark_us > step.patience_us:
+                    close_boards(step)
+                return
+    move(step)
+
+
+def move(step: Step) -> None:
+    """Move the watermark over any number of sessions, and do what follows."""
+    station = step.station
     live, ended = [], [station.watermark_us]
     for session in station.sessions.values():
         bound = watermark(session)
@@ -35,6 +51,7 @@ def advance(step: Step) -> None:
         close(step)
     if crossed:
         finish(step)
+        step.look_up()
 
 
 def close(step: Step) -> None:
@@ -60,10 +77,12 @@ def finish(step: Step) -> None:
     frozen_minute = station.frozen_minute(step.rules.horizon_minutes)
     finish_rolled(step, frozen_minute)
     finish_minutes(step, frozen_minute)
-    expire(station.serials, step.state.due.setdefault(step.key, {}), step.rules.horizon_minutes, frozen_minute)
-    for name, board in list(station.boards.items()):
-        if board.closed and board.newest_us // MINUTE_US + 1 < frozen_minute:
-            del station.boards[name]
+    expire(station.serials, step.due, step.rules.horizon_minutes, frozen_minute)
+    for minute in [minute for minute in step.old_boards if minute + 1 < frozen_minute]:
+        for name in step.old_boards.pop(minute):
+            board = station.boards.get(name)
+            if board is not None and board.newest_us // MINUTE_US <= minute:
+                del station.boards[name]
     kept = {}
     for name, session in station.sessions.items():
         newest_us = max(session.newest_us, session.mark_us or 0)

@@ -23,6 +23,8 @@ def drain(state: KpiState) -> list[KpiWindow]:
         kind = WindowState.CLOSED if rolled.sums.closed else WindowState.OPEN
         windows.append(rolled_window(rolled, kind, line=line, station=station_name))
     state.changed, state.rolled, state.finals = {}, {}, []
+    for step in state.steps.values():
+        step.hot = None
     return windows
 
 

@@ -8,6 +8,7 @@ that told of it. Patience (`max_hold_s`) is measured in log time only, so foldin
 """
 
 from bisect import bisect_right
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import msgspec
@@ -17,7 +18,11 @@ from taktwatch.records import MarkState
 __all__ = ["Gap", "Move", "Session", "Told", "declare_missing", "hear", "see", "watermark"]
 
 
-class Told(msgspec.Struct, frozen=True, gc=False):
+FEW = 8
+"""So many gaps are looked through one by one; more are searched."""
+
+
+class Told(msgspec.Struct, gc=False):
     """When and of what a record tells: its event time and product, and its log time.
 
     Windows before `frozen_us` are final: no count moves out of them or into them.
@@ -99,16 +104,35 @@ class Session(msgspec.Struct):
         return self.ended and self.pending == 0
 
 
-def see(session: Session, seq: int, told: Told) -> list[Move] | None:
+def see(session: Session, seq: int, told: Told) -> Sequence[Move] | None:
     """Note an outcome. Returns None for a repeat, else how counts of missing frames move (mostly not at all)."""
-    if seq > session.top:
-        moves = run_ahead(session, seq, told)
+    moves: Sequence[Move] = ()
+    top = session.top
+    if seq > top:
+        if session.newest == top >= 0:  # the number below has its outcome, as it mostly does
+            if seq > top + 1:
+                session.gaps.append(
+                    Gap(top + 1, seq - 1, told.logged_us, session.newest_us, session.product, session.newest_us)
+                )
+                session.pending += seq - 1 - top
+            session.top = seq
+        else:
+            moves = run_ahead(session, seq, told)
     else:
         index = find(session.gaps, seq)
         if index is None:
             session.repeats += 1
             return None
-        moves = fill(session, index, seq, told)
+        gap = session.gaps[index]
+        if gap.first == gap.last and not gap.missing and gap.floor_us is not None:
+            session.pending -= 1
+            del session.gaps[index]
+            session.head = min(session.head, index)
+            if index < len(session.gaps) and session.gaps[index].first == seq + 1:
+                moves = []
+                place_following(session.gaps, index, seq, told, moves)
+        else:
+            moves = fill(session, index, seq, told)
     if seq > session.newest:
         session.newest, session.newest_us, session.product = seq, told.event_us, told.product
     return moves
@@ -151,7 +175,11 @@ def extend(session: Session, last: int, told: Told) -> None:
 
 def find(gaps: list[Gap], seq: int) -> int | None:
     """Return the index of the gap that holds a number, or None."""
-    index = bisect_right(gaps, seq, key=first_of) - 1
+    index = len(gaps) - 1
+    if index > FEW:
+        index = bisect_right(gaps, seq, key=first_of) - 1
+    while index >= 0 and gaps[index].first > seq:
+        index -= 1
     return index if index >= 0 and seq <= gaps[index].last else None
 
 
@@ -163,6 +191,7 @@ def first_of(gap: Gap) -> int:
 def fill(session: Session, index: int, seq: int, told: Told) -> list[Move]:
     """Take one number out of a gap; what remains left and right of it keeps its kind and is placed anew."""
     gap = session.gaps[index]
+    following = index
     moves: list[Move] = []
     if gap.missing:
         session.lost -= 1
@@ -172,16 +201,21 @@ def fill(session: Session, index: int, seq: int, told: Told) -> list[Move]:
         session.pending -= 1
         if gap.first > session.newest:  # the line works its way through a backlog: patience starts again
             gap.since_us = told.logged_us
-    rest = []
-    if gap.first < seq:
-        rest.append(msgspec.structs.replace(gap, last=seq - 1))
-    if seq < gap.last:
-        rest.append(msgspec.structs.replace(gap, first=seq + 1))
-    session.gaps[index : index + 1] = rest
+    if gap.first == seq == gap.last:
+        del session.gaps[index]
+    elif gap.first == seq:
+        gap.first = seq + 1
+    elif gap.last == seq:
+        gap.last = seq - 1
+        following = index + 1
+    else:
+        session.gaps.insert(index + 1, msgspec.structs.replace(gap, first=seq + 1))
+        gap.last = seq - 1
+        following = index + 1
     session.head = min(session.head, index)
     if gap.floor_us is None:
         place_leading(session.gaps, seq, told, moves)
-    place_following(session.gaps, index + (gap.first < seq), seq, told, moves)
+    place_following(session.gaps, following, seq, told, moves)
     return moves
 
 

@@ -1,5 +1,7 @@
 """What marks say: minutes without any picture become windows, frames absent for too long go missing."""
 
+from collections.abc import Sequence
+
 from kpi_engine.closing import advance
 from kpi_engine.ledger import Move, Session, declare_missing, hear
 from kpi_engine.state import Station
@@ -21,7 +23,8 @@ def fold_mark(step: Step, mark: StationMark) -> None:
             return
         session = station.sessions[mark.session] = Session(mark.product)
     silent_from = None if session.ended or session.mark_us is None else session.mark_us // MINUTE_US
-    told = step.told(time_us, mark.product)
+    told = step.told
+    told.event_us, told.product = time_us, mark.product
     if hear(session, mark.author, mark.state, mark.last_seq, told):
         count_mark(step, mark, minute, minute if silent_from is None else silent_from + 1)
         if mark.state is MarkState.OPEN and mark.session != station.current:
@@ -52,7 +55,7 @@ def supersede(station: Station, current: str) -> None:
             session.ended = True
 
 
-def recount_missing(step: Step, moves: list[Move]) -> None:
+def recount_missing(step: Step, moves: Sequence[Move]) -> None:
     """Apply what the ledger says of missing frames."""
     for move in moves:
         step.touch(move.product, move.place_us // MINUTE_US).missing += move.frames

@@ -1,17 +1,20 @@
 """Everything the fold knows, and how it is saved."""
 
-from dataclasses import dataclass
-from typing import NamedTuple
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, NamedTuple
 
 import msgspec
 
 from kpi_engine.boards import Board
 from kpi_engine.ledger import Session
 from kpi_engine.rollup import Key, Rolled
-from kpi_engine.serials import Due, Visit, due_again
+from kpi_engine.serials import Visit
 from kpi_engine.sums import MINUTE_US, Sums
 from taktwatch.errors import BadRecord, UnknownSchema
 from taktwatch.records import BoardVerdict, KpiWindow
+
+if TYPE_CHECKING:
+    from kpi_engine.step import Step
 
 __all__ = ["Change", "KpiState", "Line", "Past", "Place", "Station", "empty", "line_bound", "restore", "save"]
 
@@ -82,7 +85,7 @@ class KpiState:
 
     What waits for `drain`: `changed` shares; `rolled`, the roll-ups that changed, by station key (or line) and key;
     `finals`. `verdicts` of boards, by board id, wait for `drain_verdicts`.
-    `due`: by station, when to look at its serials; follows from `stations`.
+    `steps`: where the fold is at each station, by line and name; follows from `stations`.
     """
 
     position: int
@@ -91,8 +94,8 @@ class KpiState:
     changed: dict[Place, Change]
     rolled: dict[tuple[str, Key], None]
     finals: list[KpiWindow]
-    due: dict[str, Due]
     verdicts: dict[str, BoardVerdict]
+    steps: dict[tuple[str, str], "Step"] = field(default_factory=dict)
 
 
 class Saved(msgspec.Struct):
@@ -110,12 +113,12 @@ class Versioned(msgspec.Struct):
     version: int
 
 
-VERSION = 2
+VERSION = 3
 
 
 def empty() -> KpiState:
     """Return the state before the first record."""
-    return KpiState(0, {}, {}, {}, {}, [], {}, {})
+    return KpiState(0, {}, {}, {}, {}, [], {})
 
 
 def line_bound(state: KpiState, line: Line) -> int | None:
@@ -140,5 +143,4 @@ def restore(saved: bytes) -> KpiState:
         found = msgspec.msgpack.decode(saved, type=Saved)
     except msgspec.MsgspecError as error:
         raise BadRecord(f"a damaged KPI checkpoint: {error}") from error
-    due = {key: due_again(station.serials) for key, station in found.stations.items()}
-    return KpiState(found.position, found.stations, found.lines, {}, {}, [], due, {})
+    return KpiState(found.position, found.stations, found.lines, {}, {}, [], {})

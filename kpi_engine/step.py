@@ -1,51 +1,111 @@
-"""One record being folded, and where: it touches the shares it changes, so that `drain` finds them."""
+"""One record being folded, and where: it touches the shares it changes, so that `drain` finds them.
+
+There is one `Step` per station, used again for each of its records: what all of them need is looked up once.
+"""
 
 import msgspec
 
-from kpi_engine.ledger import Told
+from kpi_engine.ledger import Session, Told
 from kpi_engine.rollup import enroll
 from kpi_engine.rules import Rules
-from kpi_engine.state import Change, KpiState, Station, line_bound
-from kpi_engine.sums import MINUTE_US, Sums, snapshot
+from kpi_engine.serials import Due, due_again
+from kpi_engine.slim import Result
+from kpi_engine.state import Change, KpiState, Line, Station, line_bound
+from kpi_engine.sums import MINUTE_US, Sums, share_name, snapshot
+from taktwatch.records import Names
 
-__all__ = ["Step"]
+__all__ = ["NEVER_US", "Lane", "Step", "step_at"]
+
+NEVER_US = 1 << 62
 
 
-class Step(msgspec.Struct, gc=False):
-    """One record being folded, and where."""
+class Lane(msgspec.Struct, gc=False):
+    """What pictures of one session, product and lot have in common: `views` of them make a board."""
+
+    session: Session
+    share: str
+    views: int
+    names: Names
+
+
+class Step(msgspec.Struct):
+    """One record being folded, and where.
+
+    `next_us`: when the station's watermark gets there, a minute is complete. `patience_us`: before that no waiting
+    board runs out of time. `hot` are the sums touched last, of `hot_share` in `hot_minute`. By minute:
+    `due`, serials to look at once it is final; `old_boards`, closed boards whose newest picture was taken then.
+    """
 
     state: KpiState
     station: Station
+    line: Line
     key: str
-    offset: int
-    logged_us: int
     rules: Rules
-    frozen_minute: int
+    told: Told
+    offset: int = 0
+    frozen_minute: int = 0
+    next_us: int = 0
+    patience_us: int = NEVER_US
+    hot: Sums | None = None
+    hot_share: str = ""
+    hot_minute: int = 0
+    lanes: dict[tuple[str, str, str | None], Lane] = {}
+    named: dict[str, Names] = {}
+    due: Due = {}
+    old_boards: Due = {}
+
+    def look_up(self) -> None:
+        """Look up anew what follows from the station: its watermark moved on, or sessions were forgotten."""
+        station = self.station
+        self.frozen_minute = station.frozen_minute(self.rules.horizon_minutes)
+        self.told.frozen_us = self.frozen_minute * MINUTE_US
+        self.next_us = (station.watermark_us // MINUTE_US + 1) * MINUTE_US
+        self.patience_us = min(station.waiting.values(), default=NEVER_US) + self.rules.board_hold_us
+        self.hot = None
+        self.lanes.clear()
+        self.named.clear()
+
+    def find_lane(self, result: Result, minute: int) -> Lane | None:
+        """Return what pictures like this one have in common; None for an unknown session of final windows."""
+        station, product, lot = self.station, result.product, result.lot
+        share = share_name(product, lot)
+        session = station.sessions.get(result.session)
+        if session is None:
+            if minute < self.frozen_minute:
+                return None
+            session = station.sessions[result.session] = Session(share)
+        lane = Lane(session, share, self.rules.views.get(product, 1), self.names(result.session))
+        self.lanes[result.session, product, lot] = lane
+        return lane
+
+    def names(self, session: str) -> Names:
+        """Return the ids of a session's frames and boards."""
+        names = self.named.get(session)
+        if names is None:
+            names = self.named[session] = Names(self.station.line, self.station.name, session)
+        return names
 
     def complete(self, minute: int) -> bool:
         """Whether every frame of a minute is in."""
         return self.station.rest or (minute + 1) * MINUTE_US <= self.station.watermark_us
 
-    def told(self, event_us: int, product: str) -> Told:
-        """Return what the ledger wants to know of this record."""
-        return Told(event_us, product, self.logged_us, self.frozen_minute * MINUTE_US)
-
     def touch(self, share: str, minute: int) -> Sums:
         """Return the sums of a live share, created if need be, as changed by this record."""
-        place = (self.key, share, minute)
-        known = place in self.state.changed
-        sums = self.station.windows[share][minute] if known else self.begin(share, minute)
+        sums = self.hot
+        if sums is None or minute != self.hot_minute or share != self.hot_share:
+            known = (self.key, share, minute) in self.state.changed
+            sums = self.station.windows[share][minute] if known else self.begin(share, minute)
+            self.hot, self.hot_share, self.hot_minute = sums, share, minute
         sums.revision = self.offset
-        sums.closed = self.complete(minute)
+        sums.closed = self.station.rest or (minute + 1) * MINUTE_US <= self.station.watermark_us
         return sums
 
     def begin(self, share: str, minute: int) -> Sums:
         """Return the sums of a share that begins to change, and remember them as they were."""
-        station, state = self.station, self.state
+        station, line = self.station, self.line
         windows = station.windows.setdefault(share, {})
         before = snapshot(windows[minute]) if minute in windows else Sums()
         sums = windows.setdefault(minute, Sums())
-        line = state.lines[station.line]
         of_station = enroll(
             station.rollups,
             share,
@@ -61,8 +121,24 @@ class Step(msgspec.Struct, gc=False):
             minute,
             self.rules,
             frozen=line.frozen,
-            bound=line_bound(state, line),
+            bound=line_bound(self.state, line),
             offset=self.offset,
         )
-        state.changed[self.key, share, minute] = Change(before, of_station, of_line)
+        self.state.changed[self.key, share, minute] = Change(before, of_station, of_line)
         return sums
+
+
+def step_at(state: KpiState, line: str, name: str, rules: Rules) -> Step:
+    """Return the step of a station; what is folded first makes it."""
+    key = f"{line}\x1f{name}"
+    station = state.stations.get(key)
+    if station is None:
+        station = state.stations[key] = Station(line, name)
+        state.lines.setdefault(line, Line()).stations.append(key)
+    step = Step(state, station, state.lines[line], key, rules, Told(0, "", 0, 0), due=due_again(station.serials))
+    for board_name, board in station.boards.items():
+        if board.closed:
+            step.old_boards.setdefault(board.newest_us // MINUTE_US, []).append(board_name)
+    step.look_up()
+    state.steps[line, name] = step
+    return step

@@ -12,12 +12,12 @@ from kpi_engine.board_counts import count_one, fold_view, is_of_panel, tell
 from kpi_engine.boards import verdict_of_one
 from kpi_engine.closing import advance
 from kpi_engine.drain import drain, drain_verdicts
-from kpi_engine.ledger import Session, see
+from kpi_engine.ledger import see
 from kpi_engine.marks import fold_mark, recount_missing
 from kpi_engine.rules import Rules
 from kpi_engine.slim import Result
-from kpi_engine.state import KpiState, Line, Station, empty, restore, save
-from kpi_engine.step import Step
+from kpi_engine.state import KpiState, Station, empty, restore, save
+from kpi_engine.step import Lane, Step, step_at
 from kpi_engine.sums import MINUTE_US, add_picture, microseconds, share_name
 from taktwatch.records import Outcome, StationMark
 
@@ -29,12 +29,10 @@ def fold(state: KpiState, record: Result | StationMark, offset: int, logged_us: 
 
     `logged_us`: when the bus took the record, in microseconds since 1970.
     """
-    key = f"{record.line}\x1f{record.station}"
-    station = state.stations.get(key)
-    if station is None:
-        station = state.stations[key] = Station(record.line, record.station)
-        state.lines.setdefault(record.line, Line()).stations.append(key)
-    step = Step(state, station, key, offset, logged_us, rules, station.frozen_minute(rules.horizon_minutes))
+    step = state.steps.get((record.line, record.station))
+    if step is None or step.rules is not rules:
+        step = step_at(state, record.line, record.station, rules)
+    step.offset, step.told.logged_us = offset, logged_us
     if isinstance(record, StationMark):
         fold_mark(step, record)
     else:
@@ -44,39 +42,43 @@ def fold(state: KpiState, record: Result | StationMark, offset: int, logged_us: 
 
 def fold_result(step: Step, result: Result) -> None:
     """Count a frame's first outcome in the window of its event time."""
-    station = step.station
-    event_us = microseconds(result.event_at)
-    minute = event_us // MINUTE_US
-    share = share_name(result.product, result.lot)
-    session = station.sessions.get(result.session)
-    if session is None and minute >= step.frozen_minute:
-        session = station.sessions[result.session] = Session(share)
-    moves = None if session is None else see(session, result.seq, step.told(event_us, share))
-    if session is None or moves is None:
-        count_late(step, share, minute)
+    told = step.told
+    told.event_us = microseconds(result.event_at)
+    minute = told.event_us // MINUTE_US
+    lane = step.lanes.get((result.session, result.product, result.lot)) or step.find_lane(result, minute)
+    moves = None
+    if lane is not None:
+        told.product = lane.share
+        moves = see(lane.session, result.seq, told)
+    if lane is None or moves is None:
+        count_late(step, share_name(result.product, result.lot), minute)
         return
     if moves:
         recount_missing(step, moves)
-    inspected = result.outcome is Outcome.INSPECTED
     if minute < step.frozen_minute:
-        count_late(step, share, minute)
+        count_late(step, lane.share, minute)
     else:
-        sums = step.touch(share, minute)
-        add_picture(sums, result)
-        if step.rules.views.get(result.product, 1) > 1 or is_of_panel(station, result):
-            fold_view(step, result, event_us)
-        else:
-            if inspected:
-                count_one(step, sums, result, event_us, share)
-            if step.rules.verdicts:
-                tell(step, verdict_of_one(result, step.offset))
-    if inspected:
-        session.inspected += 1
+        count_first(step, lane, result, minute)
+    if result.outcome is Outcome.INSPECTED:
+        lane.session.inspected += 1
     elif result.outcome is Outcome.SKIPPED:
-        session.skipped += 1
+        lane.session.skipped += 1
     else:
-        session.dead += 1
+        lane.session.dead += 1
     advance(step)
+
+
+def count_first(step: Step, lane: Lane, result: Result, minute: int) -> None:
+    """Count a frame that was not counted before, and its board."""
+    sums = step.touch(lane.share, minute)
+    add_picture(sums, result)
+    if lane.views > 1 or is_of_panel(step.station, result):
+        fold_view(step, lane, result)
+        return
+    if result.outcome is Outcome.INSPECTED:
+        count_one(step, sums, result, lane.share)
+    if step.rules.verdicts:
+        tell(step, verdict_of_one(result, lane.names, step.offset))
 
 
 def count_late(step: Step, product: str, minute: int) -> None:

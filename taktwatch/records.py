@@ -31,6 +31,7 @@ __all__ = [
     "MarkState",
     "ModelActivation",
     "ModelRef",
+    "Names",
     "Notification",
     "Outcome",
     "Place",
@@ -155,6 +156,36 @@ def board_id(line: str, station: str, session: str, visit: int) -> str:
     """
     identity = "\x1f".join(("board", line, station, session, str(visit)))
     return hashlib.blake2b(identity.encode(), digest_size=16).hexdigest()
+
+
+class Names:
+    """The ids of a session's frames and boards; for many of them faster than `frame_id` and `board_id`, and equal.
+
+    >>> names = Names("line-1", "top", "s1")
+    >>> names.frame(7) == frame_id("line-1", "top", "s1", 7), names.board(2) == board_id("line-1", "top", "s1", 2)
+    (True, True)
+    """
+
+    __slots__ = ("_boards", "_frames", "line", "station")
+
+    def __init__(self, line: str, station: str, session: str) -> None:
+        self.line = line
+        self.station = station
+        identity = f"{line}\x1f{station}\x1f{session}\x1f"
+        self._frames = hashlib.blake2b(identity.encode(), digest_size=16)
+        self._boards = hashlib.blake2b(f"board\x1f{identity}".encode(), digest_size=16)
+
+    def frame(self, seq: int) -> str:
+        """Return a frame's id."""
+        known = self._frames.copy()
+        known.update(b"%d" % seq)
+        return known.hexdigest()
+
+    def board(self, visit: int) -> str:
+        """Return the id of a board's visit."""
+        known = self._boards.copy()
+        known.update(b"%d" % visit)
+        return known.hexdigest()
 
 
 class Record(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
