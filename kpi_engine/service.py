@@ -75,6 +75,7 @@ class KpiService:
         self.interval_s = config.kpi.checkpoint_interval_s
         self.states: dict[Partition, KpiState] = {}
         self.saved: dict[Partition, int] = {}
+        self.uncommitted: set[Partition] = set()
         self.checkpoints = Checkpoints(bus, topics, GROUP, member)
 
     async def run(self, stop: asyncio.Event) -> None:
@@ -127,6 +128,7 @@ class KpiService:
             else:
                 self.states[partition] = await asyncio.to_thread(restore, checkpoint.state)
                 self.saved[partition] = positions[partition] = checkpoint.position
+                self.uncommitted.add(partition)  # a crash may have come between saving and committing
         return positions
 
     async def revoked(self, partitions: frozenset[Partition]) -> None:
@@ -135,6 +137,7 @@ class KpiService:
         for partition in partitions:
             self.states.pop(partition, None)
             self.saved.pop(partition, None)
+            self.uncommitted.discard(partition)
 
     async def take(self, messages: Sequence[Message]) -> None:
         """Fold a batch; what cannot be counted goes to the dead topic before the position passes it."""
@@ -171,7 +174,8 @@ class KpiService:
     async def settle(self, partitions: frozenset[Partition]) -> None:
         """Publish changed windows, then save state and position, then commit."""
         moved = {p: self.states[p] for p in partitions if p in self.states and self.is_ahead(p)}
-        if not moved:
+        behind = moved.keys() | (self.uncommitted & partitions & self.states.keys())
+        if not behind:
             return
         with SAVE_SECONDS.time():
             for partition, state in moved.items():
@@ -179,7 +183,8 @@ class KpiService:
                 await self.publish_windows(state)
                 await self.save_state(partition, state)
                 show(state)
-            await self.consumer.commit({partition: state.position for partition, state in moved.items()})
+            await self.consumer.commit({partition: self.states[partition].position for partition in behind})
+            self.uncommitted -= behind
 
     def is_ahead(self, partition: Partition) -> bool:
         """Whether anything was folded since the last checkpoint."""

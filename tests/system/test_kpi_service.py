@@ -268,6 +268,24 @@ def test_a_checkpoint_of_another_version_is_refused_and_not_guessed_at(sqlite_bu
     asyncio.run(main())
 
 
+def test_a_crash_between_saving_and_committing_leaves_no_lag_behind(sqlite_bus_url: str) -> None:
+    async def main() -> None:
+        async with opened(sqlite_bus_url) as bus:
+            await send(bus, [result(0, "12:00:10")])
+            async with running(KpiService(QUICK, bus, TOPICS)):
+                await eventually(lambda: folded(bus))
+            async with bus.consumer(GROUP, [TOPICS.results], member="crashed") as crashed:
+                while not crashed.assigned:
+                    await crashed.poll(1, timedelta(seconds=0.1))
+                await crashed.commit(dict.fromkeys(crashed.assigned, 0))
+            assert not await folded(bus)
+            async with running(KpiService(QUICK, bus, TOPICS)):
+                await eventually(lambda: folded(bus))
+            assert await published(bus) == await undisturbed(bus)
+
+    asyncio.run(main())
+
+
 def test_the_clock_is_asked_for_silence_alone(sqlite_bus_url: str) -> None:
     """A service whose clock is a day off publishes the same windows."""
 
