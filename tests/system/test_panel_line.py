@@ -18,7 +18,7 @@ from taktwatch.records import BoardVerdict, KpiWindow, MarkState, StationMark, V
 from taktwatch.rows import png
 from taktwatch.simulator import golden
 
-TEMPLATE = golden(3, size=(700, 900))
+TEMPLATE = golden(4, size=(700, 900))
 CORNERS = [(300 * x + 5 * y, 170 * y + 20 * x) for x in range(3) for y in range(4)]
 MARKS = [(x, y, x + 24, y + 60) for x, y in CORNERS]
 
