@@ -13,7 +13,8 @@ from aiokafka.errors import CommitFailedError, IllegalStateError, NoOffsetForPar
 
 from taktwatch.bus import Consumer, Message, Partition, Rebalance
 from taktwatch.bus.kafka_admin import KafkaAdmin
-from taktwatch.bus.kafka_link import FETCH_BYTES, REQUEST_BYTES, Link, messages_of, stop_consumer
+from taktwatch.bus.kafka_link import FETCH_BYTES, PARTITION_BYTES, Link, stop_consumer
+from taktwatch.bus.kafka_records import getmany, give_messages
 from taktwatch.errors import BackendUnavailable
 
 __all__ = ["KafkaConsumer"]
@@ -83,7 +84,7 @@ class KafkaConsumer(Consumer):
             max_poll_interval_ms=MAX_POLL_INTERVAL_MS,
             request_timeout_ms=REBALANCE_TIMEOUT_MS + 5_000,  # joining waits for the others
             fetch_max_bytes=FETCH_BYTES,
-            max_partition_fetch_bytes=REQUEST_BYTES,
+            max_partition_fetch_bytes=PARTITION_BYTES,
         )
         self._consumer = consumer
         try:
@@ -92,6 +93,7 @@ class KafkaConsumer(Consumer):
         except BaseException:
             await self._stop()
             raise
+        give_messages(consumer)
         consumer.subscribe(self._topics, listener=Listener(self))
         self._heard_at = self._now()
         return self
@@ -114,7 +116,7 @@ class KafkaConsumer(Consumer):
             await self._settle()
             left_s = max(0.0, deadline - self._now())
             found = await self._getmany(max_records, left_s)
-            if messages := messages_of(chain.from_iterable(found.values())):
+            if messages := list(chain.from_iterable(found.values())):
                 self._heard_at = self._now()
                 return messages
             if self._now() >= deadline and not self._changed.is_set():
@@ -150,9 +152,9 @@ class KafkaConsumer(Consumer):
         assert self._consumer is not None  # noqa: S101 - entered
         return self._consumer
 
-    async def _getmany(self, max_records: int, timeout_s: float) -> Mapping[TopicPartition, Sequence[Any]]:
+    async def _getmany(self, max_records: int, timeout_s: float) -> Mapping[TopicPartition, Sequence[Message]]:
         """Wait for records, but not through a rebalance: aiokafka would wait for its end, and it waits for us."""
-        fetching = asyncio.create_task(self._client.getmany(timeout_ms=int(timeout_s * 1000), max_records=max_records))
+        fetching = asyncio.create_task(getmany(self._client, timeout_ms=int(timeout_s * 1000), max_records=max_records))
         changed = asyncio.create_task(self._changed.wait())
         try:
             await asyncio.wait({fetching, changed}, timeout=timeout_s + 0.1, return_when=asyncio.FIRST_COMPLETED)

@@ -2,13 +2,13 @@
 
 import asyncio
 import os
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from typing import Any
 
-from aiokafka import AIOKafkaConsumer, ConsumerRecord
+from aiokafka import AIOKafkaConsumer
 from aiokafka.errors import (
     ClusterAuthorizationFailedError,
     CommitFailedError,
@@ -21,21 +21,20 @@ from aiokafka.errors import (
 )
 from aiokafka.helpers import create_ssl_context
 
-from taktwatch.bus import MAX_RECORD_BYTES, Message
+from taktwatch.bus import MAX_RECORD_BYTES
 from taktwatch.config import KafkaConfig
 from taktwatch.errors import BackendUnavailable, ConfigError, OffsetLost
 
-__all__ = ["EPOCH", "FETCH_BYTES", "REQUEST_BYTES", "Link", "message_of", "messages_of", "stop_consumer"]
+__all__ = ["FETCH_BYTES", "PARTITION_BYTES", "REQUEST_BYTES", "Link", "stop_consumer"]
 
 PASSWORD = "TAKTWATCH_KAFKA_PASSWORD"  # noqa: S105 - the name of the variable, not the password
 
 REQUEST_BYTES = MAX_RECORD_BYTES + 64 * 2**10
-"""The largest record as Kafka counts it: ours and its framing. Producer, topic and fetches are set up alike."""
+"""The largest record as Kafka counts it: ours and its framing. Producer and topic are set up alike."""
 
-FETCH_BYTES = 3 * REQUEST_BYTES
-"""How much one fetch from a broker brings at most."""
-
-EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+PARTITION_BYTES = 4 * 2**20
+FETCH_BYTES = 4 * PARTITION_BYTES
+"""How much a fetch brings at most, of one partition and of all; a batch larger than that comes alone, and whole."""
 
 MEMBERSHIP = (CommitFailedError, IllegalStateError)
 """The cluster answers, and the group has moved on: for the consumer to handle."""
@@ -142,22 +141,3 @@ def offset_lost(error: OffsetOutOfRangeError) -> OffsetLost:
         f"{places or 'an offset'} is gone from the log; records were not read in time: "
         "lengthen retention_days, or start the group anew"
     )
-
-
-def message_of(record: ConsumerRecord[bytes, bytes]) -> Message:
-    """Return Kafka's record as ours."""
-    return messages_of([record])[0]
-
-
-def messages_of(records: Iterable[ConsumerRecord[bytes, bytes]]) -> list[Message]:
-    """Return Kafka's records as ours. The broker stamps log times in milliseconds, one for a whole batch of its own."""
-    messages = []
-    stamp_ms, stamp = -1, EPOCH
-    for record in records:
-        if record.timestamp != stamp_ms:
-            stamp_ms = record.timestamp
-            stamp = EPOCH + timedelta(milliseconds=stamp_ms)
-        headers = dict(record.headers)
-        key, value = record.key or b"", record.value or b""
-        messages.append(Message(record.topic, record.partition, record.offset, stamp, key, value, headers))
-    return messages

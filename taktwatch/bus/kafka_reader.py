@@ -10,7 +10,8 @@ from aiokafka.errors import KafkaError
 
 from taktwatch.bus import Message, Span
 from taktwatch.bus.kafka_admin import KafkaAdmin
-from taktwatch.bus.kafka_link import EPOCH, FETCH_BYTES, REQUEST_BYTES, Link, message_of, stop_consumer
+from taktwatch.bus.kafka_link import FETCH_BYTES, PARTITION_BYTES, Link, stop_consumer
+from taktwatch.bus.kafka_records import EPOCH, getmany, give_messages
 from taktwatch.bus.outgoing import partition_of
 from taktwatch.errors import BackendUnavailable, OffsetLost, RecordNotFound
 from taktwatch.records import Place
@@ -74,10 +75,10 @@ class KafkaReader:
         progress = loop.time()
         while left:
             async with self._link.explained():
-                found = await consumer.getmany(timeout_ms=SLICE_MS, max_records=BATCH_RECORDS)
+                found = await getmany(consumer, timeout_ms=SLICE_MS, max_records=BATCH_RECORDS)
                 positions = {partition: await consumer.position(partition) for partition in left}
-            for partition, records in found.items():
-                if batch := [message_of(r) for r in records if partition in left and r.offset < left[partition]]:
+            for partition, messages in found.items():
+                if batch := [m for m in messages if partition in left and m.offset < left[partition]]:
                     yield batch
             reached = [partition for partition, position in positions.items() if position >= left[partition]]
             for partition in reached:
@@ -94,9 +95,9 @@ class KafkaReader:
         async with self._assigned({TopicPartition(topic, n): offset for n, offset in positions.items()}) as consumer:
             while True:
                 async with self._link.explained():
-                    found = await consumer.getmany(timeout_ms=IDLE_MS, max_records=BATCH_RECORDS)
-                for records in found.values():
-                    yield [message_of(record) for record in records]
+                    found = await getmany(consumer, timeout_ms=IDLE_MS, max_records=BATCH_RECORDS)
+                for messages in found.values():
+                    yield messages
                 if not found:
                     await self.spans(topic)  # silence of the topic, or of the broker?
                     yield []
@@ -166,7 +167,7 @@ class KafkaReader:
 
     @asynccontextmanager
     async def _assigned(self, positions: Mapping[TopicPartition, int]) -> AsyncIterator[AIOKafkaConsumer]:
-        consumer = await self._started(max_partition_fetch_bytes=REQUEST_BYTES)
+        consumer = await self._started(max_partition_fetch_bytes=PARTITION_BYTES)
         try:
             consumer.assign(list(positions))
             for partition, position in positions.items():
@@ -191,6 +192,7 @@ class KafkaReader:
         except BaseException:
             await self._stop(consumer)
             raise
+        give_messages(consumer)
         return consumer
 
     async def _stop(self, consumer: AIOKafkaConsumer) -> None:
@@ -219,7 +221,7 @@ async def one_record(consumer: AIOKafkaConsumer, partition: TopicPartition, offs
     consumer.assign([partition])
     consumer.seek(partition, offset)
     while True:
-        found = await consumer.getmany(partition, timeout_ms=SLICE_MS, max_records=1)
-        for records in found.values():
+        found = await getmany(consumer, partition, timeout_ms=SLICE_MS, max_records=1)
+        for messages in found.values():
             consumer.pause(partition)  # do not fetch what follows
-            return message_of(records[0])
+            return messages[0]
