@@ -12,7 +12,7 @@ from detector.inputs import rgb_inputs, template_inputs
 from detector.spec import ModelSpec
 from taktwatch.simulator import BOARD_DEFECTS, SimulatedPicture, board, product_look, section
 
-__all__ = ["HELD_OUT", "SECTION_PX", "Sample", "SimulatedSamples", "collate", "simulate", "to_targets"]
+__all__ = ["HELD_OUT", "SECTION_PX", "Sample", "SimulatedSamples", "collate", "simulate", "target_boxes", "to_targets"]
 
 Target = dict[str, torch.Tensor]
 
@@ -38,11 +38,15 @@ GAINS = (0.85, 1.15)
 
 @dataclass(frozen=True, eq=False, slots=True)
 class Sample:
-    """What the network sees, float32 (3, H, W), and what is there: masks bool (N, H, W), labels int (N,) from 1."""
+    """What the network sees, float32 (3, H, W), and what is there: masks bool (N, H, W), labels int (N,) from 1.
+
+    boxes: as annotated, float32 (N, 4) as x0, y0, x1, y1; None where masks alone say where things are.
+    """
 
     channels: npt.NDArray[np.float32]
     masks: npt.NDArray[np.bool_]
     labels: npt.NDArray[np.int64]
+    boxes: npt.NDArray[np.float32] | None = None
 
 
 class SimulatedSamples(Dataset[tuple[torch.Tensor, Target]]):
@@ -84,8 +88,21 @@ def simulate(spec: ModelSpec, layout_seed: int, rng: np.random.Generator, size: 
     return _sample(spec, board(layout_seed, board_seed, size=size, defects=defects, look=look))
 
 
-def to_targets(sample: Sample, margin_px: int) -> Target:
-    """Return what torchvision's losses want; boxes are the masks' tight boxes grown by `margin_px`."""
+def to_targets(sample: Sample, margin_px: int | None) -> Target:
+    """Return what torchvision's losses want; boxes are the masks' tight boxes grown by `margin_px`, or as annotated."""
+    return {
+        "boxes": torch.from_numpy(target_boxes(sample, margin_px)),
+        "labels": torch.from_numpy(sample.labels),
+        "masks": torch.from_numpy(sample.masks.astype(np.uint8)),
+    }
+
+
+def target_boxes(sample: Sample, margin_px: int | None) -> npt.NDArray[np.float32]:
+    """Return the true boxes, (N, 4): the masks' tight ones grown by `margin_px`; None: those that annotators drew."""
+    if margin_px is None:
+        if sample.boxes is None:
+            raise ValueError("boxes as annotated are wanted, and the sample has none")
+        return sample.boxes
     height, width = sample.channels.shape[1:]
     boxes = np.zeros((len(sample.masks), 4), np.float32)
     for index, mask in enumerate(sample.masks):
@@ -96,11 +113,7 @@ def to_targets(sample: Sample, margin_px: int) -> Target:
             min(cols[-1] + 1 + margin_px, width),
             min(rows[-1] + 1 + margin_px, height),
         )
-    return {
-        "boxes": torch.from_numpy(boxes),
-        "labels": torch.from_numpy(sample.labels),
-        "masks": torch.from_numpy(sample.masks.astype(np.uint8)),
-    }
+    return boxes
 
 
 def collate(items: list[tuple[torch.Tensor, Target]]) -> tuple[list[torch.Tensor], list[Target]]:

@@ -47,6 +47,9 @@ class Finding:
     origin: tuple[int, int] = (0, 0)
     """Where the picture's upper left pixel lies on a larger one: words give places on that."""
 
+    box: tuple[float, float, float, float] | None = None
+    """The network's own, px; None where nothing but a mask is known. Results give the mask's box instead."""
+
     @property
     def unsure_px(self) -> float:
         """By how many px the area is off for each px that the mask's edge is off: the length of its box's edge."""
@@ -84,7 +87,8 @@ def findings(raw: RawDetections, spec: ModelSpec, scores: Scores, height: int, w
         if limits is None or score < scores.threshold(label):
             continue
         chance = scores.chance(label, float(score))
-        finding = Finding(label, chance, roi_mask(mask, box, height, width), float(score))
+        x0, y0, x1, y1 = box.tolist()
+        finding = Finding(label, chance, roi_mask(mask, box, height, width), float(score), box=(x0, y0, x1, y1))
         unsure = 0.0 if label == LAYER else product.unsure_px * finding.unsure_px
         if finding.roi.area_px + unsure >= limits.min_area_px:
             kept.append(finding)

@@ -7,7 +7,7 @@ import numpy as np
 import torch
 from torchvision.models.detection import MaskRCNN
 
-from detector.dataset import Sample
+from detector.dataset import Sample, target_boxes
 from detector.evaluate import Boxes, Matched, average_precision, best_f, match, pooled
 from detector.masks import Roi, grow_box, roi_mask
 from detector.model import core
@@ -22,8 +22,8 @@ IOUS = (0.33, 0.5)
 def measure(network: MaskRCNN, spec: ModelSpec, samples: Sequence[Sample], *, margin_px: int = 0) -> dict[str, float]:
     """Return `ap<iou>` (mean over classes), `ap<iou>_pooled`, `ap<iou>/<class>`, and `f33` with its `f33_threshold`.
 
-    Boxes are the tight boxes of masks, found and true, both grown by `margin_px`; `mask_iou` is the mean over truths (0
-    where one is missed).
+    Boxes are the tight boxes of masks, found and true, both grown by `margin_px`, or the network's own and the
+    annotators' where the spec learns those; `mask_iou` is the mean over truths (0 where one is missed).
     """
     network.eval()
     parts: dict[tuple[float, int], list[Matched]] = defaultdict(list)
@@ -35,10 +35,12 @@ def measure(network: MaskRCNN, spec: ModelSpec, samples: Sequence[Sample], *, ma
             roi_mask(mask, box, height, width)
             for mask, box in zip(raw["masks"].numpy(), raw["boxes"].numpy(), strict=True)
         ]
-        boxes = np.array([grow_box(roi.box, margin_px, height, width) for roi in rois], np.float64).reshape(-1, 4)
         labels, scores = raw["labels"].numpy(), raw["scores"].numpy().astype(np.float64)
-        tight = [Roi(mask, 0, 0).box for mask in sample.masks]
-        truths = np.array([grow_box(box, margin_px, height, width) for box in tight], np.float64).reshape(-1, 4)
+        if spec.target_margin_px is None:
+            boxes, truths = raw["boxes"].numpy().astype(np.float64), target_boxes(sample, None).astype(np.float64)
+        else:
+            boxes = np.array([grow_box(roi.box, margin_px, height, width) for roi in rois], np.float64).reshape(-1, 4)
+            truths = target_boxes(sample, margin_px).astype(np.float64)
         for index in range(1, len(spec.classes) + 1):
             mine, there = labels == index, sample.labels == index
             for iou in IOUS:

@@ -20,7 +20,8 @@ class ModelSpec(BaseModel):
     anchors_px: one anchor side per pyramid level, and one more for the pooled top level.
     anchor_ratios: height over width of the anchors, each on every level.
     input: `template` models see (picture, golden template, absolute difference), `rgb` models the picture.
-    target_margin_px: training boxes are the masks' tight boxes grown by this; boxes in results come from masks.
+    target_margin_px: training boxes are the masks' tight boxes grown by this; boxes in results come from masks. None:
+    boxes are learned, and measured by `taktwatch evaluate`, as the data set's annotators drew them.
     mask_head: widths of the mask head's convolutions; none: a Faster R-CNN, whose boxes stand for masks.
     mask_px: side of the mask the network gives per box.
     """
@@ -38,7 +39,7 @@ class ModelSpec(BaseModel):
     box_head: int = Field(default=256, ge=8)
     mask_head: tuple[int, ...] = (64, 64, 64, 64)
     mask_px: Literal[28] = 28
-    target_margin_px: int = Field(default=6, ge=0)
+    target_margin_px: int | None = Field(default=6, ge=0)
     proposals: int = Field(default=200, ge=1)
     detections: int = Field(default=100, ge=1)
     box_nms: float = Field(default=0.4, gt=0, lt=1)
@@ -51,6 +52,8 @@ class ModelSpec(BaseModel):
             raise ValueError(f"{self.levels} levels want {self.levels + 1} anchors, not {len(self.anchors_px)}")
         if len(set(self.classes)) != len(self.classes):
             raise ValueError("a class is listed twice")
+        if self.target_margin_px is None and self.input != "template":
+            raise ValueError("boxes as annotated (target_margin_px none) are learned from template input only")
         if not self.mask_head and self.target_margin_px:
             raise ValueError("without masks boxes are what is measured: target_margin_px must be 0")
         return self
@@ -81,7 +84,7 @@ STANDARD: dict[str, Any] = {
 
 SPECS: dict[str, ModelSpec] = {
     "board-sim": ModelSpec(view="board", input="template", classes=BOARD_DEFECTS),
-    "board-deeppcb": ModelSpec(view="board", input="template", classes=BOARD_DEFECTS, target_margin_px=10),
+    "board-deeppcb": ModelSpec(view="board", input="template", classes=BOARD_DEFECTS, target_margin_px=None),
     "section-sim": ModelSpec(
         view="section",
         input="rgb",

@@ -26,7 +26,10 @@ class TrueDefect(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 
 
 class Found(msgspec.Struct, frozen=True, kw_only=True):
-    """One detection, box grown by the product's margin. `reported`: it passes the product's thresholds."""
+    """One detection; its box is the grown one of its mask, or the network's own where it learned annotators' boxes.
+
+    `reported`: it passes the product's thresholds.
+    """
 
     label: str = msgspec.field(name="class")
     score: float

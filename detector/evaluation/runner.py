@@ -129,11 +129,12 @@ class Runner:
         shown = {_key(one) for one in reported}
         lowest += [one for one in reported if _key(one) not in {_key(other) for other in lowest}]
         margin = self.product.box_margin_um / self.product.um_per_px
+        tight = self.model.spec.target_margin_px is not None
         return tuple(
             Found(
                 label=one.label,
                 score=one.score if one.raw is None else one.raw,
-                box_px=grow_box(one.roi.box, margin, height, width),
+                box_px=grow_box(one.roi.box, margin, height, width) if tight or one.box is None else one.box,
                 mask=to_rle(one.roi, height, width),
                 area_px=one.roi.area_px,
                 reported=_key(one) in shown,

@@ -11,6 +11,7 @@ import numpy.typing as npt
 
 from detector.dataset import Sample
 from detector.evaluation.datasets import Item, Labelled
+from detector.evaluation.outcomes import Box
 from detector.inputs import Contrast, lay_template, rgb_inputs, template_channels
 from detector.masks import Roi
 from taktwatch.errors import BadInput
@@ -24,10 +25,11 @@ Input = Literal["template", "rgb"]
 
 @dataclass(frozen=True, eq=False, slots=True)
 class Thing:
-    """One thing in a picture: its label (1 is the first class) and where it is."""
+    """One thing in a picture: its label (1 is the first class), where it is, and its annotated box (x0, y0, x1, y1)."""
 
     label: int
     roi: Roi
+    box: Box
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -99,7 +101,9 @@ def sample_of(shots: Shots, index: int) -> Sample:
         if shot.contrast is None
         else template_channels(planes[0], planes[1], shot.contrast)
     )
-    return Sample(channels, masks, np.array([thing.label for thing in shot.things], np.int64))
+    labels = np.array([thing.label for thing in shot.things], np.int64)
+    boxes = np.array([thing.box for thing in shot.things], np.float32).reshape(-1, 4)
+    return Sample(channels, masks, labels, boxes)
 
 
 def _prepared(name: str, labelled: Labelled, kind: Input) -> tuple[Planes, Contrast | None]:
@@ -124,7 +128,7 @@ def _things(name: str, labelled: Labelled, classes: Sequence[str]) -> tuple[Thin
             raise BadInput(f"{name}: unknown class {truth.label!r}; the model knows {', '.join(classes)}")
         x0, y0, x1, y1 = bbox(truth.mask)
         mask = np.ascontiguousarray(decode(truth.mask)[y0:y1, x0:x1])
-        things.append(Thing(classes.index(truth.label) + 1, Roi(mask, x0, y0)))
+        things.append(Thing(classes.index(truth.label) + 1, Roi(mask, x0, y0), truth.box_px))
     return tuple(things)
 
 

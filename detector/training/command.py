@@ -60,6 +60,11 @@ def train_simulated(spec_name: str, out: Path, settings: TrainSettings, start: S
     Raises `ModelError` for an unknown spec or a model it cannot start from.
     """
     spec = find_spec(spec_name)
+    if spec.target_margin_px is None:
+        raise ModelError(
+            f"{spec_name} learns boxes as annotators draw them, and the simulator draws masks; name a --dataset "
+            "that has them, or another spec"
+        )
     settings = start.into(_sized(spec, settings))
     command = f"taktwatch train --spec {spec_name} {_words(settings, start)}"
     source = SimulatedSource(spec, settings)

@@ -8,7 +8,8 @@ import numpy.typing as npt
 import torch
 from torch.utils.data import Dataset
 
-from detector.dataset import LEAST_KEPT_PX, LEAST_KEPT_SHARE, Sample, Target, to_targets
+from detector.dataset import LEAST_KEPT_PX, LEAST_KEPT_SHARE, Sample, Target, target_boxes, to_targets
+from detector.evaluation.outcomes import Box
 from detector.inputs import Contrast, template_channels
 from detector.masks import Roi
 from detector.spec import ModelSpec
@@ -37,11 +38,12 @@ GAINS = (0.85, 1.15)
 
 @dataclass(eq=False, slots=True)
 class View:
-    """A crop in the making: planes uint8 (2 or 3, h, w), masks bool (N, h, w), labels from 1."""
+    """A crop in the making: planes uint8 (2 or 3, h, w), masks bool (N, h, w), boxes as annotated, labels from 1."""
 
     planes: Planes
     masks: list[npt.NDArray[np.bool_]]
     labels: list[int]
+    boxes: list[Box]
     contrast: Contrast | None
 
 
@@ -81,7 +83,8 @@ class PairSamples(Dataset[tuple[torch.Tensor, Target]]):
             raise ValueError("pictures without templates are no pairs")
         channels = template_channels(view.planes[0], view.planes[1], view.contrast)
         masks = np.stack(view.masks) if view.masks else np.zeros((0, *channels.shape[1:]), bool)
-        return turned(Sample(channels, masks, np.array(view.labels, np.int64)), rng)
+        boxes = np.array(view.boxes, np.float32).reshape(-1, 4)
+        return turned(Sample(channels, masks, np.array(view.labels, np.int64), boxes), rng)
 
 
 def patches(shots: Shots) -> list[tuple[int, Thing]]:
@@ -119,14 +122,15 @@ def cropped(shot: Shot, planes: Planes, crop_px: tuple[int, int], rng: np.random
         low_y, high_y = _starts(y0, y1, rows, height)
         low_x, high_x = _starts(x0, x1, cols, width)
     y, x = int(rng.integers(low_y, high_y + 1)), int(rng.integers(low_x, high_x + 1))
-    masks, labels = [], []
+    masks, labels, boxes = [], [], []
     for thing in shot.things:
         mask = _window(thing.roi, x, y, rows, cols)
         whole = thing.roi.area_px
         if np.count_nonzero(mask) >= max(min(LEAST_KEPT_PX, whole), LEAST_KEPT_SHARE * whole):
             masks.append(mask)
             labels.append(thing.label)
-    return View(planes[:, y : y + rows, x : x + cols].copy(), masks, labels, shot.contrast)
+            boxes.append(_clipped(thing.box, x, y, rows, cols))
+    return View(planes[:, y : y + rows, x : x + cols].copy(), masks, labels, boxes, shot.contrast)
 
 
 def paste(view: View, shot: Shot, planes: Planes, thing: Thing, rng: np.random.Generator) -> None:
@@ -138,6 +142,8 @@ def paste(view: View, shot: Shot, planes: Planes, thing: Thing, rng: np.random.G
     patch = planes[:, y0:y1, x0:x1]
     mask = _window(thing.roi, x0, y0, y1 - y0, x1 - x0)
     turns = int(rng.integers(4))
+    boxes = np.array([_clipped(thing.box, x0, y0, y1 - y0, x1 - x0)], np.float32)
+    (box,) = turned_boxes(boxes, turns, *mask.shape)
     patch, mask = np.rot90(patch, turns, (1, 2)), np.rot90(mask, turns)
     rows, cols = mask.shape
     height, width = view.planes.shape[1:]
@@ -153,6 +159,7 @@ def paste(view: View, shot: Shot, planes: Planes, thing: Thing, rng: np.random.G
         full[place] = mask
         view.masks.append(full)
         view.labels.append(thing.label)
+        view.boxes.append((float(box[0]) + x, float(box[1]) + y, float(box[2]) + x, float(box[3]) + y))
         return
 
 
@@ -174,13 +181,30 @@ def invert(view: View, becomes: list[int]) -> None:
 def turned(sample: Sample, rng: np.random.Generator) -> Sample:
     """Flip, turn by quarters where the crop is square, and scale contrast a little."""
     channels, masks = sample.channels, sample.masks
+    height, width = channels.shape[1:]
+    boxes = target_boxes(sample, None)
     if rng.integers(2):
         channels, masks = channels[:, :, ::-1], masks[:, :, ::-1]
+        boxes = np.stack([width - boxes[:, 2], boxes[:, 1], width - boxes[:, 0], boxes[:, 3]], 1)
     square = channels.shape[1] == channels.shape[2]
     turns = int(rng.integers(4)) if square else 2 * int(rng.integers(2))
     channels, masks = np.rot90(channels, turns, (1, 2)), np.rot90(masks, turns, (1, 2))
+    boxes = turned_boxes(boxes, turns, height, width)
     gain = np.float32(rng.uniform(*GAINS))
-    return Sample(np.ascontiguousarray(channels) * gain, np.ascontiguousarray(masks), sample.labels)
+    return Sample(np.ascontiguousarray(channels) * gain, np.ascontiguousarray(masks), sample.labels, boxes)
+
+
+def turned_boxes(boxes: npt.NDArray[np.float32], turns: int, height: int, width: int) -> npt.NDArray[np.float32]:
+    """Return boxes (N, 4) of a picture height x width px that `numpy.rot90` turned so many times.
+
+    >>> turned_boxes(np.array([[1, 2, 4, 3]], np.float32), 1, height=10, width=20).tolist()
+    [[2.0, 16.0, 3.0, 19.0]]
+    """
+    for _ in range(turns):
+        x0, y0, x1, y1 = boxes.T
+        boxes = np.stack([y0, width - x1, y1, width - x0], 1)
+        height, width = width, height
+    return boxes
 
 
 def _starts(low: int, high: int, window: int, side: int) -> tuple[int, int]:
@@ -203,6 +227,16 @@ def _around(roi: Roi, shot: Shot) -> tuple[int, int, int, int]:
         min(x1 + PATCH_MARGIN_PX, width),
         min(y1 + PATCH_MARGIN_PX, height),
     )
+
+
+def _clipped(box: Box, x: int, y: int, rows: int, cols: int) -> Box:
+    """Return the part of a box inside a window of rows x cols px at (x, y), from the window's corner.
+
+    >>> _clipped((5.0, 5.0, 20.0, 40.0), 10, 0, 30, 30)
+    (0.0, 5.0, 10.0, 30.0)
+    """
+    x0, y0, x1, y1 = box
+    return max(x0 - x, 0.0), max(y0 - y, 0.0), min(x1 - x, float(cols)), min(y1 - y, float(rows))
 
 
 def _apart(one: tuple[int, int, int, int], two: tuple[int, int, int, int]) -> bool:

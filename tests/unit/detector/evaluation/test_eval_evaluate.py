@@ -21,15 +21,16 @@ from taktwatch.simulator import BOARD_DEFECTS
 
 SMALL = "sim:board?layouts=3&boards=2&height=96&width=96&defective=0.7"
 SPEC = TINY.model_copy(update={"classes": BOARD_DEFECTS})
+ANNOTATED = SPEC.model_copy(update={"target_margin_px": None})
 
 
 @pytest.fixture(scope="module")
 def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("models")
-    for name, seed in (("one", 5), ("other", 6)):
+    for name, seed, spec in (("one", 5, SPEC), ("other", 6, SPEC), ("annotated", 5, ANNOTATED)):
         torch.manual_seed(seed)
-        weights = pack_weights(build_model(SPEC))
-        known = card(SPEC).model_copy(
+        weights = pack_weights(build_model(spec))
+        known = card(spec).model_copy(
             update={
                 "name": name,
                 "weights_sha256": hashlib.sha256(weights).hexdigest(),
@@ -117,6 +118,16 @@ def test_boxes_are_grown_by_the_products_margin(models: Path, tmp_path: Path) ->
         for found in one.found:
             x0, y0, x1, y1 = bbox(found.mask)
             assert found.box_px == (max(x0 - 2, 0), max(y0 - 2, 0), min(x1 + 2, 96), min(y1 + 2, 96))
+
+
+def test_a_model_that_learned_the_annotators_boxes_is_measured_by_its_own(models: Path, tmp_path: Path) -> None:
+    for name in ("one", "annotated"):
+        evaluate(settings(models), name, SMALL, tmp_path / name)
+    plain, own = (read_outcomes(tmp_path / name / "outcomes.json") for name in ("one", "annotated"))
+    assert sum(len(one.found) for one in own) > 0
+    for one, other in zip(plain, own, strict=True):  # the same weights: what differs is whose boxes are told
+        assert [found.mask for found in one.found] == [found.mask for found in other.found]
+        assert all(found.box_px != told.box_px for found, told in zip(one.found, other.found, strict=True))
 
 
 def test_mistakes_are_refused_before_any_picture_is_inspected(models: Path, tmp_path: Path) -> None:

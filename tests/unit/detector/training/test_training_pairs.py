@@ -2,6 +2,7 @@
 
 import pickle
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 
 import cv2
@@ -11,9 +12,10 @@ import torch
 
 from detector.evaluation.datasets import Dataset, open_dataset
 from detector.inputs import template_inputs
+from detector.masks import Roi
 from detector.spec import SPECS
 from detector.training import pairs
-from detector.training.cache import Shots, keep_pictures, sample_of
+from detector.training.cache import Shots, Thing, keep_pictures, sample_of
 from detector.training.labelled import LabelledSource, hold_out_boards
 from detector.training.pairs import OPPOSITES, PairSamples
 from detector.training.settings import TrainSettings
@@ -118,7 +120,7 @@ def test_a_sample_is_the_same_again_and_in_another_process(shots: Shots) -> None
 
 
 def test_most_crops_hold_a_defect_and_boxes_are_grown_by_the_margin(shots: Shots) -> None:
-    samples = make(shots, 24)
+    samples = PairSamples(SPECS["board-sim"], shots, 3, 24, (160, 160))
     held = 0
     for index in range(24):
         channels, target = samples[index]
@@ -126,9 +128,28 @@ def test_most_crops_hold_a_defect_and_boxes_are_grown_by_the_margin(shots: Shots
         held += bool(len(target["labels"]))
         for box, mask in zip(target["boxes"].numpy(), target["masks"].numpy(), strict=True):
             rows, cols = np.nonzero(mask)
-            assert box[0] == max(cols.min() - 10, 0)
-            assert box[3] == min(rows.max() + 11, 160)
+            assert box[0] == max(cols.min() - 6, 0)
+            assert box[3] == min(rows.max() + 7, 160)
     assert held >= 18
+
+
+def test_annotated_boxes_follow_whatever_is_done_to_a_crop(shots: Shots, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pairs, "PASTED", 1.0)
+    full = Shots(shots.path, [replace(shot, things=tuple(filled(one) for one in shot.things)) for shot in shots.shots])
+    seen = 0
+    for index in range(24):
+        _, target = make(full, 24)[index]
+        for box, mask in zip(target["boxes"].numpy(), target["masks"].numpy(), strict=True):
+            rows, cols = np.nonzero(mask)
+            assert box.tolist() == [cols.min(), rows.min(), cols.max() + 1, rows.max() + 1]
+            seen += 1
+    assert seen >= 24
+
+
+def filled(thing: Thing) -> Thing:
+    """Return the thing with a mask as large as its annotated box."""
+    x0, y0, x1, y1 = map(int, thing.box)
+    return replace(thing, roi=Roi(np.ones((y1 - y0, x1 - x0), bool), x0, y0))
 
 
 def test_differences_lie_where_the_masks_say(shots: Shots, monkeypatch: pytest.MonkeyPatch) -> None:
