@@ -1,11 +1,14 @@
 """Publishing to Kafka: durable on return, and honest within a bounded time when the cluster is away."""
 
 import asyncio
-from collections.abc import Sequence
+from asyncio import Future
+from collections.abc import Mapping, Sequence
 from datetime import timedelta
 
 from aiokafka import AIOKafkaProducer
 from aiokafka.errors import KafkaError, MessageSizeTooLargeError
+from aiokafka.producer.message_accumulator import BatchBuilder
+from aiokafka.structs import RecordMetadata
 
 from taktwatch.bus import Outgoing
 from taktwatch.bus.kafka_admin import KafkaAdmin
@@ -19,6 +22,9 @@ __all__ = ["KafkaProducer"]
 LINGER_MS = 0
 """A batch fills while the one before it is on its way; waiting for more would only delay whoever publishes alone."""
 BATCH_BYTES = 256 * 2**10
+
+FEW = 16
+"""So many records are sent one by one."""
 
 ABANDON_S = 1.0
 """How long the requests of a failed producer may take to end before their connections are cut."""
@@ -84,38 +90,93 @@ class KafkaProducer:
             return self._producer
 
 
-async def send(producer: AIOKafkaProducer, records: Sequence[Outgoing], counts: dict[str, int]) -> list[Place]:
-    """Hand all records to the producer, then wait until all are durable."""
+async def send(producer: AIOKafkaProducer, records: Sequence[Outgoing], counts: Mapping[str, int]) -> list[Place]:
+    """Hand all records to the producer, then wait until all are durable.
+
+    A few records share their batches with what others publish meanwhile; many fill batches of their own, for a future
+    and a call for each would cost more than all else that is done with a small record.
+    """
+    lanes: dict[tuple[str, int], list[int]] = {}
+    for index, record in enumerate(records):
+        lanes.setdefault((record.topic, partition_of(record.key, counts[record.topic])), []).append(index)
+    way = send_each if len(records) <= FEW else send_batches
+    sending = (way(producer, place, [records[i] for i in indices]) for place, indices in lanes.items())
+    outcomes = await asyncio.gather(*sending, return_exceptions=True)
+    places: list[Place | None] = [None] * len(records)
+    for ((topic, number), indices), offsets in zip(lanes.items(), outcomes, strict=True):
+        if isinstance(offsets, BaseException):
+            raise offsets
+        for index, offset in zip(indices, offsets, strict=True):
+            places[index] = Place(topic=topic, partition=number, offset=offset)
+    return [place for place in places if place is not None]
+
+
+async def send_each(producer: AIOKafkaProducer, place: tuple[str, int], records: Sequence[Outgoing]) -> list[int]:
+    """Send records of one partition one by one, and return their offsets."""
+    topic, number = place
     pending = []
     for record in records:
+        headers = list(record.headers.items())
         try:
             pending.append(
-                await producer.send(
-                    record.topic,
-                    value=record.value,
-                    key=record.key,
-                    partition=partition_of(record.key, counts[record.topic]),
-                    headers=list(record.headers.items()),
-                )
+                await producer.send(topic, value=record.value, key=record.key, partition=number, headers=headers)
             )
         except MessageSizeTooLargeError as error:
             raise RecordTooLarge(
-                f"a record of {record_bytes(record):,} bytes for {record.topic} exceeds the bus's limit; split it"
+                f"a record of {record_bytes(record):,} bytes for {topic} exceeds the bus's limit; split it"
             ) from error
     results = await asyncio.gather(*pending, return_exceptions=True)
-    places = []
-    for record, result in zip(records, results, strict=True):
-        if isinstance(result, MessageSizeTooLargeError):
-            raise RecordTooLarge(
-                f"Kafka refuses a record of {record_bytes(record):,} bytes "
-                f"for {record.topic}; raise the topic's max.message.bytes"
-            ) from result
-        if isinstance(result, BaseException):
-            raise result
-        if result.offset < 0:  # it was a repeat that the broker had kept already, and forgotten where
-            raise KafkaError(f"the broker does not say where a record for {record.topic} lies")
-        places.append(Place(topic=result.topic, partition=result.partition, offset=result.offset))
-    return places
+    return [first_offset(result, record) for result, record in zip(results, records, strict=True)]
+
+
+async def send_batches(producer: AIOKafkaProducer, place: tuple[str, int], records: Sequence[Outgoing]) -> list[int]:
+    """Send records of one partition in batches of their own, and return their offsets."""
+    firsts: list[int] = []
+    pending: list[Future[RecordMetadata]] = []
+    batch: BatchBuilder | None = None
+    for index, record in enumerate(records):
+        if batch is None or not put(batch, record):
+            if batch is not None:
+                pending.append(await submitted(producer, batch, place))
+            batch = producer.create_batch()
+            put(batch, record)  # the first one always fits
+            firsts.append(index)
+    if batch is not None:
+        pending.append(await submitted(producer, batch, place))
+    results = await asyncio.gather(*pending, return_exceptions=True)
+    offsets: list[int] = []
+    for first, after, result in zip(firsts, [*firsts[1:], len(records)], results, strict=True):
+        offset = first_offset(result, records[first])
+        offsets += range(offset, offset + after - first)
+    return offsets
+
+
+def put(batch: BatchBuilder, record: Outgoing) -> bool:
+    """Put a record into a batch; False for a full one. The broker sets the time."""
+    headers = list(record.headers.items())
+    return batch.append(timestamp=None, key=record.key, value=record.value, headers=headers) is not None
+
+
+async def submitted(producer: AIOKafkaProducer, batch: BatchBuilder, place: tuple[str, int]) -> Future[RecordMetadata]:
+    """Send a batch as it is, and return the future that says where it lies."""
+    batch.close()
+    future: Future[RecordMetadata] = await producer.send_batch(batch, place[0], partition=place[1])
+    return future
+
+
+def first_offset(result: RecordMetadata | BaseException, record: Outgoing) -> int:
+    """Return where a batch or a record lies, of which `record` is the first. Raises `RecordTooLarge`, `KafkaError`."""
+    if isinstance(result, MessageSizeTooLargeError):
+        raise RecordTooLarge(
+            f"Kafka refuses a record of {record_bytes(record):,} bytes "
+            f"for {record.topic}; raise the topic's max.message.bytes"
+        ) from result
+    if isinstance(result, BaseException):
+        raise result
+    offset: int = result.offset
+    if offset < 0:  # it was a repeat that the broker had kept already, and forgotten where
+        raise KafkaError(f"the broker does not say where a record for {record.topic} lies")
+    return offset
 
 
 async def abandon(producer: AIOKafkaProducer) -> None:
