@@ -10,7 +10,7 @@ from torch.utils.data import Dataset
 
 from detector.inputs import rgb_inputs, template_inputs
 from detector.spec import ModelSpec
-from taktwatch.simulator import BOARD_DEFECTS, SimulatedPicture, board, product_look, section
+from taktwatch.simulator import BOARD_DEFECTS, SimulatedPicture, Style, board, product_look, section
 
 __all__ = ["HELD_OUT", "SECTION_PX", "Sample", "SimulatedSamples", "collate", "simulate", "target_boxes", "to_targets"]
 
@@ -52,8 +52,10 @@ class Sample:
 class SimulatedSamples(Dataset[tuple[torch.Tensor, Target]]):
     """`length` augmented training samples of `crop_px` (height, width); item i is made from (seed, i) alone."""
 
-    def __init__(self, spec: ModelSpec, seed: int, length: int, crop_px: tuple[int, int]) -> None:
-        self.spec, self.seed, self.length, self.crop_px = spec, seed, length, crop_px
+    def __init__(
+        self, spec: ModelSpec, seed: int, length: int, crop_px: tuple[int, int], style: Style = "plain"
+    ) -> None:
+        self.spec, self.seed, self.length, self.crop_px, self.style = spec, seed, length, crop_px, style
 
     def __len__(self) -> int:
         """Return the number of samples."""
@@ -68,7 +70,7 @@ class SimulatedSamples(Dataset[tuple[torch.Tensor, Target]]):
         if self.spec.view == "board":
             layout = int(rng.integers(*TRAINED))
             side = int(rng.choice(BOARD_SIDES_PX, p=BOARD_SIDE_SHARES))
-            sample = simulate(self.spec, layout, rng, (side, side))
+            sample = simulate(self.spec, layout, rng, (side, side), self.style)
         else:
             product = np.random.default_rng([self.seed, index // SAMPLES_TOGETHER, index % PRODUCTS_TOGETHER])
             sample = simulate(self.spec, int(product.integers(*TRAINED)), rng, SECTION_PX)
@@ -76,15 +78,17 @@ class SimulatedSamples(Dataset[tuple[torch.Tensor, Target]]):
         return torch.from_numpy(sample.channels), to_targets(sample, self.spec.target_margin_px)
 
 
-def simulate(spec: ModelSpec, layout_seed: int, rng: np.random.Generator, size: tuple[int, int]) -> Sample:
-    """Make one picture of a product and prepare it as the detector would."""
+def simulate(
+    spec: ModelSpec, layout_seed: int, rng: np.random.Generator, size: tuple[int, int], style: Style = "plain"
+) -> Sample:
+    """Make one picture of a product, drawn in a style, and prepare it as the detector would."""
     board_seed = int(rng.integers(2**31))
     if spec.view == "section":
         return _sample(spec, section(layout_seed, board_seed, size=size, defect_probability=0.8))
     camera = str(rng.choice(CAMERAS, p=CAMERA_SHARES))
     count = 0 if rng.random() < GOOD_SHARE else int(rng.integers(1, MOST_DEFECTS + 1))
     defects = rng.choice(BOARD_DEFECTS, count).tolist()
-    look = product_look(layout_seed, camera)  # type: ignore[arg-type]  # numpy's choice forgets the literal
+    look = product_look(layout_seed, camera, style)  # type: ignore[arg-type]  # numpy's choice forgets the literal
     return _sample(spec, board(layout_seed, board_seed, size=size, defects=defects, look=look))
 
 

@@ -310,6 +310,7 @@ def train(
     validate_share: Annotated[
         float, typer.Option(min=0.01, max=0.9, help="Share of pictures held out, by whole boards.")
     ] = 0.1,
+    style: Annotated[str, typer.Option(help="How the simulator draws, without --dataset: plain or varied.")] = "plain",
     seed: Annotated[int, typer.Option(help="The same seed gives the same pictures and the same run.")] = 1,
     steps: Annotated[int, typer.Option(min=1)] = 3000,
     minutes: Annotated[float | None, typer.Option(help="Stop after so long; the learning rate follows.")] = None,
@@ -321,7 +322,7 @@ def train(
     """Train a model on pictures with truth, or go on where a run was cut off; writes weights and a model card."""
     from detector.evaluation.runner import model_folder
     from detector.training.command import Data, Start, train_labelled, train_simulated
-    from detector.training.settings import TrainSettings
+    from detector.training.settings import TrainSettings, find_style
 
     folder = out_dir or Path("runs") / spec
     settings = TrainSettings(
@@ -332,6 +333,7 @@ def train(
         workers=workers,
         threads=threads,
         precision="bfloat16",
+        style=find_style(style),
     )
     origin = Start(None if start is None else model_folder(read_config(config), start), freeze, trunk_rate)
     if dataset is None:

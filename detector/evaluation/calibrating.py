@@ -6,8 +6,10 @@ from detector.evaluation.calibration import calibrate
 from detector.evaluation.datasets import Dataset
 from detector.evaluation.outcomes import Outcome
 from detector.evaluation.runner import Runner, choose_product, model_folder
+from detector.evaluation.simulated import parse_simulated
 from detector.scores import Calibration, Costs, save_calibration
 from taktwatch.config import LineConfig
+from taktwatch.errors import BadInput
 
 __all__ = ["calibrate_model"]
 
@@ -25,8 +27,10 @@ def calibrate_model(
 
     Boards are weighted to the product's expected defect rate, thresholds cost least by its two costs. `on_board` is
     called after each board. Raises what `evaluate` raises, and `BadInput` for a set without good or without defective
-    boards.
+    boards, or of the style held out for testing.
     """
+    if data.kind == "sim" and parse_simulated(data.name).style == "held-out":
+        raise BadInput(f"{data.name}: this style is held out for testing; calibrate on plain or varied boards")
     name = choose_product(config, data, product)
     folder = model_folder(config, model)
     runners = [Runner(with_engine(config, engine), folder, name) for engine in engines]

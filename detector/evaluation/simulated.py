@@ -14,7 +14,16 @@ from detector.evaluation.outcomes import TrueDefect
 from taktwatch import __version__
 from taktwatch.errors import BadInput
 from taktwatch.rle import bbox, encode
-from taktwatch.simulator import BOARD_DEFECTS, SECTION_CLASSES, SimulatedPicture, board, product_look, section
+from taktwatch.simulator import (
+    BOARD_DEFECTS,
+    SECTION_CLASSES,
+    STYLES,
+    SimulatedPicture,
+    Style,
+    board,
+    product_look,
+    section,
+)
 
 __all__ = ["FIRST", "SimulatedSet", "open_simulated", "parse_simulated"]
 
@@ -29,7 +38,8 @@ LEAST_SIDE_PX = 96
 class SimulatedSet:
     """`boards` boards of each of `layouts` products, drawn from seeds.
 
-    `defective`: share of boards with defects, `most` of them on one board of the board view.
+    `defective`: share of boards with defects, `most` of them on one board of the board view. `style`: how boards are
+    drawn; nothing is trained on `held-out`.
     """
 
     view: View
@@ -41,6 +51,7 @@ class SimulatedSet:
     height: int = 640
     width: int = 640
     most: int = MOST_DEFECTS
+    style: Style = "plain"
 
 
 SETTINGS = tuple(field.name for field in fields(SimulatedSet) if field.name != "view")
@@ -89,6 +100,8 @@ def parse_simulated(where: str) -> SimulatedSet:
         raise BadInput(f"{where}: defective={asked.defective} is no share; give 0 to 1")
     if asked.camera not in (*CAMERAS, "mixed"):
         raise BadInput(f"{where}: no camera {asked.camera!r}; there are: {', '.join(CAMERAS)}, mixed")
+    if asked.style not in STYLES:
+        raise BadInput(f"{where}: no style {asked.style!r}; there are: {', '.join(STYLES)}")
     if min(asked.height, asked.width) < LEAST_SIDE_PX:
         raise BadInput(f"{where}: a side below {LEAST_SIDE_PX} px shows nothing")
     return asked
@@ -106,7 +119,8 @@ def _load(asked: SimulatedSet, layout: int, number: int) -> Labelled:
     else:
         # One camera looks at one product, whatever board of it passes.
         mixed = str(np.random.default_rng([0xE7A2, seed]).choice(CAMERAS, p=CAMERA_SHARES))
-        look = product_look(seed, mixed if asked.camera == "mixed" else asked.camera)  # type: ignore[arg-type]  # checked when parsed
+        camera = mixed if asked.camera == "mixed" else asked.camera
+        look = product_look(seed, camera, asked.style)  # type: ignore[arg-type]  # checked when parsed
         count = int(rng.integers(1, asked.most + 1)) if spoiled else 0
         drawn = board(seed, board_seed, size=size, defects=rng.choice(BOARD_DEFECTS, count).tolist(), look=look)
     truths = []

@@ -18,6 +18,7 @@ from detector.training.labelled import LabelledSource, hold_out_boards
 from detector.training.settings import TrainSettings
 from detector.training.source import SIMULATOR, SimulatedSource
 from taktwatch.errors import BadInput, ModelError
+from taktwatch.simulator import Style
 
 __all__ = ["Data", "Start", "train_labelled", "train_simulated"]
 
@@ -57,7 +58,7 @@ class Start:
 def train_simulated(spec_name: str, out: Path, settings: TrainSettings, start: Start) -> Path:
     """Train a spec on the simulator and return its folder `out`; a run that was cut off goes on.
 
-    Raises `ModelError` for an unknown spec or a model it cannot start from.
+    Raises `ModelError` for an unknown spec or a model it cannot start from, `BadInput` for the style held out.
     """
     spec = find_spec(spec_name)
     if spec.target_margin_px is None:
@@ -65,8 +66,10 @@ def train_simulated(spec_name: str, out: Path, settings: TrainSettings, start: S
             f"{spec_name} learns boxes as annotators draw them, and the simulator draws masks; name a --dataset "
             "that has them, or another spec"
         )
+    _refuse_held_out(settings.style, f"--style {settings.style}")
     settings = start.into(_sized(spec, settings))
     command = f"taktwatch train --spec {spec_name} {_words(settings, start)}"
+    command += "" if settings.style == "plain" else f" --style {settings.style}"
     source = SimulatedSource(spec, settings)
     return train(Run(out.name, spec, source, out, settings, command, start.parent()))
 
@@ -86,6 +89,8 @@ def train_labelled(spec_name: str, out: Path, settings: TrainSettings, data: Dat
         )
     if simulated:
         _refuse_kept(data.where)
+    if settings.style != "plain":
+        raise BadInput(f"--style is how the simulator draws, and {data.where} is learned from; name a style in sim:...")
     settings = start.into(_sized(spec, settings))
     parent = start.parent()
     dataset = open_dataset(data.where)
@@ -113,10 +118,17 @@ def train_labelled(spec_name: str, out: Path, settings: TrainSettings, data: Dat
 def _refuse_kept(where: str) -> None:
     """Raise `BadInput` for simulated products that validation and evaluation are to see first."""
     asked = parse_simulated(where)
+    _refuse_held_out(asked.style, where)
     if asked.first + asked.layouts > HELD_OUT:
         raise BadInput(
             f"{where}: layouts from {HELD_OUT:,} on are kept for validation and evaluation; give first=0 or so"
         )
+
+
+def _refuse_held_out(style: Style, where: str) -> None:
+    """Raise `BadInput` for the style that no model may learn from."""
+    if style == "held-out":
+        raise BadInput(f"{where}: this style is held out for testing; train with plain or varied")
 
 
 def _sized(spec: ModelSpec, settings: TrainSettings) -> TrainSettings:

@@ -4,7 +4,10 @@ import math
 from dataclasses import dataclass
 from typing import Literal
 
-__all__ = ["TrainSettings", "one_cycle"]
+from taktwatch.errors import BadInput
+from taktwatch.simulator import STYLES, Style
+
+__all__ = ["TrainSettings", "find_style", "one_cycle"]
 
 WARM_UP = 0.1
 START_SHARE, END_SHARE = 0.04, 0.001
@@ -17,7 +20,8 @@ class TrainSettings:
     With `minutes` None the run is the same for the same seed on the same machine; with a time budget the number of
     steps depends on its speed, and the card says how many there were. `average`: the share that the moving average of
     the weights keeps at a step; what is measured and saved is the average. `trunk_share`: what the trunk gets of the
-    learning rate; `frozen_stages`: so many stages of it stay as they are (both for runs that start from a model).
+    learning rate; `frozen_stages`: so many stages of it stay as they are (both for runs that start from
+    a model). `style`: how the simulator draws, where it is learned from.
     """
 
     seed: int = 1
@@ -36,6 +40,15 @@ class TrainSettings:
     held_out_pictures: int = 40
     measures: int = 6
     precision: Literal["float32", "bfloat16"] = "float32"
+    style: Style = "plain"
+
+
+def find_style(name: str) -> Style:
+    """Return the simulator's style of a name. Raises `BadInput`."""
+    for style in STYLES:
+        if style == name:
+            return style
+    raise BadInput(f"no style {name!r}; there are: {', '.join(STYLES)}")
 
 
 def one_cycle(progress: float) -> float:

@@ -56,12 +56,12 @@ class SimulatedSource:
     def samples(self, length: int) -> Dataset[tuple[torch.Tensor, Target]]:
         """Return so many varied training samples; the same index gives the same sample."""
         crop = (self.settings.crop_height_px, self.settings.crop_width_px)
-        return SimulatedSamples(self.spec, self.settings.seed, length, crop)
+        return SimulatedSamples(self.spec, self.settings.seed, length, crop, self.settings.style)
 
     def validation(self) -> list[Sample]:
         """Return whole pictures of products that training never sees."""
         size = (640, 640) if self.spec.view == "board" else SECTION_PX
         return [
-            simulate(self.spec, HELD_OUT + index, np.random.default_rng([HELD_OUT, index]), size)
+            simulate(self.spec, HELD_OUT + index, np.random.default_rng([HELD_OUT, index]), size, self.settings.style)
             for index in range(self.settings.held_out_pictures)
         ]

@@ -4,16 +4,18 @@ Nothing here is read or measured from a real board; a seed makes any picture aga
 """
 
 from taktwatch.simulator.board import board, golden
-from taktwatch.simulator.look import BoardLook, product_look
+from taktwatch.simulator.look import STYLES, BoardLook, Style, product_look
 from taktwatch.simulator.section import section
 from taktwatch.simulator.truth import BOARD_DEFECTS, SECTION_CLASSES, LayerTruth, SimulatedPicture, Truth
 
 __all__ = [
     "BOARD_DEFECTS",
     "SECTION_CLASSES",
+    "STYLES",
     "BoardLook",
     "LayerTruth",
     "SimulatedPicture",
+    "Style",
     "Truth",
     "board",
     "golden",

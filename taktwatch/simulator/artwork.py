@@ -7,7 +7,10 @@ from functools import lru_cache
 
 import cv2
 import numpy as np
+import numpy.typing as npt
 
+from taktwatch.simulator.held_out import draw_held_out
+from taktwatch.simulator.look import Style
 from taktwatch.simulator.pen import Pen, Shape, octagon
 from taktwatch.simulator.planes import pour
 from taktwatch.simulator.recipes import RECIPES
@@ -35,12 +38,28 @@ class Artwork:
 
 
 @lru_cache(maxsize=16)
-def draw_artwork(layout_seed: int, size: tuple[int, int]) -> Artwork:
-    """Draw the artwork of a product for pictures of `size` (height, width) px.
+def draw_artwork(layout_seed: int, size: tuple[int, int], style: Style = "plain") -> Artwork:
+    """Draw the artwork of a product for pictures of `size` (height, width) px; `plain` and `varied` draw the same.
 
     >>> draw_artwork(1, (64, 96)).copper.shape
     (96, 128)
     """
+    if style == "held-out":
+        pen = draw_held_out(
+            np.random.default_rng([0x4E1D, 0xA27, layout_seed]), (size[0] + 2 * BLEED_PX, size[1] + 2 * BLEED_PX)
+        )
+        sheets = [pen.copper, pen.opening, pen.drill, pen.silk]
+    else:
+        sheets = _sheets(layout_seed, size)
+    plated, opening, drill, silk = (sheet > 127 for sheet in sheets)
+    masks = (_without_slivers(plated & ~drill), opening, drill, silk & ~opening & ~drill)
+    for mask in masks:
+        mask.setflags(write=False)
+    return Artwork(*masks)
+
+
+def _sheets(layout_seed: int, size: tuple[int, int]) -> list[npt.NDArray[np.uint8]]:
+    """Draw copper, openings, holes and print, uint8 (H + 2 BLEED_PX, W + 2 BLEED_PX), 255 where drawn."""
     rng = np.random.default_rng([0xA27, layout_seed])
     rules = draw_rules(rng)
     tilt = float(rng.uniform(-MAX_TILT_DEG, MAX_TILT_DEG)) if rng.random() < 0.15 else 0.0
@@ -59,14 +78,10 @@ def draw_artwork(layout_seed: int, size: tuple[int, int]) -> Artwork:
     sheets = [copper, pen.opening, pen.drill, pen.silk]
     if tilt:
         turn = cv2.getRotationMatrix2D((width / 2, height / 2), tilt, 1.0)
-        sheets = [cv2.warpAffine(sheet, turn, (width, height)).astype(np.uint8) for sheet in sheets]
+        sheets = [np.asarray(cv2.warpAffine(sheet, turn, (width, height)), np.uint8) for sheet in sheets]
     if spare:
         sheets = [sheet[spare:-spare, spare:-spare] for sheet in sheets]
-    plated, opening, drill, silk = (sheet > 127 for sheet in sheets)
-    masks = (_without_slivers(plated & ~drill), opening, drill, silk & ~opening & ~drill)
-    for mask in masks:
-        mask.setflags(write=False)
-    return Artwork(*masks)
+    return sheets
 
 
 def _split(region: Region, rng: np.random.Generator, depth: int) -> list[Region]:

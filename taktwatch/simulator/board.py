@@ -1,6 +1,7 @@
 """Boards seen from above: one product's artwork, a particular board's faults, pose and light."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from math import ceil, hypot, radians
 
 import numpy as np
@@ -9,6 +10,7 @@ from taktwatch.simulator.artwork import BLEED_PX, draw_artwork
 from taktwatch.simulator.camera import draw_pose, golden_picture, photograph, to_picture
 from taktwatch.simulator.defects import place_defects
 from taktwatch.simulator.look import BoardLook, product_look
+from taktwatch.simulator.oddities import drilled
 from taktwatch.simulator.truth import BOARD_DEFECTS, Picture, SimulatedPicture, Truth
 
 __all__ = ["board", "golden"]
@@ -28,7 +30,8 @@ def board(
 ) -> SimulatedPicture:
     """Photograph one board of a product beside its golden template; `size` is (height, width) in px.
 
-    `layout_seed` (0 or more) fixes the product: artwork and, where `look` is None, its look under a colour camera.
+    `layout_seed` (0 or more) fixes the product: its artwork, in the style of its look, and, where `look` is None, how
+    it looks under a colour camera.
     `board_seed` (0 or more) fixes all that varies between its boards. `defects` None: with `defect_probability` the
     board has one to three, drawn at random; otherwise it has those listed, as far as each finds a place.
 
@@ -37,16 +40,18 @@ def board(
     ((96, 96, 3), ())
     """
     # Separate streams: the board without its defects is the same board, in the same pose and light.
-    chance, posing, spoiling, filming = np.random.default_rng([0xB0A2D, layout_seed, board_seed]).spawn(4)
+    streams = np.random.default_rng([0xB0A2D, layout_seed, board_seed]).spawn(6)
+    chance, posing, spoiling, filming, drilling, ageing = streams
     look = product_look(layout_seed) if look is None else look
     if defects is None:
         spoiled = chance.random() < defect_probability
         defects = tuple(chance.choice(BOARD_DEFECTS, int(chance.integers(1, 4))).tolist()) if spoiled else ()
     pose = draw_pose(size, look, posing)
     travel = look.max_shift_px + radians(look.max_rotation_deg) * hypot(*size) / 2
-    art = draw_artwork(layout_seed, size)
+    art = drilled(draw_artwork(layout_seed, size, look.style), look, drilling)
     copper, placed = place_defects(art, defects, BLEED_PX + EDGE_MARGIN_PX + ceil(travel), spoiling)
-    picture = photograph(layout_seed, size, copper=copper, look=look, pose=pose, rng=filming)
+    art = replace(art, copper=copper)
+    picture = photograph(layout_seed, size, art=art, look=look, pose=pose, rng=filming, ageing=ageing)
     carried = (Truth(defect.label, to_picture(defect.mask, pose, size)) for defect in placed)
     truths = tuple(truth for truth in carried if np.count_nonzero(truth.mask) >= LEAST_TRUTH_PX)
     return SimulatedPicture(picture, golden_picture(layout_seed, size, look).copy(), truths)

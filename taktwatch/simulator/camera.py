@@ -10,13 +10,15 @@ import numpy.typing as npt
 from taktwatch.simulator.artwork import BLEED_PX, Artwork, draw_artwork
 from taktwatch.simulator.look import BoardLook, Rgb
 from taktwatch.simulator.noise import Field, smooth_noise
+from taktwatch.simulator.oddities import compressed, drifted, dusty, stained
 from taktwatch.simulator.truth import BoolMask, Picture
 
 __all__ = ["Pose", "draw_pose", "golden_picture", "photograph", "to_picture"]
 
 Pose: TypeAlias = npt.NDArray[np.float64]
+Finishes: TypeAlias = tuple[Picture, Picture]
 
-EDGE_SIGMA_PX = 1.1
+EDGE_SIGMA_PX, HELD_OUT_SIGMA_PX = 1.1, 1.5
 EDGE_SLOPE = 1 / (EDGE_SIGMA_PX * np.sqrt(2 * np.pi))  # of a blurred edge where it is one half, per px
 RELIEF = 26.0  # grey levels that a full step of copper adds to, or takes from, the light at its edge
 HALF = 127  # of uint8
@@ -26,10 +28,10 @@ LEAST_SIGMA_PX = 0.3  # a narrower blur changes nothing
 @lru_cache(maxsize=8)
 def golden_picture(layout_seed: int, size: tuple[int, int], look: BoardLook) -> Picture:
     """Show the artwork itself: centred, evenly lit, without noise; uint8 RGB (H, W, 3), read-only."""
-    art = draw_artwork(layout_seed, size)
+    art = draw_artwork(layout_seed, size, look.style)
     cover = _blurred(art.copper, 0.7)
     binary = look.camera == "binary"
-    picture = _binary(cover) if binary else _mono(_shade(layout_seed, art, look, cover), look)
+    picture = _binary(cover) if binary else _mono(_shade(_finishes(layout_seed, size, look), cover), look)
     picture = np.ascontiguousarray(picture[BLEED_PX:-BLEED_PX, BLEED_PX:-BLEED_PX])
     picture.setflags(write=False)
     return picture
@@ -55,40 +57,64 @@ def photograph(
     layout_seed: int,
     size: tuple[int, int],
     *,
-    copper: BoolMask,
+    art: Artwork,
     look: BoardLook,
     pose: Pose,
     rng: np.random.Generator,
+    ageing: np.random.Generator,
 ) -> Picture:
-    """Photograph one board whose copper is as given; uint8 RGB (H, W, 3)."""
-    art = draw_artwork(layout_seed, size)
-    cover = _etched(copper, look, rng)
+    """Photograph one board whose copper and holes are as given; uint8 RGB (H, W, 3).
+
+    `rng` draws etching, lens and sensor, `ageing` the oddities of its look.
+    """
+    cover = _etched(art.copper, look, rng)
     if look.camera == "binary":
         seen = _lens(_warped(cover, pose, size), look, rng)
         # The threshold turns sensor noise into edges that flicker by a pixel here and there.
         noise = rng.standard_normal(size, dtype=np.float32) * np.float32(look.noise_sd)
-        return _speckled(_binary(_u8(cv2.add(seen, noise, dtype=cv2.CV_8U))), look, rng)
-    picture = _warped(_shade(layout_seed, art, look, cover), pose, size)
-    picture = _lens(picture, look, rng)
-    return _mono(_sensed(_speckled(picture, look, rng), look, rng), look)
+        return dusty(_speckled(_binary(_u8(cv2.add(seen, noise, dtype=cv2.CV_8U))), look, rng), look, ageing)
+    finishes = _finishes(layout_seed, size, look)
+    if look.oddities.drill_off_px:
+        finishes = _bored(_surfaces(layout_seed, size, look), art.drill)
+    picture = _warped(stained(_shade(drifted(finishes, look, ageing), cover), look, ageing), pose, size)
+    picture = dusty(_lens(picture, look, rng), look, ageing)
+    return compressed(_mono(_sensed(_speckled(picture, look, rng), look, rng), look), look)
 
 
 def _etched(copper: BoolMask, look: BoardLook, rng: np.random.Generator) -> Field:
     """Let copper's edges wander as etching does; share of copper per pixel, float32 0..1."""
     height, width = copper.shape
-    cover = _blurred(copper, EDGE_SIGMA_PX)
-    wander = smooth_noise((height, width), 28, rng) * (0.4 * look.etch_px * EDGE_SLOPE)
-    ragged = smooth_noise((height, width), 3, rng) * (0.35 * look.roughness * EDGE_SLOPE)
+    other = look.style == "held-out"
+    cover = _blurred(copper, HELD_OUT_SIGMA_PX if other else EDGE_SIGMA_PX)
+    wander = smooth_noise((height, width), 12 if other else 28, rng) * (0.4 * look.etch_px * EDGE_SLOPE)
+    ragged = smooth_noise((height, width), 5 if other else 3, rng) * (0.35 * look.roughness * EDGE_SLOPE)
     bias = rng.uniform(-0.5, 0.5) * look.etch_px * EDGE_SLOPE
+    if look.style != "plain":
+        # What is away from any edge stays as it is.
+        moved = cover + (wander + ragged + bias) * 4 * cover * (1 - cover)
+        return np.asarray(np.clip((moved - 0.5) * 2.0 + 0.5, 0, 1), np.float32)
     cover += wander
     cover += ragged
     return np.asarray(np.clip((cover + np.float32(bias - 0.5)) * np.float32(2.0) + np.float32(0.5), 0, 1))
 
 
 @lru_cache(maxsize=8)
-def _finishes(layout_seed: int, size: tuple[int, int], look: BoardLook) -> tuple[Picture, Picture]:
-    """Paint the board as if it had no copper at all, and as if all of it were copper; uint8 RGB, artwork's shape."""
-    art = draw_artwork(layout_seed, size)
+def _finishes(layout_seed: int, size: tuple[int, int], look: BoardLook) -> Finishes:
+    """Paint the board as if it had no copper at all, and as if all of it were copper, with the artwork's holes."""
+    return _bored(_surfaces(layout_seed, size, look), draw_artwork(layout_seed, size, look.style).drill)
+
+
+def _bored(surfaces: tuple[Picture, Picture, Picture], drill: BoolMask) -> Finishes:
+    """Bore holes into surfaces."""
+    bare, plated, depth = surfaces
+    hole = _blurred(drill, 0.9)
+    return _mixed(bare, depth, hole), _mixed(plated, depth, hole)
+
+
+@lru_cache(maxsize=8)
+def _surfaces(layout_seed: int, size: tuple[int, int], look: BoardLook) -> tuple[Picture, Picture, Picture]:
+    """Paint bare board, copper, and the inside of holes, each all over; uint8 RGB, of the artwork's shape."""
+    art = draw_artwork(layout_seed, size, look.style)
     rng = np.random.default_rng([0xF1, layout_seed])
     shape = art.copper.shape
     weave = _weave(shape, rng)
@@ -110,15 +136,12 @@ def _finishes(layout_seed: int, size: tuple[int, int], look: BoardLook) -> tuple
         silk = _blurred(art.silk, 0.8) * np.float32(0.93)
         ink = _painted(look.silk, 3 * grain)
         bare, plated = _mixed(bare, ink, silk), _mixed(plated, ink, silk)
-    hole = _blurred(art.drill, 0.9)
-    depth = _painted((20, 19, 18), 2 * grain)
-    return _mixed(bare, depth, hole), _mixed(plated, depth, hole)
+    return bare, plated, _painted((20, 19, 18), 2 * grain)
 
 
-def _shade(layout_seed: int, art: Artwork, look: BoardLook, cover: Field) -> Picture:
+def _shade(finishes: Finishes, cover: Field) -> Picture:
     """Colour a board by how much copper each pixel has; edges of copper catch or lose light as steps do."""
-    height, width = art.copper.shape
-    bare, plated = _finishes(layout_seed, (height - 2 * BLEED_PX, width - 2 * BLEED_PX), look)
+    bare, plated = finishes
     picture = _mixed(bare, plated, cover)
     soft = cv2.GaussianBlur(cover, (0, 0), 1.2)
     slope = np.zeros_like(soft)
@@ -180,7 +203,12 @@ def _sensed(picture: Picture, look: BoardLook, rng: np.random.Generator) -> Pict
         lit = cv2.multiply(plane, gain, scale=float(balance[index]), dtype=cv2.CV_32F)
         # One draw of noise serves all planes, turned around for each: their noise is uncorrelated.
         turned = noise if index == 0 else noise[::-1] if index == 1 else noise[:, ::-1]
+        if look.sensor.shot:
+            turned = turned * (1 + np.float32(look.sensor.shot) * (np.sqrt(lit / np.float32(HALF)) - 1))
         planes.append(cv2.add(lit, np.ascontiguousarray(turned), dtype=cv2.CV_8U))
+    if look.sensor.rows_sd:
+        rows = rng.standard_normal((height, 1), dtype=np.float32) * np.float32(look.sensor.rows_sd)
+        planes = [_u8(cv2.add(plane, np.repeat(rows, width, 1), dtype=cv2.CV_8U)) for plane in planes]
     return _u8(cv2.merge(planes))
 
 

@@ -118,3 +118,6 @@ def test_scores_are_calibrated_and_results_name_the_calibration(folder: Path) ->
     allgood = models(folder, "calibrate", "tiny", "--product", "p", "--dataset", f"{boards}&defective=0")
     assert allgood.returncode == 2
     assert "no defective boards to calibrate on" in allgood.stderr
+    kept = models(folder, "calibrate", "tiny", "--product", "p", "--dataset", f"{boards}&style=held-out")
+    assert kept.returncode == 2
+    assert "held out for testing" in kept.stderr

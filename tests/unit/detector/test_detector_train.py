@@ -1,18 +1,21 @@
 """Training code: deterministic samples, a run that learns, stops in time and goes on where it was cut off."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import pytest
 import torch
 from tiny_model import TINY
 
 from detector import train as code
 from detector.dataset import HELD_OUT, TRAINED, SimulatedSamples, simulate, to_targets
-from detector.registry import load_model
+from detector.registry import load_model, read_card
 from detector.spec import SPECS
 from detector.train import train
 from detector.training import checkpoint
 from detector.training.average import AveragedWeights
+from detector.training.command import Start, train_simulated
 from detector.training.finish import Run
 from detector.training.settings import TrainSettings, one_cycle
 from detector.training.source import SimulatedSource
@@ -33,6 +36,18 @@ def test_a_sample_is_the_same_again_for_its_seed_and_index() -> None:
     assert torch.equal(one[0], again[0])
     assert torch.equal(one[1]["masks"], again[1]["masks"])
     assert not torch.equal(one[0], other[0])
+
+
+def test_a_style_is_learned_from_and_told_by_the_card(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    plain, varied = (
+        SimulatedSource(SPEC, replace(SETTINGS, style=style)).samples(2)[1][0] for style in ("plain", "varied")
+    )
+    assert not torch.equal(plain, varied)
+    with_style = replace(SETTINGS, style="varied", steps=1)
+    monkeypatch.setitem(SPECS, "tiny", SPEC)
+    card = read_card(train_simulated("tiny", tmp_path / "run", with_style, Start()))
+    assert card.settings["style"] == "varied"
+    assert card.command.endswith("--style varied")
 
 
 def test_section_samples_have_layers_and_corrosion() -> None:

@@ -231,6 +231,7 @@ def test_good_boards_alone_can_be_asked_for() -> None:
         ("sim:board?camera=infrared", "no camera 'infrared'"),
         ("sim:board?height=10", "below 96 px"),
         ("sim:board?view=section", "unknown setting 'view'"),
+        ("sim:board?style=fancy", "no style 'fancy'; there are: plain, varied, held-out"),
         ("/nowhere/at/all", "not a folder"),
     ],
 )
@@ -242,3 +243,11 @@ def test_words_that_mean_nothing_are_refused(where: str, words: str) -> None:
 def test_an_empty_folder_is_no_data_set(tmp_path: Path) -> None:
     with pytest.raises(BadInput, match="neither ID_test"):
         open_dataset(str(tmp_path))
+
+
+def test_a_style_changes_the_boards_of_a_simulated_set_and_not_their_number() -> None:
+    words = "sim:board?layouts=2&boards=1&height=96&width=96&defective=0"
+    plain, other = (open_dataset(f"{words}&style={style}") for style in ("plain", "held-out"))
+    assert plain.sha256 != other.sha256
+    assert not np.array_equal(plain.items[0].load().picture, other.items[0].load().picture)
+    assert np.array_equal(open_dataset(words).items[0].load().picture, plain.items[0].load().picture)

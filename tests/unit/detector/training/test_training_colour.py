@@ -1,6 +1,7 @@
 """Samples from colour pictures with masks, as a COCO folder has them; and what a training run is refused for."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -12,9 +13,9 @@ from detector.registry import read_card
 from detector.spec import SPECS, STANDARD, ModelSpec
 from detector.training.cache import keep_pictures, sample_of
 from detector.training.colour import ColourSamples
-from detector.training.command import Data, Start, train_labelled
+from detector.training.command import Data, Start, train_labelled, train_simulated
 from detector.training.history import FILE, Line, page
-from detector.training.settings import TrainSettings
+from detector.training.settings import TrainSettings, find_style
 from taktwatch.errors import BadInput
 from taktwatch.pictures import encode_png
 
@@ -78,6 +79,19 @@ def test_a_data_set_without_a_licence_and_layouts_kept_for_evaluation_are_refuse
     with pytest.raises(BadInput, match="kept for validation and evaluation"):
         train_labelled("board-sim", tmp_path / "out", TINY_RUN, Data("sim:board?layouts=2", ""), Start())
     assert not (tmp_path / "out").exists()
+
+
+def test_no_model_learns_from_the_style_held_out_for_testing(tmp_path: Path) -> None:
+    out, drawn = tmp_path / "out", Data("sim:board?first=0&layouts=2", "")
+    with pytest.raises(BadInput, match="--style held-out: this style is held out"):
+        train_simulated("board-sim", out, replace(TINY_RUN, style="held-out"), Start())
+    with pytest.raises(BadInput, match="this style is held out"):
+        train_labelled("board-sim", out, TINY_RUN, replace(drawn, where=f"{drawn.where}&style=held-out"), Start())
+    with pytest.raises(BadInput, match="name a style in sim"):
+        train_labelled("board-sim", out, replace(TINY_RUN, style="varied"), drawn, Start())
+    with pytest.raises(BadInput, match="no style 'odd'"):
+        find_style("odd")
+    assert not out.exists()
 
 
 def test_templates_are_asked_for_by_name_where_the_model_compares(folder: Path, tmp_path: Path) -> None:
