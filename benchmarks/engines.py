@@ -18,6 +18,7 @@ from rich.console import Console
 ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT))
 
+from detector.asking import reference  # noqa: E402
 from detector.bench import Pace, bench_model, machine, simulated  # noqa: E402 - its folder was just made known
 from detector.engines import Channels  # noqa: E402
 from detector.engines.choose import ENGINES, build_engine  # noqa: E402
@@ -25,7 +26,6 @@ from detector.evaluation.deeppcb import open_deeppcb  # noqa: E402
 from detector.inputs import template_inputs  # noqa: E402
 from detector.registry import LoadedModel, load_model  # noqa: E402
 from detector.tables import print_paces  # noqa: E402
-from detector.verify import reference  # noqa: E402
 from taktwatch.config import DetectorConfig  # noqa: E402
 from taktwatch.errors import ConfigError  # noqa: E402
 

@@ -3,9 +3,10 @@
 The reference is the network as it was trained and measured: torch, float32, uncut. Pure.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
 
+import msgspec
 import numpy as np
 import numpy.typing as npt
 from pydantic import BaseModel, ConfigDict
@@ -16,7 +17,7 @@ from detector.evaluation.intervals import rate
 from detector.masks import roi_mask
 from taktwatch.records import ModelRef, Verdict
 
-__all__ = ["BOUNDS", "Agreement", "Bounds", "Parity", "compare", "shortfalls", "summed"]
+__all__ = ["BOUNDS", "Agreement", "Answer", "Bounds", "Parity", "compare", "shortfalls", "summed"]
 
 Floats = npt.NDArray[np.float64]
 
@@ -52,6 +53,36 @@ BOUNDS = {
 """By precision."""
 
 
+class Answer(msgspec.Struct, frozen=True, kw_only=True):
+    """What an engine says of one board: what is compared, and no more, so that thousands are kept in a small file.
+
+    picture_sha256 names what it saw; labels, scores, boxes and areas are those of the detections, best score first.
+    """
+
+    board: int
+    picture_sha256: str
+    verdict: Verdict
+    labels: tuple[int, ...]
+    scores: tuple[float, ...]
+    boxes: tuple[tuple[float, float, float, float], ...]
+    areas_px: tuple[int, ...]
+
+    @classmethod
+    def of(
+        cls, raw: RawDetections, verdict: Verdict, size: tuple[int, int], *, board: int = 0, picture_sha256: str = ""
+    ) -> "Answer":
+        """Keep of detections in a picture of `size` (height, width) what is compared."""
+        return cls(
+            board=board,
+            picture_sha256=picture_sha256,
+            verdict=verdict,
+            labels=tuple(raw.labels.tolist()),
+            scores=tuple(raw.scores.tolist()),
+            boxes=tuple((float(x0), float(y0), float(x1), float(y1)) for x0, y0, x1, y1 in raw.boxes),
+            areas_px=tuple(roi_mask(mask, box, *size).area_px for mask, box in zip(raw.masks, raw.boxes, strict=True)),
+        )
+
+
 @dataclass(frozen=True, eq=False, slots=True)
 class Agreement:
     """One picture, two answers. scores, areas: differences of matched detections (M,); unmatched: of both together."""
@@ -77,6 +108,7 @@ class Parity(BaseModel):
     precision: str
     device: str
     export_sha256: str
+    recipe_sha256: str = ""
     boards: int
     failed: int
     detections: int
@@ -95,33 +127,31 @@ class Parity(BaseModel):
         return rate(self.to_pass, self.boards).upper
 
 
-def compare(
-    reference: RawDetections, other: RawDetections, *, size: tuple[int, int], floor: float, verdicts: Sequence[Verdict]
-) -> Agreement:
-    """Compare two answers to one picture of `size` (height, width); `verdicts`: the reference's, the other's."""
+def compare(reference: Answer, other: Answer, *, floor: float) -> Agreement:
+    """Compare two answers to one picture; `floor` is the score below which the network reports nothing."""
     scores, areas, mine, theirs = [], [], set(), set()
     for one, two in _pairs(reference, other):
-        scores.append(abs(float(reference.scores[one]) - float(other.scores[two])))
-        before, after = (
-            roi_mask(raw.masks[at], raw.boxes[at], *size).area_px for raw, at in ((reference, one), (other, two))
-        )
+        scores.append(abs(reference.scores[one] - other.scores[two]))
+        before, after = reference.areas_px[one], other.areas_px[two]
         areas.append(abs(before - after) / max(before, after, 1))
         mine.add(one)
         theirs.add(two)
     unmatched = sum(
-        float(score) >= floor + CLEAR
-        for raw, matched in ((reference, mine), (other, theirs))
-        for at, score in enumerate(raw.scores)
+        score >= floor + CLEAR
+        for answer, matched in ((reference, mine), (other, theirs))
+        for at, score in enumerate(answer.scores)
         if at not in matched
     )
-    expected, said = verdicts
-    return Agreement(np.array(scores, np.float64), np.array(areas, np.float64), unmatched, expected, said)
+    return Agreement(
+        np.array(scores, np.float64), np.array(areas, np.float64), unmatched, reference.verdict, other.verdict
+    )
 
 
-def _pairs(reference: RawDetections, other: RawDetections) -> list[tuple[int, int]]:
+def _pairs(reference: Answer, other: Answer) -> list[tuple[int, int]]:
     """Give each detection of the reference, best score first, the free one of its class that it overlaps most."""
-    overlap = box_iou(reference.boxes.astype(np.float64), other.boxes.astype(np.float64))
-    overlap[reference.labels[:, None] != other.labels[None]] = -1
+    mine, theirs = (np.array(one.boxes, np.float64).reshape(-1, 4) for one in (reference, other))
+    overlap = box_iou(mine, theirs)
+    overlap[np.array(reference.labels)[:, None] != np.array(other.labels)[None]] = -1
     pairs = []
     for one in range(len(reference.scores)):
         if overlap.shape[1] and overlap[one].max() >= SAME_IOU:
@@ -131,8 +161,8 @@ def _pairs(reference: RawDetections, other: RawDetections) -> list[tuple[int, in
     return pairs
 
 
-def summed(agreements: Iterable[Agreement], ref: ModelRef, export_sha256: str) -> Parity:
-    """Sum up what was compared."""
+def summed(agreements: Iterable[Agreement], ref: ModelRef, export_sha256: str = "", recipe_sha256: str = "") -> Parity:
+    """Sum up what was compared; the hashes name the export and how it was made (torch has none)."""
     everything = list(agreements)
     scores = np.concatenate([one.scores for one in everything] or [np.zeros(0)])
     areas = np.concatenate([one.areas for one in everything] or [np.zeros(0)])
@@ -145,6 +175,7 @@ def summed(agreements: Iterable[Agreement], ref: ModelRef, export_sha256: str) -
         precision=ref.precision,
         device=ref.device,
         export_sha256=export_sha256,
+        recipe_sha256=recipe_sha256,
         boards=len(everything),
         failed=sum(expected is Verdict.FAIL for expected, _ in verdicts),
         detections=len(scores),

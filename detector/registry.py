@@ -26,6 +26,7 @@ from detector.spec import ModelSpec
 from taktwatch.errors import ModelError
 
 __all__ = [
+    "PROOFS",
     "Ancestor",
     "DataSource",
     "LoadedModel",
@@ -40,14 +41,17 @@ __all__ = [
 
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")
 CARD, PAGE, WEIGHTS = "card.json", "MODEL_CARD.md", "weights.safetensors"
+PROOFS = "proofs.json"
+"""What `detector.proofs` keeps beside a model."""
 
 
 @dataclass(frozen=True, eq=False, slots=True)
 class LoadedModel:
-    """A network in float32 and evaluation mode, and its card."""
+    """A network in float32 and evaluation mode, its card, and the folder it was read from."""
 
     card: ModelCard
     network: MaskRCNN
+    folder: Path | None = None
 
     @property
     def spec(self) -> ModelSpec:
@@ -60,7 +64,7 @@ def save_model(folder: Path, card: ModelCard, weights: bytes) -> None:
     if hashlib.sha256(weights).hexdigest() != card.weights_sha256:
         raise ModelError(f"the card of {card.name!r} names other weights than those to be saved")
     folder.mkdir(parents=True, exist_ok=True)
-    for old in (CARD, CALIBRATION):
+    for old in (CARD, CALIBRATION, PROOFS):
         (folder / old).unlink(missing_ok=True)
     (folder / WEIGHTS).write_bytes(weights)
     (folder / PAGE).write_text(card_page(card), encoding="utf-8")
@@ -119,7 +123,7 @@ def load_model(folder: Path) -> LoadedModel:
     wanted = network.state_dict()
     network.load_state_dict({name: value.to(wanted[name].dtype) for name, value in tensors.items()})
     network.eval().requires_grad_(requires_grad=False)
-    return LoadedModel(card, answering(network, card.spec))
+    return LoadedModel(card, answering(network, card.spec), folder)
 
 
 def add_model(folder: Path, models_dir: Path, name: str) -> ModelCard:
@@ -133,7 +137,7 @@ def add_model(folder: Path, models_dir: Path, name: str) -> ModelCard:
     partial = models_dir / f".{name}.partial"
     shutil.rmtree(partial, ignore_errors=True)
     partial.mkdir(parents=True)
-    for file in (WEIGHTS, PAGE, CALIBRATION, CARD):
+    for file in (WEIGHTS, PAGE, CALIBRATION, PROOFS, CARD):
         if (folder / file).exists():
             shutil.copyfile(folder / file, partial / file)
     partial.rename(target)

@@ -25,6 +25,7 @@ __all__ = [
     "Scores",
     "family",
     "hashed",
+    "is_calibrated",
     "open_scores",
     "read_calibrations",
     "save_calibration",
@@ -140,12 +141,20 @@ def family(engine: str) -> str:
 def open_scores(folder: Path, model: ModelRef, name: str, product: ProductConfig) -> Scores:
     """Return the scores of a product whose model lies in `folder` and runs as `model`.
 
-    The domain is the product's, or its name. Raises `ModelError` for a calibration that is damaged, was edited, or
+    The domain is the product's, or its name. Engines in float32 share a calibration where they have none of their own:
+    they are proven to agree within 0.001. Raises `ModelError` for a calibration that is damaged, was edited, or
     belongs to other weights.
     """
-    key = (product.domain or name, family(model.engine), model.precision)
-    found = next((one for one in read_calibrations(folder, model.model_id) if one.key == key), None)
-    return Scores(product, found)
+    domain = product.domain or name
+    known = [one for one in read_calibrations(folder, model.model_id) if one.domain == domain and _fits(one, model)]
+    own = [one for one in known if family(one.engine) == family(model.engine)]
+    return Scores(product, next(iter(own or known), None))
+
+
+def is_calibrated(folder: Path | None, model: ModelRef) -> bool:
+    """Whether a model's scores are calibrated as it runs, or not at all. Raises `ModelError`."""
+    known = [] if folder is None else read_calibrations(folder, model.model_id)
+    return not known or any(_fits(one, model) for one in known)
 
 
 def read_calibrations(folder: Path, model_id: str) -> list[Calibration]:
@@ -182,6 +191,13 @@ def save_calibration(folder: Path, made: Sequence[Calibration]) -> Path:
     fresh.write_bytes(msgspec.json.format(msgspec.json.encode([kept[key] for key in sorted(kept)]), indent=1) + b"\n")
     fresh.replace(path)
     return path
+
+
+def _fits(calibration: Calibration, model: ModelRef) -> bool:
+    """Whether a calibration holds for a model as it runs: engine and precision, or both in float32."""
+    if calibration.precision != model.precision:
+        return False
+    return model.precision == "float32" or family(calibration.engine) == family(model.engine)
 
 
 def hashed(calibration: Calibration) -> str:

@@ -30,8 +30,10 @@ def print_models(console: Console, cards: Sequence[ModelCard]) -> None:
     console.print(table)
 
 
-def print_model(console: Console, card: ModelCard, proofs: Mapping[str, Parity]) -> None:
-    """Print a card's facts, and what was measured of the model's engines here."""
+def print_model(
+    console: Console, card: ModelCard, proofs: Mapping[str, Parity], shipped: Sequence[Parity] = ()
+) -> None:
+    """Print a card's facts, what was measured of the model's engines here, and which proofs were shipped with it."""
     table = Table(show_header=False, title=card.model_id, title_justify="left")
     for name, value in (
         ("view", card.spec.view),
@@ -52,7 +54,10 @@ def print_model(console: Console, card: ModelCard, proofs: Mapping[str, Parity])
     console.print(table)
     for name, parity in proofs.items():
         console.print(f"[bold]{name}[/bold]: {_verdict(parity)}", highlight=False)
-    if not proofs:
+    for parity in shipped:
+        name = f"{parity.engine} {parity.precision}, {parity.device}"
+        console.print(f"[bold]{name}[/bold] (shipped): {_verdict(parity)}", highlight=False)
+    if not proofs and not shipped:
         console.print("No engine but torch was verified here yet: taktwatch models verify MODEL --engine ENGINE")
 
 

@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from enum import IntEnum
 from pathlib import Path
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, Any, Protocol, TypeVar
 
 import msgspec
 import structlog
@@ -569,16 +569,17 @@ def models_list(config: ConfigOption = None, json: JsonOption = False) -> None:
 def models_show(model: ModelArgument, config: ConfigOption = None, json: JsonOption = False) -> None:
     """Show what is known of a model, and which engines were proven to run it here."""
     from detector.evaluation.runner import model_folder
+    from detector.proofs import made_here, shipped
     from detector.registry import read_card
     from detector.tables import print_model
-    from detector.verify import proofs
 
     settings = read_config(config)
-    card = read_card(model_folder(settings, model))
+    folder = model_folder(settings, model)
+    card = read_card(folder)
     if json:
         sys.stdout.write(card.model_dump_json() + "\n")
     else:
-        print_model(out, card, proofs(settings.detector.engines_dir, card))
+        print_model(out, card, made_here(settings.detector.engines_dir, card), shipped(folder, card))
 
 
 @models_app.command("add")
@@ -674,29 +675,39 @@ def models_export(
 @models_app.command("verify")
 def models_verify(
     model: ModelArgument,
-    engine: Annotated[str, typer.Option(help="torch, openvino, openvino-bf16, openvino-int8 or onnx.")],
+    engine: Annotated[list[str], typer.Option(help="Each of torch, openvino, openvino-bf16, openvino-int8, onnx.")],
     boards: Annotated[int, typer.Option(min=1, help="Simulated boards; a line wants 3000.")] = 3000,
+    ship: Annotated[bool, typer.Option(help="Put the proofs beside the model, too, for other machines like this.")] = (
+        False
+    ),
     config: ConfigOption = None,
     json: JsonOption = False,
 ) -> None:
-    """Compare an engine with the reference and keep the proof a line asks for; exit 1 where they differ too much."""
+    """Compare engines with the reference and keep the proofs a line asks for; exit 1 where one differs too much.
+
+    What was said of each board is kept: an interrupted run goes on, and further engines find the reference ready.
+    """
     from detector.engines.choose import known_engine
     from detector.evaluation.runner import model_folder
     from detector.parity import shortfalls
+    from detector.proofs import ship_proofs
     from detector.registry import load_model
     from detector.tables import print_parity
     from detector.verify import verify
 
     settings = read_config(config)
-    name = known_engine(engine)
+    names = [known_engine(name) for name in dict.fromkeys(engine)]
     loaded = load_model(model_folder(settings, model))
-    with boards_progress(f"{loaded.card.name} {name}", boards, quiet=json) as advance:
-        parity = verify(settings, loaded, name, boards=boards, on_board=advance)
-    if json:
-        sys.stdout.write(parity.model_dump_json() + "\n")
-    else:
-        print_parity(out, parity)
-    if shortfalls(parity):
+    with boards_progress(f"{loaded.card.name} {', '.join(names)}", boards, quiet=json) as advance:
+        parities = verify(settings, loaded, names, boards=boards, on_boards=advance)
+    for parity in parities.values():
+        if json:
+            sys.stdout.write(parity.model_dump_json() + "\n")
+        else:
+            print_parity(out, parity)
+    if ship:
+        ship_proofs(loaded, (one for one in parities.values() if one.export_sha256 and not shortfalls(one)))
+    if any(map(shortfalls, parities.values())):
         raise typer.Exit(Exit.NO)
 
 
@@ -844,10 +855,21 @@ def calibrate(
     )
 
 
+class Advance(Protocol):
+    """Moves a progress bar on."""
+
+    def __call__(self, count: int = 1, /) -> None:
+        """Move it on by so many."""
+
+
 @contextmanager
-def boards_progress(title: str, total: int, *, quiet: bool) -> Iterator[Callable[[], None]]:
-    """Show a progress bar; gives what moves it on by one."""
+def boards_progress(title: str, total: int, *, quiet: bool) -> Iterator[Advance]:
+    """Show a progress bar; gives what moves it on, by one or by so many."""
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
     with Progress(*columns, console=err, disable=quiet) as bars:
         task = bars.add_task(title, total=total)
-        yield lambda: bars.advance(task)
+
+        def advance(count: int = 1, /) -> None:
+            bars.advance(task, count)
+
+        yield advance

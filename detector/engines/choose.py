@@ -1,11 +1,11 @@
 """Which engine runs a model: the one that is named, if it was proven to say what the reference says."""
 
 import time
-from pathlib import Path
+from collections.abc import Mapping
 from typing import Literal, assert_never
 
 import numpy as np
-from pydantic import ValidationError
+import structlog
 
 from detector.engines import Engine
 from detector.engines.export import export_parts
@@ -13,18 +13,22 @@ from detector.engines.exported import Export
 from detector.engines.onnx_engine import OnnxEngine
 from detector.engines.openvino_engine import OpenVinoEngine
 from detector.engines.torch_engine import TorchEngine
-from detector.parity import Parity, shortfalls
+from detector.parity import shortfalls
+from detector.proofs import find_proof, made_before, may_be_proven
 from detector.registry import LoadedModel
+from detector.scores import is_calibrated
 from taktwatch.config import DetectorConfig
 from taktwatch.errors import ConfigError, ModelError
 
-__all__ = ["ENGINES", "EngineName", "build_engine", "known_engine", "open_engine", "parity_file"]
+__all__ = ["ENGINES", "EngineName", "build_engine", "export_of", "known_engine", "open_engine"]
 
 EngineName = Literal["torch", "openvino", "openvino-bf16", "openvino-int8", "onnx"]
 ENGINES: tuple[EngineName, ...] = ("torch", "openvino", "openvino-bf16", "openvino-int8", "onnx")
 
 TRIAL_PX = 320
-TRIALS = 5
+TRIALS = 4
+
+log = structlog.get_logger()
 
 
 def open_engine(model: LoadedModel, settings: DetectorConfig) -> Engine:
@@ -37,7 +41,7 @@ def open_engine(model: LoadedModel, settings: DetectorConfig) -> Engine:
         return _fastest(model, settings)
     engine = build_engine(model, settings.engine, settings)
     if settings.engine != "torch":
-        _refuse_unproven(engine, settings.engine)
+        _refuse_unproven(model, engine, settings.engine)
     return engine
 
 
@@ -70,50 +74,75 @@ def known_engine(name: str) -> EngineName:
     raise ConfigError(f"no engine is called {name!r}; there are: {', '.join(ENGINES)}")
 
 
-def parity_file(engine: Engine, name: EngineName) -> tuple[Path, str] | None:
-    """Return where an engine's proof lies, and the hash of the export it is about; None for torch, which has none."""
+def export_of(engine: Engine) -> Export | None:
+    """Return the export that an engine runs; None for torch, which runs the network itself."""
     export: Export | None = getattr(engine, "export", None)
-    return None if export is None else (export.folder / f"parity-{name}.json", export.sha256)
+    return export
 
 
-def _refuse_unproven(engine: Engine, name: EngineName) -> None:
+def _refuse_unproven(model: LoadedModel, engine: Engine, name: EngineName) -> None:
     """Raise `ModelError` unless the engine was proven with these weights on this device."""
-    ref = engine.ref
+    ref, export = engine.ref, export_of(engine)
     how = f"run `taktwatch models verify {ref.name} --engine {name}`, or set detector.engine to torch"
-    place = parity_file(engine, name)
-    if place is None:
+    if export is None:
         return
-    path, sha256 = place
-    try:
-        proof = Parity.model_validate_json(path.read_bytes())
-    except (OSError, ValidationError):
-        raise ModelError(f"engine {name} was not yet compared with the reference for {ref.model_id}; {how}") from None
-    measured = (proof.model_id, proof.engine, proof.precision, proof.device, proof.export_sha256)
-    if measured != (ref.model_id, ref.engine, ref.precision, ref.device, sha256):
+    proof = find_proof(model, ref, export, name)
+    if proof is None and (older := made_before(export, name)) is not None:
         raise ModelError(
-            f"engine {name} was compared as {proof.engine} on {proof.device}, "
+            f"engine {name} was compared as {older.engine} on {older.device}, "
             f"this is {ref.engine} on {ref.device}, or another export; {how}"
         )
+    if proof is None:
+        raise ModelError(f"engine {name} was not yet compared with the reference for {ref.model_id}; {how}")
     if words := shortfalls(proof):
         raise ModelError(f"engine {name} does not say what the reference says of {ref.model_id}: {words[0]}; {how}")
 
 
 def _fastest(model: LoadedModel, settings: DetectorConfig) -> Engine:
-    """Try the proven engines in turn on one picture and return the fastest; torch where it has a CUDA device."""
+    """Try the proven engines in turn and return the fastest, saying why; torch where it has a CUDA device.
+
+    An engine whose scores nobody calibrated is left out where the model's are calibrated: its thresholds would differ.
+    """
     torch_engine = TorchEngine(model, device=settings.device, threads=settings.threads)
-    candidates: list[Engine] = [torch_engine]
+    candidates: dict[EngineName, Engine] = {"torch": torch_engine}
+    left_out: dict[str, str] = {}
     if torch_engine.device.type != "cuda":
         for name in ENGINES[1:]:
-            try:
-                candidates.append(open_engine(model, settings.model_copy(update={"engine": name})))
-            except (ConfigError, ModelError):
+            if not may_be_proven(model, name, settings.engines_dir):
+                left_out[name] = "not proven"
                 continue
-    picture = np.random.default_rng(0).standard_normal((3, TRIAL_PX, TRIAL_PX)).astype(np.float32)
-    times: list[list[float]] = [[] for _ in candidates]
-    for _ in range(TRIALS if len(candidates) > 1 else 0):
-        for own, engine in zip(times, candidates, strict=True):
+            try:
+                engine = open_engine(model, settings.model_copy(update={"engine": name}))
+            except (ConfigError, ModelError) as error:
+                left_out[name] = str(error)
+                continue
+            if is_calibrated(model.folder, engine.ref):
+                candidates[name] = engine
+            else:
+                left_out[name] = "its scores are not calibrated"
+    best_ms = _trials(candidates, settings.max_batch) if len(candidates) > 1 else {"torch": 0.0}
+    chosen = min(candidates, key=lambda name: best_ms[name])
+    log.info(
+        "engine chosen",
+        model=model.card.model_id,
+        engine=chosen,
+        why="the only one that may run here" if len(candidates) == 1 else "the fastest of those proven here",
+        ms_a_picture={name: round(ms, 1) for name, ms in best_ms.items() if len(candidates) > 1},
+        left_out=left_out,
+    )
+    return candidates[chosen]
+
+
+def _trials(candidates: Mapping[EngineName, Engine], batch: int) -> dict[EngineName, float]:
+    """Return the least milliseconds a picture took on each, in batches, in turns; the first turn warms up."""
+    noise = np.random.default_rng(0)
+    pictures = [noise.standard_normal((3, TRIAL_PX, TRIAL_PX)).astype(np.float32) for _ in range(batch)]
+    best_ms: dict[EngineName, float] = dict.fromkeys(candidates, float("inf"))
+    for turn in range(TRIALS):
+        for name, engine in candidates.items():
             began = time.perf_counter()
-            engine.infer([picture])
-            own.append(time.perf_counter() - began)
-    best = min(range(len(candidates)), key=lambda at: min(times[at], default=0.0))
-    return candidates[best]
+            engine.infer(pictures)
+            taken_ms = (time.perf_counter() - began) * 1000 / batch
+            if turn:
+                best_ms[name] = min(best_ms[name], taken_ms)
+    return best_ms

@@ -1,5 +1,6 @@
 """Makes exports: parts of a network captured once and converted for a runtime."""
 
+import importlib.metadata
 import os
 import shutil
 import tempfile
@@ -30,7 +31,7 @@ from taktwatch.errors import ConfigError
 
 __all__ = ["export_parts"]
 
-VERSION = 2
+VERSION = 3
 """Goes up when the same network would be exported differently."""
 
 
@@ -73,6 +74,7 @@ def _write(model: LoadedModel, kind: Format, version: str, engines_dir: Path, fo
             exporter=VERSION,
             format=kind,
             runtime=version,
+            made_with=_made_with(kind),
             weights_sha256=model.card.weights_sha256,
             spec_sha256=model.card.spec_sha256,
             files={path.name: file_sha256(path) for path in sorted(made.iterdir())},
@@ -85,6 +87,12 @@ def _write(model: LoadedModel, kind: Format, version: str, engines_dir: Path, fo
                 raise
     finally:
         shutil.rmtree(made, ignore_errors=True)
+
+
+def _made_with(kind: Format) -> str:
+    """Name the packages that make an export."""
+    packages = {"openvino-int8": ("torch", "nncf"), "onnx": ("torch", "onnx", "onnxscript")}.get(kind, ("torch",))
+    return ", ".join(f"{name} {importlib.metadata.version(name)}" for name in packages)
 
 
 def _programs(model: LoadedModel) -> list[Any]:

@@ -43,16 +43,24 @@ SUFFIXES: dict[Format, str] = {"openvino": ".xml", "openvino-int8": ".xml", "onn
 
 
 class ExportCard(BaseModel):
-    """What an export was made from, and the SHA-256 of each of its files by name."""
+    """What an export was made from and with (packages with versions), and the SHA-256 of each of its files by name."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     exporter: int
     format: Format
     runtime: str
+    made_with: str
     weights_sha256: str
     spec_sha256: str
     files: dict[str, str]
+
+    @property
+    def recipe_sha256(self) -> str:
+        """Hash over how it was made and its bare weights: names inside graphs differ from one making to the next."""
+        bare = sorted(pair for pair in self.files.items() if pair[0].endswith(".bin"))
+        how = (self.exporter, self.format, self.runtime, self.made_with, self.weights_sha256, self.spec_sha256, bare)
+        return hashlib.sha256(repr(how).encode()).hexdigest()
 
 
 @dataclass(frozen=True, slots=True)

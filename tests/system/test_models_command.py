@@ -45,9 +45,13 @@ def models(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
 
 @pytest.mark.slow
 def test_an_engine_is_verified_and_what_was_measured_is_shown(folder: Path) -> None:
-    done = models(folder, "verify", "tiny", "--engine", "onnx", "--boards", "3", "--json")
+    done = models(
+        folder, "verify", "tiny", "--engine", "onnx", "--engine", "torch", "--boards", "3", "--ship", "--json"
+    )
     assert done.returncode == 1, done.stderr
-    measured = json.loads(done.stdout)
+    measured, of_torch = map(json.loads, done.stdout.splitlines())
+    assert of_torch["engine"].startswith("torch")
+    assert json.loads((folder / "models" / "tiny" / "proofs.json").read_text()) == []
     assert measured["boards"] == 3
     assert measured["score"] < 1e-3
     shown = models(folder, "show", "tiny")

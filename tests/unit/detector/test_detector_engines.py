@@ -1,20 +1,24 @@
 """Every engine says what the network itself says, alone and in any batch. Random weights, real runtimes."""
 
 import hashlib
+import json
 import shutil
 import sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+import msgspec
 import numpy as np
 import pytest
 import torch
+from structlog.testing import capture_logs
 from tiny_model import TINY, card
 from torchvision.ops import MultiScaleRoIAlign
 
+from detector.asking import reference
 from detector.engines import Engine, RawDetections
 from detector.engines.between import Rules, detect
-from detector.engines.choose import ENGINES, EngineName, build_engine, open_engine, parity_file
+from detector.engines.choose import ENGINES, EngineName, build_engine, export_of, open_engine
 from detector.engines.export import export_parts
 from detector.engines.lanes import lanes
 from detector.engines.parts import cut
@@ -22,9 +26,10 @@ from detector.engines.pooling import by_level, pooled
 from detector.engines.torch_engine import TorchEngine
 from detector.model import build_model, core
 from detector.parity import BOUNDS, Parity
+from detector.proofs import proof_path, ship_proofs
 from detector.registry import LoadedModel, pack_weights
+from detector.scores import Calibration, Costs, hashed, save_calibration
 from detector.spec import ModelSpec
-from detector.verify import reference
 from taktwatch.config import DetectorConfig
 from taktwatch.errors import ConfigError, ModelError
 from taktwatch.simulator import BOARD_DEFECTS
@@ -261,14 +266,39 @@ def test_a_folder_that_cannot_be_written_is_named(model: LoadedModel, tmp_path: 
         export_parts(model, "onnx", tmp_path / "file" / "engines")
 
 
+def calibrated(model: LoadedModel, precision: str) -> Calibration:
+    made = Calibration(
+        model_id=model.card.model_id,
+        engine="openvino 1",
+        precision=precision,
+        domain="d",
+        dataset="d",
+        dataset_sha256="",
+        expected_defect_rate=0.1,
+        costs=Costs(escape=1.0, false_call=1.0),
+        defective_boards=1,
+        good_boards=1,
+        expected_cost=None,
+        classes={},
+    )
+    return msgspec.structs.replace(made, sha256=hashed(made))
+
+
+def proof_of(engine: Engine) -> Path:
+    export = export_of(engine)
+    assert export is not None
+    return proof_path(export, "onnx")
+
+
 def proven(engine: Engine, **changed: object) -> Parity:
     ref = engine.ref
     facts = {"model_id": ref.model_id, "weights_sha256": ref.weights_sha256, "engine": ref.engine}
     counts = dict.fromkeys(("failed", "detections", "unmatched", "to_pass", "to_fail"), 0) | {"boards": 3000}
     figures = dict.fromkeys(("score", "score_most", "area", "area_most"), 0.0) | {"almost_all": 0.999}
-    place = parity_file(engine, "onnx")
-    assert place is not None
-    measured = facts | {"precision": ref.precision, "device": ref.device, "export_sha256": place[1]}
+    export = export_of(engine)
+    assert export is not None
+    measured = facts | {"precision": ref.precision, "device": ref.device, "export_sha256": export.sha256}
+    measured["recipe_sha256"] = export.card.recipe_sha256
     return Parity.model_validate(measured | counts | figures | changed)
 
 
@@ -287,12 +317,11 @@ def test_a_line_runs_only_an_engine_that_was_proven_here(
     model: LoadedModel, settings: DetectorConfig, engines: dict[str, Engine], changed: dict[str, object], words: str
 ) -> None:
     wanted = settings.model_copy(update={"engine": "onnx"})
-    place = parity_file(engines["onnx"], "onnx")
-    assert place is not None
-    place[0].unlink(missing_ok=True)
+    place = proof_of(engines["onnx"])
+    place.unlink(missing_ok=True)
     with pytest.raises(ModelError, match=r"not yet compared .*; run `taktwatch models verify tiny --engine onnx`"):
         open_engine(model, wanted)
-    place[0].write_text(proven(engines["onnx"], **changed).model_dump_json())
+    place.write_text(proven(engines["onnx"], **changed).model_dump_json())
     try:
         if words:
             with pytest.raises(ModelError, match=words):
@@ -300,24 +329,75 @@ def test_a_line_runs_only_an_engine_that_was_proven_here(
         else:
             assert open_engine(model, wanted).ref == engines["onnx"].ref
     finally:
-        place[0].unlink()
+        place.unlink()
 
 
 def test_auto_takes_torch_where_nothing_else_was_proven(model: LoadedModel, settings: DetectorConfig) -> None:
     assert isinstance(open_engine(model, settings.model_copy(update={"engine": "auto"})), TorchEngine)
 
 
-def test_auto_considers_what_was_proven(
+def test_a_proof_shipped_with_the_model_holds_for_an_export_made_the_same_way(
+    model: LoadedModel, settings: DetectorConfig, engines: dict[str, Engine], tmp_path: Path
+) -> None:
+    wanted = settings.model_copy(update={"engine": "onnx"})
+    proof_of(engines["onnx"]).unlink(missing_ok=True)
+    with_folder = LoadedModel(model.card, model.network, tmp_path)
+    shipped = proven(engines["onnx"], export_sha256="0" * 64)
+    ship_proofs(with_folder, [shipped])
+    assert open_engine(with_folder, wanted).ref == engines["onnx"].ref
+    for changed in ({"recipe_sha256": "0" * 64}, {"device": "another CPU"}, {"model_id": "other"}):
+        (tmp_path / "proofs.json").unlink()
+        ship_proofs(with_folder, [shipped.model_copy(update=changed)])
+        with pytest.raises(ModelError, match="not yet compared"):
+            open_engine(with_folder, wanted)
+
+
+def test_shipped_proofs_of_other_processors_stay_and_a_damaged_list_is_named(
+    model: LoadedModel, engines: dict[str, Engine], tmp_path: Path
+) -> None:
+    folder = LoadedModel(model.card, model.network, tmp_path)
+    ship_proofs(folder, [proven(engines["onnx"]), proven(engines["onnx"], device="b")])
+    path = ship_proofs(folder, [proven(engines["onnx"], device="b", to_fail=1)])
+    kept = [(one["device"], one["to_fail"]) for one in json.loads(path.read_bytes())]
+    assert kept == [("b", 1), (engines["onnx"].ref.device, 0)]
+    path.write_text("{")
+    with pytest.raises(ModelError, match=r"proofs\.json: no list of proofs; delete it"):
+        ship_proofs(folder, [])
+
+
+def test_auto_considers_what_was_proven_and_says_what_it_chose(
     model: LoadedModel, settings: DetectorConfig, engines: dict[str, Engine]
 ) -> None:
-    place = parity_file(engines["onnx"], "onnx")
-    assert place is not None
-    place[0].write_text(proven(engines["onnx"]).model_dump_json())
+    place = proof_of(engines["onnx"])
+    place.write_text(proven(engines["onnx"]).model_dump_json())
     try:
-        chosen = open_engine(model, settings.model_copy(update={"engine": "auto"})).ref.engine
+        with capture_logs() as logs:
+            chosen = open_engine(model, settings.model_copy(update={"engine": "auto"})).ref.engine
     finally:
-        place[0].unlink()
-    assert chosen in {engines["torch"].ref.engine, engines["onnx"].ref.engine}
+        place.unlink()
+    (said,) = logs
+    assert chosen == {"torch": engines["torch"], "onnx": engines["onnx"]}[said["engine"]].ref.engine
+    assert said["why"] == "the fastest of those proven here"
+    assert said["ms_a_picture"].keys() == {"torch", "onnx"}
+    assert min(said["ms_a_picture"], key=said["ms_a_picture"].get) == said["engine"]
+    assert said["left_out"]["openvino"] == "not proven"
+
+
+def test_auto_leaves_out_an_engine_whose_scores_were_not_calibrated(
+    model: LoadedModel, settings: DetectorConfig, engines: dict[str, Engine], tmp_path: Path
+) -> None:
+    place = proof_of(engines["onnx"])
+    place.write_text(proven(engines["onnx"]).model_dump_json())
+    auto = settings.model_copy(update={"engine": "auto"})
+    try:
+        for precision, left_out in (("int8", "its scores are not calibrated"), ("float32", None)):
+            (tmp_path / precision).mkdir()
+            save_calibration(tmp_path / precision, [calibrated(model, precision)])
+            with capture_logs() as logs:
+                open_engine(LoadedModel(model.card, model.network, tmp_path / precision), auto)
+            assert logs[0]["left_out"].get("onnx") == left_out
+    finally:
+        place.unlink()
 
 
 def test_every_engine_has_its_name_in_the_settings() -> None:

@@ -1,0 +1,98 @@
+"""Proofs that an engine says what the reference says: made here, or shipped beside the model for like machines.
+
+A proof made here lies beside the export it is about and holds for its very bytes. `proofs.json` beside a model's card
+holds for engines of the same version on the same kind of processor whose export was made the same way.
+"""
+
+from collections.abc import Iterable
+from contextlib import suppress
+from pathlib import Path
+
+from pydantic import TypeAdapter, ValidationError
+
+from detector.engines.exported import Export, model_exports
+from detector.parity import Parity
+from detector.registry import PROOFS, LoadedModel, ModelCard
+from detector.scores import family
+from taktwatch.errors import ModelError
+from taktwatch.records import ModelRef
+
+__all__ = ["find_proof", "made_before", "made_here", "may_be_proven", "proof_path", "ship_proofs", "shipped"]
+
+NAMES = {
+    ("openvino", "float32"): "openvino",
+    ("openvino", "bfloat16"): "openvino-bf16",
+    ("openvino", "int8"): "openvino-int8",
+    ("onnxruntime", "float32"): "onnx",
+}
+"""An engine's name in the settings by what it calls itself."""
+LIST = TypeAdapter(list[Parity])
+
+
+def proof_path(export: Export, name: str) -> Path:
+    """Return where the proof of an engine lies that was made here."""
+    return export.folder / f"parity-{name}.json"
+
+
+def made_here(engines_dir: Path, card: ModelCard) -> dict[str, Parity]:
+    """Return what was measured of a model's exports here, newest runtime last, by export and engine."""
+    found = {}
+    for path in sorted(model_exports(card, engines_dir).glob("*/parity-*.json")):
+        with suppress(OSError, ValidationError):
+            found[f"{path.parent.name} {path.stem.removeprefix('parity-')}"] = Parity.model_validate_json(
+                path.read_bytes()
+            )
+    return found
+
+
+def shipped(folder: Path | None, card: ModelCard) -> list[Parity]:
+    """Return the proofs beside a model that are about its weights. Raises `ModelError` for a damaged file."""
+    if folder is None:
+        return []
+    path = folder / PROOFS
+    try:
+        read = LIST.validate_json(path.read_bytes())
+    except FileNotFoundError:
+        return []
+    except (OSError, ValidationError) as error:
+        raise ModelError(f"{path}: no list of proofs; delete it, or run `taktwatch models verify` again") from error
+    return [one for one in read if one.model_id == card.model_id]
+
+
+def ship_proofs(model: LoadedModel, proofs: Iterable[Parity]) -> Path:
+    """Put proofs beside the model; those of other engines or processors stay, those of other weights go."""
+    if model.folder is None:
+        raise ModelError(f"{model.card.name} lies in no folder")
+    kept = {(one.engine, one.precision, one.device): one for one in (*shipped(model.folder, model.card), *proofs)}
+    path = model.folder / PROOFS
+    path.write_bytes(LIST.dump_json([kept[key] for key in sorted(kept)], indent=2) + b"\n")
+    return path
+
+
+def may_be_proven(model: LoadedModel, name: str, engines_dir: Path) -> bool:
+    """Whether there is a proof of an engine at all; whether it holds is known once the engine is built."""
+    if any(NAMES.get((family(one.engine), one.precision)) == name for one in shipped(model.folder, model.card)):
+        return True
+    return any(model_exports(model.card, engines_dir).glob(f"*/parity-{name}.json"))
+
+
+def find_proof(model: LoadedModel, ref: ModelRef, export: Export, name: str) -> Parity | None:
+    """Return the proof, of most boards, that holds for an engine as it runs here; None where there is none."""
+    own = made_before(export, name)
+    holding = [one for one in shipped(model.folder, model.card) if one.recipe_sha256 == export.card.recipe_sha256]
+    if own is not None and own.export_sha256 == export.sha256:
+        holding.append(own)
+    holding = [
+        one
+        for one in holding
+        if (one.model_id, one.engine, one.precision, one.device)
+        == (ref.model_id, ref.engine, ref.precision, ref.device)
+    ]
+    return max(holding, key=lambda one: one.boards, default=None)
+
+
+def made_before(export: Export, name: str) -> Parity | None:
+    """Return the proof beside an export, whether it holds or not."""
+    with suppress(OSError, ValidationError):
+        return Parity.model_validate_json(proof_path(export, name).read_bytes())
+    return None
