@@ -26,19 +26,20 @@ sys.path[:0] = [str(ROOT), str(ROOT / "tests"), str(ROOT / "benchmarks")]
 import msgspec  # noqa: E402 - folders of our own were just made known
 from aiokafka import AIOKafkaConsumer, TopicPartition  # noqa: E402
 from aiokafka.admin import AIOKafkaAdminClient  # noqa: E402
-from kpi_factory import Factory  # noqa: E402
+from kpi_factory import CONFIG, Factory  # noqa: E402
 from servers.influx import InfluxServer  # noqa: E402
 from servers.kafka import KafkaBroker  # noqa: E402
 
+from kpi_engine.rules import rules_of  # noqa: E402
 from kpi_engine.service import GROUP, KpiService  # noqa: E402
 from kpi_engine.sink import GROUP as SINK_GROUP  # noqa: E402
 from kpi_engine.sink import KpiSink  # noqa: E402
-from kpi_engine.windows import Rules, drain, empty, fold, restore, save  # noqa: E402
+from kpi_engine.windows import drain, empty, fold, restore, save  # noqa: E402
 from taktwatch.bus import Bus, Outgoing  # noqa: E402
 from taktwatch.bus.connect import open_bus  # noqa: E402
 from taktwatch.checkpoints import Checkpoints  # noqa: E402
 from taktwatch.clock import now  # noqa: E402
-from taktwatch.config import KafkaConfig, KpiConfig, LineConfig  # noqa: E402
+from taktwatch.config import KafkaConfig, LineConfig  # noqa: E402
 from taktwatch.records import InspectionResult, KpiWindow, MarkState, StationMark, WindowState  # noqa: E402
 from taktwatch.store import KpiQuery  # noqa: E402
 from taktwatch.store.connect import open_store  # noqa: E402
@@ -48,7 +49,6 @@ from taktwatch.wire import decode, encode  # noqa: E402
 BATCH = 5000
 OPEN_KEYS = 200_000
 CORRECTED = 60_000
-CONFIG = LineConfig(kpi=KpiConfig(silent_after_s=1e9))
 BEGIN, END = "<!-- kpi-engine: begin -->", "<!-- kpi-engine: end -->"
 
 
@@ -201,7 +201,7 @@ async def left(bus: Bus, topics: Topics) -> int:
 
 async def restoring(url: str) -> tuple[float, int, int]:
     """Return seconds from nothing to a restored state of 200,000 open serials, their number, and bytes."""
-    state, rules, topics = empty(), Rules(), Topics("restored")
+    state, rules, topics = empty(), rules_of(CONFIG), Topics("restored")
     bus = opened(url)
     await bus.ensure(topics.specs(None))
     for offset, record in enumerate(Factory(lines=1, stations=30, seconds=3550).records(0)):

@@ -1,6 +1,7 @@
 """A factory's results for benchmarks: what the detector would have written, and ingest's marks, in log order.
 
-Boards come to every station twice a second, three pictures each, with serials; three results in ten carry a detection.
+Boards come to every station twice a second, three pictures each, with serials, in lots of half an hour, over shifts;
+three results in ten carry a detection.
 Detectors work side by side, so the log is a little out of order; one in a thousand is late by minutes, one in a
 thousand comes twice, one board in fifty is inspected again.
 """
@@ -10,6 +11,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
+from taktwatch.config import LineConfig
 from taktwatch.records import (
     Detection,
     InspectionResult,
@@ -24,7 +26,21 @@ from taktwatch.records import (
     frame_id,
 )
 
-__all__ = ["EPOCH", "Factory"]
+__all__ = ["CONFIG", "EPOCH", "Factory"]
+
+CONFIG = LineConfig.model_validate(
+    {
+        "products": {"demo-board": {"model": "none", "um_per_px": 20.8, "views": 3}},
+        "time_zone": "Europe/Berlin",
+        "shifts": {
+            "early": {"start": "06:00", "end": "14:00"},
+            "late": {"start": "14:00", "end": "22:00"},
+            "night": {"start": "22:00", "end": "06:00"},
+        },
+        "kpi": {"silent_after_s": 1e9},
+    }
+)
+"""All figures are on; but nobody speaks for stations that have been silent since the log was written."""
 
 EPOCH = datetime(2026, 3, 3, 6, tzinfo=UTC)
 VIEWS = ("top", "left", "right")
@@ -34,6 +50,7 @@ PICTURES = BOARDS * len(VIEWS)
 CLASSES = ("open", "short", "mousebite", "spur", "spurious_copper", "pin_hole")
 LATE, REPEATED, AGAIN, FOUND = 0.001, 0.001, 0.02, 0.3
 LATE_BY = 20_000
+LOT_S = 1800
 NEIGHBOURS = 8
 MODEL = ModelRef(
     name="board-sim",
@@ -130,6 +147,7 @@ def made(chance: random.Random, line: int, station: int, second: int, picture: i
         outcome=Outcome.INSPECTED,
         sha256=f"{chance.getrandbits(256):064x}",
         um_per_px=20.8,
+        lot=f"LOT-{line}-{second // LOT_S}",
         serial=f"SN-{line}-{max(0, board):07}",
         place=Place(topic="taktwatch.frames", partition=seq % 8, offset=seq),
         verdict=Verdict.FAIL if found else Verdict.PASS,

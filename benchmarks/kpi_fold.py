@@ -15,28 +15,27 @@ from pathlib import Path
 sys.path[:0] = [str(Path(__file__).parents[1])]
 
 import structlog  # noqa: E402 - after the path
+from kpi_factory import CONFIG  # noqa: E402
 
 from kpi_engine.service import KpiService  # noqa: E402
 from kpi_engine.sink import GROUP, KpiSink  # noqa: E402
 from taktwatch.bus.connect import open_bus  # noqa: E402
-from taktwatch.config import KafkaConfig, KpiConfig, LineConfig  # noqa: E402
+from taktwatch.config import KafkaConfig  # noqa: E402
 from taktwatch.store.connect import open_store  # noqa: E402
 from taktwatch.topics import Topics, lag  # noqa: E402
 
 LOOK_S = 0.05
-QUIET = LineConfig(kpi=KpiConfig(silent_after_s=1e9))
-"""All as by default, but nobody speaks for stations that have been silent since the log was written."""
 
 
 async def main(url: str, prefix: str, wanted: int, kpis_url: str | None) -> None:
     """Run the service and measure."""
     bus, topics = open_bus(url, KafkaConfig(), client="benchmark-fold"), Topics(prefix)
-    service = KpiService(QUIET, bus, topics)
+    service = KpiService(CONFIG, bus, topics)
     services = [service.run]
     store = None
     if kpis_url:
         store = open_store(kpis_url, os.environ, retention=timedelta(days=730))
-        services.append(KpiSink(QUIET, bus, topics, store).run)
+        services.append(KpiSink(CONFIG, bus, topics, store).run)
     stop = asyncio.Event()
     running = [asyncio.create_task(run(stop)) for run in services]
     while not (before := sum(state.position for state in service.states.values())):  # noqa: ASYNC110

@@ -1,16 +1,19 @@
 """Boards in the sums: one picture or several make one, a late picture corrects it, a serial's first visit counts."""
 
+from typing import TypeVar
+
 from msgspec.structs import replace
 
-from kpi_engine.boards import Board, Counted, Whole, board_name, counted, fused, put, verdict_of
-from kpi_engine.serials import Due, Visit, visit
+from kpi_engine.boards import Board, Counted, counted, minute_of, put, verdict_of
+from kpi_engine.serials import Visit, visit
 from kpi_engine.slim import Result
-from kpi_engine.state import Station
-from kpi_engine.step import NEVER_US, Lane, Step
+from kpi_engine.step import BoardPlace, Lane, Step
 from kpi_engine.sums import MICROSECOND, MINUTE_US, Sums, add_board, add_defects
 from taktwatch.records import BoardVerdict, Verdict
 
-__all__ = ["close_boards", "count_one", "fold_view", "is_of_panel", "tell"]
+__all__ = ["close_boards", "count_one", "fold_view", "tell"]
+
+Name = TypeVar("Name", str, BoardPlace)
 
 
 def count_one(step: Step, sums: Sums, result: Result, share: str) -> None:
@@ -28,47 +31,42 @@ def count_one(step: Step, sums: Sums, result: Result, share: str) -> None:
         count_visits(step, result.product, result.serial, seen, None)
 
 
-def is_of_panel(station: Station, result: Result) -> bool:
-    """Whether a picture belongs to a board in pieces: it says so, or its visit's other pictures do."""
-    return result.tile is not None or (
-        bool(station.boards) and board_name(result.product, result.session, result.visit) in station.boards
-    )
-
-
 def fold_view(step: Step, lane: Lane, result: Result) -> None:
     """Lay a picture to the others of its board; the last one closes it, and any later one corrects it."""
-    station = step.station
-    name = board_name(result.product, result.session, result.visit)
-    board = station.boards.get(name)
+    event_us = step.told.event_us
+    place = (lane.group, result.visit)
+    board = lane.boards.get(result.visit)
+    before = None
     if board is None:
         pieces = 1 if result.tile is None else result.tile.of
-        expected = pieces * lane.views
-        board = station.boards[name] = Board(result.product, result.session, result.visit, expected)
-    put(board, result, step.told.event_us, lane.share)
-    if board.closed or board.complete:
-        station.waiting.pop(name, None)
-        count_board(step, name, board)
-    else:
-        newest_us = station.waiting[name] = board.newest_us
-        step.patience_us = min(step.patience_us, newest_us + step.rules.board_hold_us)
+        board = Board(result.product, result.session, result.visit, pieces * lane.views)
+        lane.boards[result.visit] = step.waiting[place] = board
+        step.patience_us = min(step.patience_us, event_us + step.rules.board_hold_us)
+    elif board.minute is not None:
+        before = counted(board, board.minute)
+    put(board, result, event_us, lane.share)
+    if board.closed:
+        count_board(step, place, board, before)
+    elif board.complete:
+        del step.waiting[place]
+        count_board(step, place, board, None)
 
 
-def count_board(step: Step, name: str, board: Board) -> None:
+def count_board(step: Step, place: BoardPlace, board: Board, before: Counted | None) -> None:
     """Count a closed board as it is now, in place of what was counted of it before."""
     board.closed = True
-    note(step.old_boards, board.newest_us // MINUTE_US, name)
-    whole = fused(board)
-    recount(step, board, whole)
+    note(step.old_boards, board.newest_us // MINUTE_US, place)
+    recount(step, board, before)
     if step.rules.verdicts:
-        tell(step, verdict_of(board, whole, step.names(board.session), step.offset))
+        tell(step, verdict_of(board, step.names(board.session), step.offset))
 
 
-def recount(step: Step, board: Board, whole: Whole) -> None:
+def recount(step: Step, board: Board, old: Counted | None) -> None:
     """Put what the sums hold of a board in order: what was counted goes, what it is now comes."""
-    old, new = board.counted, counted(board, whole, step.frozen_minute)
+    new = counted(board, minute_of(board, step.frozen_minute))
     if old == new or (old is not None and old.minute < step.frozen_minute):
         return
-    board.counted = new
+    board.minute = None if new is None else new.minute
     for found, boards in ((old, -1), (new, 1)):
         if found is not None:
             sums = step.touch(found.share, found.minute)
@@ -117,16 +115,16 @@ def count_visits(step: Step, product: str, serial: str, come: Visit | None, gone
 
 def tell(step: Step, verdict: BoardVerdict) -> None:
     """Let a verdict be published, with whether its serial was seen before, as far as is known now."""
-    visits = (
-        step.station.serials.get(f"{verdict.product}\x1f{verdict.serial}", ()) if verdict.serial is not None else ()
-    )
-    place = (verdict.session, verdict.visit)
-    if any((known.session, known.number) == place and not known.first for known in visits):
-        verdict = replace(verdict, reinspection=True)
+    if verdict.serial is not None:
+        visits = step.station.serials.get(f"{verdict.product}\x1f{verdict.serial}", ())
+        if len(visits) > 1:  # the only visit there is is the first
+            place = (verdict.session, verdict.visit)
+            if any((known.session, known.number) == place and not known.first for known in visits):
+                verdict = replace(verdict, reinspection=True)
     step.state.verdicts[verdict.board_id] = verdict
 
 
-def note(due: Due, minute: int, name: str) -> None:
+def note(due: dict[int, list[Name]], minute: int, name: Name) -> None:
     """Note that something is to be looked at once a minute is final."""
     names = due.get(minute)
     if names is None:
@@ -137,9 +135,9 @@ def note(due: Due, minute: int, name: str) -> None:
 
 def close_boards(step: Step) -> None:
     """Close boards that nothing more is expected of, though pictures are missing."""
-    station = step.station
-    for name, newest_us in list(station.waiting.items()):
-        if station.rest or newest_us + step.rules.board_hold_us < station.watermark_us:
-            del station.waiting[name]
-            count_board(step, name, station.boards[name])
-    step.patience_us = min(station.waiting.values(), default=NEVER_US) + step.rules.board_hold_us
+    station, hold_us = step.station, step.rules.board_hold_us
+    for place, board in list(step.waiting.items()):
+        if station.rest or board.newest_us + hold_us < station.watermark_us:
+            del step.waiting[place]
+            count_board(step, place, board, None)
+    step.be_patient()

@@ -4,43 +4,25 @@ A board is named by line, station, session and visit. It is *closed* when all it
 nothing more is expected of that time; a picture that comes after all corrects it. A fail stays a fail; where a picture
 is not in, was skipped or is dead, the others' pass becomes a review: unknowns never pass. A panel that arrives in
 overlapping pieces is a board of so many pictures (`kpi_engine.panels`).
+
+Each picture is merged as it comes, in whatever order: what is kept of a board is what its pictures say together.
 """
 
 from bisect import insort
 from collections import Counter
-from collections.abc import Sequence
 from datetime import datetime
 
 import msgspec
 
-from kpi_engine.panels import Spot, complaints, panel_defects, pieces_in, reasons_once, spots_of
+from kpi_engine.panels import Piece, complaints, panel_defects, pieces_in, reasons_once, spots_of
 from kpi_engine.slim import Result
 from kpi_engine.sums import MICROSECOND, MINUTE_US, instant
-from taktwatch.records import BoardVerdict, Names, Outcome, Tile, Verdict
+from taktwatch.records import BoardVerdict, Names, Outcome, Verdict
 
-__all__ = ["Board", "Counted", "View", "Whole", "board_name", "counted", "fused", "put", "verdict_of", "verdict_of_one"]
-
-
-class View(msgspec.Struct, array_like=True, order=True, gc=False):
-    """What one picture says of its board. `verdict` is None for a picture that was not inspected."""
-
-    event_us: int
-    seq: int
-    view: str
-    outcome: Outcome
-    verdict: Verdict | None
-    received_at: datetime
-    inspected_at: datetime
-    opportunities: int
-    share: str
-    serial: str | None = None
-    lot: str | None = None
-    reasons: tuple[str, ...] = ()
-    tile: Tile | None = None
-    spots: tuple[Spot, ...] = ()
+__all__ = ["Board", "Counted", "counted", "decided", "minute_of", "put", "verdict_of", "verdict_of_one"]
 
 
-class Counted(msgspec.Struct, array_like=True, gc=False):
+class Counted(msgspec.Struct, gc=False):
     """What the sums hold of a board: in which share of which minute, and as what; of a panel its defects by class."""
 
     minute: int
@@ -49,161 +31,152 @@ class Counted(msgspec.Struct, array_like=True, gc=False):
     verdict: Verdict
     opportunities: int
     latency_us: int
-    product: str
     serial: str | None
     defects: dict[str, int] = {}
 
 
 class Board(msgspec.Struct, array_like=True):
-    """One visit: `expected` pictures make it, `views` are those with an outcome, in order of capture.
+    """One visit: `expected` pictures make it. `frames` are those with an outcome: event time and number, in that order.
 
-    `in_pieces`: its pictures are pieces of a panel.
+    Of the inspected ones: how many, the worst verdict, the most opportunities, when the first was received and the last
+    judged. `share` is that of the first frame, `decided_at` when the last outcome was reached. `serial` and `lot` are
+    those of the first frame that has one. `said`: reasons by frame. `absent`: frames without a verdict, and why.
+    `in_pieces`: its pictures are `pieces` of a panel. `minute`: where it is counted; None where it is not, yet.
     """
 
     product: str
     session: str
     visit: int
     expected: int
-    views: list[View] = []
-    in_pieces: bool = False
+    received_at: datetime | None = None
+    judged_at: datetime | None = None
+    decided_at: datetime | None = None
+    share: str = ""
+    frames: list[tuple[int, int]] = []
+    inspected: int = 0
+    verdict: Verdict | None = None
+    opportunities: int = 0
+    serial: tuple[int, int, str] | None = None
+    lot: tuple[int, int, str] | None = None
+    minute: int | None = None
     closed: bool = False
-    counted: Counted | None = None
+    said: list[tuple[int, int, tuple[str, ...]]] = []
+    absent: list[tuple[int, int, str]] = []
+    in_pieces: bool = False
+    pieces: list[Piece] = []
 
     @property
     def complete(self) -> bool:
         """Whether all pictures have their outcome."""
-        return (pieces_in(self.views) if self.in_pieces else len(self.views)) >= self.expected
+        return (pieces_in(self.pieces) if self.in_pieces else len(self.frames)) >= self.expected
 
     @property
     def newest_us(self) -> int:
         """Event time of the last picture that is in."""
-        return self.views[-1].event_us
-
-
-class Whole(msgspec.Struct, frozen=True, gc=False):
-    """What the pictures of a board say together; `received_at` first, `judged_at` last of the inspected ones."""
-
-    verdict: Verdict
-    reasons: tuple[str, ...]
-    inspected: int
-    opportunities: int
-    received_at: datetime | None
-    judged_at: datetime | None
-    decided_at: datetime
-    serial: str | None
-    lot: str | None
-
-
-def board_name(product: str, session: str, visit: int) -> str:
-    """Name a board within its station; what shows another product is another board.
-
-    >>> board_name("board", "s1", 7)
-    'board/s1/7'
-    """
-    return f"{product}/{session}/{visit}"
+        return self.frames[-1][0]
 
 
 def put(board: Board, result: Result, event_us: int, share: str) -> None:
-    """Lay a picture to the others of its board."""
-    inspected = result.outcome is Outcome.INSPECTED
-    view = View(
-        event_us,
-        result.seq,
-        result.view,
-        result.outcome,
-        (result.verdict or Verdict.REVIEW) if inspected else None,
-        result.received_at,
-        result.inspected_at,
-        result.opportunities,
-        share,
-        result.serial,
-        result.lot,
-        result.reasons,
-    )
+    """Merge a picture with the others of its board."""
+    place = (event_us, result.seq)
+    frames = board.frames
+    if not frames or frames[-1] < place:
+        frames.append(place)
+    else:
+        insort(frames, place)
+    if frames[0] is place:
+        board.share = share
+    if board.decided_at is None or board.decided_at < result.inspected_at:
+        board.decided_at = result.inspected_at
+    if result.outcome is Outcome.INSPECTED:
+        judge(board, result)
+    else:
+        insort(board.absent, (*place, f"view missing: {result.view} was {result.outcome}"))
+    if result.serial is not None and (board.serial is None or place < board.serial[:2]):
+        board.serial = (*place, result.serial)
+    if result.lot is not None and (board.lot is None or place < board.lot[:2]):
+        board.lot = (*place, result.lot)
+    if result.reasons:
+        insort(board.said, (*place, result.reasons))
     if result.tile is not None:
         board.in_pieces = True
-        view.tile = result.tile
-        view.spots = spots_of(result) if inspected else ()
-    views = board.views
-    if not views or views[-1].event_us < event_us:
-        views.append(view)
-    else:
-        insort(views, view, key=captured)
+        spots = spots_of(result) if result.outcome is Outcome.INSPECTED else ()
+        insort(board.pieces, Piece(event_us, result.seq, result.view, result.tile, spots))
 
 
-def captured(view: View) -> tuple[int, int]:
-    """Order of the pictures of a board."""
-    return view.event_us, view.seq
+def judge(board: Board, result: Result) -> None:
+    """Merge what was seen in an inspected picture."""
+    board.inspected += 1
+    if board.verdict is not Verdict.FAIL:
+        verdict = result.verdict or Verdict.REVIEW
+        if verdict is not Verdict.PASS or board.verdict is None:
+            board.verdict = verdict
+    board.opportunities = max(board.opportunities, result.opportunities)
+    if board.received_at is None or result.received_at < board.received_at:
+        board.received_at = result.received_at
+    if board.judged_at is None or result.inspected_at > board.judged_at:
+        board.judged_at = result.inspected_at
 
 
-def fused(board: Board) -> Whole:
+def decided(board: Board) -> Verdict:
     """Return what all pictures say: fail before review before pass; what is not seen is reviewed."""
-    views = board.views
-    judged = [view for view in views if view.verdict is not None]
-    verdict, reasons = worst(board, judged)
-    return Whole(
-        verdict,
-        reasons,
-        len(judged),
-        max([view.opportunities for view in judged], default=0),
-        min([view.received_at for view in judged], default=None),
-        max([view.inspected_at for view in judged], default=None),
-        max([view.inspected_at for view in views]),
-        next((view.serial for view in views if view.serial is not None), None),
-        next((view.lot for view in views if view.lot is not None), None),
-    )
+    if board.verdict is None or (board.verdict is Verdict.PASS and is_lacking(board)):
+        return Verdict.REVIEW
+    return board.verdict
 
 
-def worst(board: Board, judged: Sequence[View]) -> tuple[Verdict, tuple[str, ...]]:
-    """Return the verdict of a board and its reasons, given which pictures were inspected."""
-    views = board.views
-    reasons = [reason for view in views for reason in view.reasons]
-    absent: list[str] = []
-    if len(judged) < len(views):
-        absent += [f"view missing: {view.view} was {view.outcome}" for view in views if view.verdict is None]
+def is_lacking(board: Board) -> bool:
+    """Whether a picture is not in, or was not inspected; of a panel also, whether its pieces do not fit."""
     if board.in_pieces:
-        reasons = reasons_once(views, reasons)
-        absent += complaints(board.expected, views)
-    elif len(views) < board.expected:
-        absent.append(f"view missing: {len(views)} of {board.expected} pictures are in")
-    verdict = Verdict.REVIEW if absent else Verdict.PASS
-    for view in judged:
-        if view.verdict is Verdict.FAIL:
-            verdict = Verdict.FAIL
-            break
-        if view.verdict is Verdict.REVIEW:
-            verdict = Verdict.REVIEW
-    return verdict, (*reasons, *absent)
+        return bool(board.absent or complaints(board.expected, board.pieces, strangers(board)))
+    return bool(board.absent) or len(board.frames) < board.expected
 
 
-def counted(board: Board, whole: Whole, frozen_minute: int) -> Counted | None:
-    """Return how a board is counted, where its first picture was taken; None where no picture was inspected.
+def strangers(board: Board) -> int:
+    """Return how many pictures of a panel do not say which part of it they show."""
+    return len(board.frames) - len(board.pieces)
 
-    Minutes before `frozen_minute` are final, so it is never counted there.
-    """
-    if whole.received_at is None or whole.judged_at is None:
+
+def reasons_of(board: Board) -> tuple[str, ...]:
+    """Return why a board's verdict is not pass: what its pictures say, then what keeps them from being all."""
+    reasons = [reason for _, _, reasons in board.said for reason in reasons]
+    absent = [words for _, _, words in board.absent]
+    if board.in_pieces:
+        reasons = reasons_once(board.pieces, reasons)
+        absent += complaints(board.expected, board.pieces, strangers(board))
+    elif len(board.frames) < board.expected:
+        absent.append(f"view missing: {len(board.frames)} of {board.expected} pictures are in")
+    return (*reasons, *absent)
+
+
+def counted(board: Board, minute: int) -> Counted | None:
+    """Return how a board is counted, in that minute; None where no picture was inspected."""
+    if board.received_at is None or board.judged_at is None:
         return None
-    first = board.views[0]
-    latency_us = (whole.judged_at - whole.received_at) // MICROSECOND
+    latency_us = (board.judged_at - board.received_at) // MICROSECOND
     found = Counted(
-        max(first.event_us // MINUTE_US, frozen_minute),
-        first.share,
-        first.event_us,
-        whole.verdict,
-        whole.opportunities,
+        minute,
+        board.share,
+        board.frames[0][0],
+        decided(board),
+        board.opportunities,
         max(latency_us, 0),
-        board.product,
-        whole.serial,
+        None if board.serial is None else board.serial[2],
     )
     if board.in_pieces:
-        judged = [view for view in board.views if view.verdict is not None]
-        found.defects = dict(Counter(defect.label for defect in panel_defects(judged)))
+        found.defects = dict(Counter(defect.label for defect in panel_defects(board.pieces)))
     return found
 
 
-def verdict_of(board: Board, whole: Whole, names: Names, revision: int) -> BoardVerdict:
+def minute_of(board: Board, frozen_minute: int) -> int:
+    """Return where a board is counted: where its first picture was taken, or in the first minute that is not final."""
+    return max(board.frames[0][0] // MINUTE_US, frozen_minute)
+
+
+def verdict_of(board: Board, names: Names, revision: int) -> BoardVerdict:
     """Return the verdict of a board as it travels."""
-    views = board.views
+    assert board.decided_at is not None  # noqa: S101 - a picture is in
+    plain = board.inspected >= board.expected and not board.said and not board.absent and not board.in_pieces
     return BoardVerdict(
         board_id=names.board(board.visit),
         line=names.line,
@@ -211,17 +184,17 @@ def verdict_of(board: Board, whole: Whole, names: Names, revision: int) -> Board
         product=board.product,
         session=board.session,
         visit=board.visit,
-        event_at=instant(views[0].event_us),
-        decided_at=whole.decided_at,
+        event_at=instant(board.frames[0][0]),
+        decided_at=board.decided_at,
         revision=revision,
-        verdict=whole.verdict,
+        verdict=decided(board),
         expected=board.expected,
-        inspected=whole.inspected,
-        frames=tuple([names.frame(view.seq) for view in views]),
-        reasons=whole.reasons,
-        lot=whole.lot,
-        serial=whole.serial,
-        defects=panel_defects(views) if board.in_pieces else (),
+        inspected=board.inspected,
+        frames=tuple([names.frame(seq) for _, seq in board.frames]),
+        reasons=() if plain else reasons_of(board),
+        lot=None if board.lot is None else board.lot[2],
+        serial=None if board.serial is None else board.serial[2],
+        defects=panel_defects(board.pieces) if board.in_pieces else (),
     )
 
 

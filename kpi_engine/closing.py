@@ -45,7 +45,7 @@ def move(step: Step) -> None:
     crossed = bound // MINUTE_US != station.watermark_us // MINUTE_US
     turned = rest != station.rest
     station.watermark_us, station.rest = bound, rest
-    if station.waiting:
+    if step.waiting:
         close_boards(step)
     if crossed or turned:
         close(step)
@@ -79,10 +79,11 @@ def finish(step: Step) -> None:
     finish_minutes(step, frozen_minute)
     expire(station.serials, step.due, step.rules.horizon_minutes, frozen_minute)
     for minute in [minute for minute in step.old_boards if minute + 1 < frozen_minute]:
-        for name in step.old_boards.pop(minute):
-            board = station.boards.get(name)
+        for group, visit in step.old_boards.pop(minute):
+            board = station.boards[group].get(visit)
             if board is not None and board.newest_us // MINUTE_US <= minute:
-                del station.boards[name]
+                del station.boards[group][visit]
+    station.boards = {group: boards for group, boards in station.boards.items() if boards}
     kept = {}
     for name, session in station.sessions.items():
         newest_us = max(session.newest_us, session.mark_us or 0)

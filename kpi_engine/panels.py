@@ -5,7 +5,6 @@ What two pieces show of one place is one defect; which those are, `taktwatch.sea
 
 from collections import Counter
 from collections.abc import Sequence
-from typing import Protocol
 
 import msgspec
 
@@ -13,7 +12,7 @@ from kpi_engine.slim import PlacedDetection, PlacedResult, Result
 from taktwatch.records import STRUCTURES, BoardDefect, Detection, InspectionResult, Tile, defect_words
 from taktwatch.seams import Seen, groups, hull
 
-__all__ = ["Spot", "complaints", "panel_defects", "pieces_in", "reasons_once", "spots_of"]
+__all__ = ["Piece", "Spot", "complaints", "panel_defects", "pieces_in", "reasons_once", "spots_of"]
 
 LISTED = 8
 """So many absent pieces are named; of more, their number is said."""
@@ -27,20 +26,14 @@ class Spot(msgspec.Struct, array_like=True, frozen=True, gc=False):
     box_px: tuple[float, float, float, float]
 
 
-class Piece(Protocol):
-    """A picture of a panel, as far as its place goes."""
+class Piece(msgspec.Struct, array_like=True, frozen=True, order=True, gc=False):
+    """A picture of a panel, in order of capture: which part of which side it shows, and what is wrong there."""
 
-    @property
-    def view(self) -> str:
-        """Which side of the board it shows."""
-
-    @property
-    def tile(self) -> Tile | None:
-        """Which part of that side."""
-
-    @property
-    def spots(self) -> tuple[Spot, ...]:
-        """What is wrong there."""
+    event_us: int
+    seq: int
+    view: str
+    tile: Tile
+    spots: tuple[Spot, ...]
 
 
 def spots_of(result: Result) -> tuple[Spot, ...]:
@@ -63,7 +56,7 @@ def moved(found: PlacedDetection | Detection, x: int, y: int) -> tuple[float, fl
 
 def pieces_in(pieces: Sequence[Piece]) -> int:
     """Return how many different pieces are in: one that came twice is one."""
-    return len({(piece.view, piece.tile.index) for piece in pieces if piece.tile is not None})
+    return len({(piece.view, piece.tile.index) for piece in pieces})
 
 
 def panel_defects(pieces: Sequence[Piece]) -> tuple[BoardDefect, ...]:
@@ -94,26 +87,29 @@ def seen_once(pieces: Sequence[Piece]) -> list[list[Seen]]:
         seen = [
             Seen(spot.box_px, piece.tile.box_px, spot.label, spot.score)
             for piece in pieces
-            if piece.view == view and piece.tile is not None
+            if piece.view == view
             for spot in piece.spots
         ]
         found += [[seen[index] for index in group] for group in groups(seen)]
     return found
 
 
-def complaints(expected: int, pieces: Sequence[Piece]) -> list[str]:
-    """Say what keeps pieces from being one whole panel; empty where all is well."""
-    tiles = [piece.tile for piece in pieces if piece.tile is not None]
+def complaints(expected: int, pieces: Sequence[Piece], strangers: int) -> list[str]:
+    """Say what keeps pieces from being one whole panel; empty where all is well.
+
+    `strangers`: pictures of the panel that do not say which part of it they show.
+    """
+    tiles = [piece.tile for piece in pieces]
     said = []
-    if len(tiles) < len(pieces):
-        said.append(f"{len(pieces) - len(tiles)} pictures of this panel do not say which part of it they show")
+    if strangers:
+        said.append(f"{strangers} pictures of this panel do not say which part of it they show")
     first = tiles[0]
     said += [
         f"piece {tile.index} is of another panel: {words(tile)}, piece {first.index} of {words(first)}"
         for tile in tiles[1:]
         if (tile.panel, tile.of, tile.size_px) != (first.panel, first.of, first.size_px)
     ]
-    counts = Counter((piece.view, piece.tile.index) for piece in pieces if piece.tile is not None)
+    counts = Counter((piece.view, piece.tile.index) for piece in pieces)
     said += [f"piece {index} of {view} came {times} times" for (view, index), times in counts.items() if times > 1]
     if len(counts) < expected:
         absent = sorted(set(range(first.of)) - {tile.index for tile in tiles})

@@ -31,9 +31,9 @@ class Past(msgspec.Struct, array_like=True):
 class Station(msgspec.Struct):
     """One station: its sessions, the sums of live minutes by share and minute since 1970, serials seen lately.
 
-    `boards`: those that several pictures make, by name; `waiting`: the ones not closed yet, with the event time of
-    their newest picture. `rollups`: longer windows of this station. `watermark_us` never goes back; `rest`: every
-    session ended and nothing is out, so all windows are complete. `past`: what forgotten sessions brought.
+    `boards`: those that several pictures make, by product and session, and visit. `rollups`: longer windows of this
+    station. `watermark_us` never goes back; `rest`: every session ended and nothing is out, so all windows are
+    complete. `past`: what forgotten sessions brought.
     """
 
     line: str
@@ -42,8 +42,7 @@ class Station(msgspec.Struct):
     current: str = ""
     windows: dict[str, dict[int, Sums]] = {}
     serials: dict[str, list[Visit]] = {}
-    boards: dict[str, Board] = {}
-    waiting: dict[str, int] = {}
+    boards: dict[str, dict[int, Board]] = {}
     rollups: dict[Key, Rolled] = {}
     watermark_us: int = -1
     rest: bool = False
@@ -113,7 +112,7 @@ class Versioned(msgspec.Struct):
     version: int
 
 
-VERSION = 3
+VERSION = 4
 
 
 def empty() -> KpiState:

@@ -5,6 +5,7 @@ There is one `Step` per station, used again for each of its records: what all of
 
 import msgspec
 
+from kpi_engine.boards import Board
 from kpi_engine.ledger import Session, Told
 from kpi_engine.rollup import enroll
 from kpi_engine.rules import Rules
@@ -14,26 +15,36 @@ from kpi_engine.state import Change, KpiState, Line, Station, line_bound
 from kpi_engine.sums import MINUTE_US, Sums, share_name, snapshot
 from taktwatch.records import Names
 
-__all__ = ["NEVER_US", "Lane", "Step", "step_at"]
+__all__ = ["BoardPlace", "Lane", "Step", "step_at"]
 
 NEVER_US = 1 << 62
 
 
+BoardPlace = tuple[str, int]
+"""Which board of a station: its product and session, and its visit."""
+
+
 class Lane(msgspec.Struct, gc=False):
-    """What pictures of one session, product and lot have in common: `views` of them make a board."""
+    """What pictures of one session, product and lot have in common: `views` of them make a board.
+
+    `boards`: those of the product and session, which `group` names, by visit.
+    """
 
     session: Session
     share: str
     views: int
     names: Names
+    group: str
+    boards: dict[int, Board]
 
 
 class Step(msgspec.Struct):
     """One record being folded, and where.
 
-    `next_us`: when the station's watermark gets there, a minute is complete. `patience_us`: before that no waiting
-    board runs out of time. `hot` are the sums touched last, of `hot_share` in `hot_minute`. By minute:
-    `due`, serials to look at once it is final; `old_boards`, closed boards whose newest picture was taken then.
+    `next_us`: when the station's watermark gets there, a minute is complete. `waiting`: boards not closed yet;
+    `patience_us`: before that none of them runs out of time. `hot` are the sums touched last, of `hot_share` in
+    `hot_minute`. By minute: `due`, serials to look at once it is final; `old_boards`, closed boards whose newest
+    picture was taken then.
     """
 
     state: KpiState
@@ -52,7 +63,8 @@ class Step(msgspec.Struct):
     lanes: dict[tuple[str, str, str | None], Lane] = {}
     named: dict[str, Names] = {}
     due: Due = {}
-    old_boards: Due = {}
+    waiting: dict[BoardPlace, Board] = {}
+    old_boards: dict[int, list[BoardPlace]] = {}
 
     def look_up(self) -> None:
         """Look up anew what follows from the station: its watermark moved on, or sessions were forgotten."""
@@ -60,10 +72,15 @@ class Step(msgspec.Struct):
         self.frozen_minute = station.frozen_minute(self.rules.horizon_minutes)
         self.told.frozen_us = self.frozen_minute * MINUTE_US
         self.next_us = (station.watermark_us // MINUTE_US + 1) * MINUTE_US
-        self.patience_us = min(station.waiting.values(), default=NEVER_US) + self.rules.board_hold_us
+        self.be_patient()
         self.hot = None
         self.lanes.clear()
         self.named.clear()
+
+    def be_patient(self) -> None:
+        """Find out when the next waiting board runs out of time."""
+        oldest_us = min([board.newest_us for board in self.waiting.values()], default=NEVER_US)
+        self.patience_us = oldest_us + self.rules.board_hold_us
 
     def find_lane(self, result: Result, minute: int) -> Lane | None:
         """Return what pictures like this one have in common; None for an unknown session of final windows."""
@@ -74,7 +91,10 @@ class Step(msgspec.Struct):
             if minute < self.frozen_minute:
                 return None
             session = station.sessions[result.session] = Session(share)
-        lane = Lane(session, share, self.rules.views.get(product, 1), self.names(result.session))
+        group = f"{product}\x1f{result.session}"
+        boards = station.boards.setdefault(group, {})
+        views = self.rules.views.get(product, 1)
+        lane = Lane(session, share, views, self.names(result.session), group, boards)
         self.lanes[result.session, product, lot] = lane
         return lane
 
@@ -136,9 +156,12 @@ def step_at(state: KpiState, line: str, name: str, rules: Rules) -> Step:
         station = state.stations[key] = Station(line, name)
         state.lines.setdefault(line, Line()).stations.append(key)
     step = Step(state, station, state.lines[line], key, rules, Told(0, "", 0, 0), due=due_again(station.serials))
-    for board_name, board in station.boards.items():
-        if board.closed:
-            step.old_boards.setdefault(board.newest_us // MINUTE_US, []).append(board_name)
+    for group, boards in station.boards.items():
+        for visit, board in boards.items():
+            if board.closed:
+                step.old_boards.setdefault(board.newest_us // MINUTE_US, []).append((group, visit))
+            else:
+                step.waiting[group, visit] = board
     step.look_up()
     state.steps[line, name] = step
     return step

@@ -8,7 +8,7 @@ and forgotten. Everything here is a function of the log alone: folding it again 
 windows with the same revisions.
 """
 
-from kpi_engine.board_counts import count_one, fold_view, is_of_panel, tell
+from kpi_engine.board_counts import count_one, fold_view, tell
 from kpi_engine.boards import verdict_of_one
 from kpi_engine.closing import advance
 from kpi_engine.drain import drain, drain_verdicts
@@ -72,7 +72,7 @@ def count_first(step: Step, lane: Lane, result: Result, minute: int) -> None:
     """Count a frame that was not counted before, and its board."""
     sums = step.touch(lane.share, minute)
     add_picture(sums, result)
-    if lane.views > 1 or is_of_panel(step.station, result):
+    if lane.views > 1 or result.tile is not None or result.visit in lane.boards:
         fold_view(step, lane, result)
         return
     if result.outcome is Outcome.INSPECTED:

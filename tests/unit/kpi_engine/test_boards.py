@@ -160,4 +160,4 @@ def test_open_boards_survive_a_restart_and_old_ones_are_forgotten() -> None:
     board(line)
     line.mark(2, "14:00:00")
     station = next(iter(line.state.stations.values()))
-    assert (station.boards, station.waiting) == ({}, {})
+    assert station.boards == {}
