@@ -24,7 +24,8 @@ lint: setup
 
 bench: setup
 	$(BIN)/python benchmarks/bus.py
-	$(BIN)/python benchmarks/engines.py
+	$(BIN)/python benchmarks/engines.py --write
+	$(BIN)/python benchmarks/pipeline.py --write docs/benchmarks.md
 	$(BIN)/python benchmarks/panels.py --write docs/benchmarks.md
 
 setup: $(LOCKED)

@@ -32,6 +32,7 @@ from detector.evaluation.datasets import open_dataset  # noqa: E402
 from detector.evaluation.runner import Runner, model_folder  # noqa: E402
 from detector.inputs import lay_template  # noqa: E402
 from detector.inspect import Inspection, Inspector  # noqa: E402
+from detector.masks import Roi  # noqa: E402
 from detector.product import find_boards, make_product  # noqa: E402
 from detector.regions import inspected_area  # noqa: E402
 from detector.registration import matrix_of  # noqa: E402
@@ -161,14 +162,13 @@ def differences(where: str, every: int) -> str:
         pair = lay_template(labelled.picture, labelled.template)
         size = (pair.seen.shape[0], pair.seen.shape[1])
         area = inspected_area(size, matrix_of(pair.registration), template=size)
-        nothing = np.zeros(size, bool)
         masks = [decode(truth.mask) for truth in labelled.truths]
-        shown = unexplained(pair.seen, pair.lit, nothing, area=area)
+        shown = unexplained(pair.seen, pair.lit, [], area=area)
         pictures, defects = pictures + 1, defects + len(masks)
         for mask in masks:
             near = cv2.dilate(mask.astype(np.uint8), np.ones((NEAR_PX, NEAR_PX), np.uint8))
             told += any(near[one.y, one.x] for one in shown)
-        known = np.any(masks, axis=0) if masks else nothing
+        known = [Roi(mask, 0, 0) for mask in masks]
         false_calls += bool(unexplained(pair.seen, pair.lit, known, area=area))
     share = f"{told} of {defects}, {told / defects:.1%}" if defects else "no defects"
     return f"| {where} | {pictures} | {share} | {false_calls} of {pictures}, {false_calls / pictures:.1%} |"

@@ -38,8 +38,8 @@ __all__ = ["Pipeline", "first_cause"]
 POLLED = 64
 """Records asked for at once."""
 
-IDLE_POLL, BUSY_POLL = timedelta(milliseconds=250), timedelta(milliseconds=25)
-"""How long a poll waits for records: commits go between polls, so while there is something to commit it is short."""
+POLL = timedelta(milliseconds=250)
+"""How long a poll waits for records; commits go between polls. Shorter ones cost a core more than they are worth."""
 
 PICTURES_KEPT = 16
 """Pictures of a station that are kept in memory while they wait; those behind are fetched again in their turn."""
@@ -110,8 +110,7 @@ class Pipeline:
             elif paused and room >= self.look_ahead // 2:
                 await consumer.resume(paused & consumer.assigned)
                 paused = frozenset()
-            wait = BUSY_POLL if self.in_hand else IDLE_POLL
-            messages = await consumer.poll(max(1, min(POLLED, room)), wait)
+            messages = await consumer.poll(max(1, min(POLLED, room)), POLL)
             for message in messages:
                 self.positions.take((message.topic, message.partition), message.offset)
                 await self.admit(taken(message, self.now_s(), self.budgets))

@@ -110,12 +110,8 @@ def differences(
     size = (seen.shape[0], seen.shape[1])
     matrix = matrix_of(inputs.registration)
     area = inspected_area(size, matrix, roi=product.roi, ignore=product.ignore, template=size)
-    explained = np.zeros(size, bool)
-    for finding in found:
-        roi = finding.roi
-        height, width = roi.mask.shape
-        explained[roi.y0 : roi.y0 + height, roi.x0 : roi.x0 + width] |= roi.mask
-    strays = unexplained(seen, inputs.pair.lit, explained, area=area, tolerance=tolerance)
+    rois = [finding.roi for finding in found]
+    strays = unexplained(seen, inputs.pair.lit, rois, area=area, tolerance=tolerance)
     return tuple(Reason(stray.moved(*origin).words, Doubt.UNEXPLAINED) for stray in strays[:MOST_STRAYS])
 
 

@@ -10,6 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import replace
 
+import cv2
 import structlog
 
 from detector.duty import Duty
@@ -53,6 +54,7 @@ class DetectorService:
 
         Raises `ModelError` or `ConfigError` at once where the model of a station's product cannot be used.
         """
+        cv2.setNumThreads(1)  # pictures are prepared side by side: threads within one would only wait for each other
         for product in sorted({station.product for station in self.config.stations}):
             await asyncio.to_thread(self.duty.current.engine, product)
             await asyncio.to_thread(self.duty.current.reference, product)

@@ -3,11 +3,14 @@
 It is no second detector: it looks for differences larger than good boards show, whatever they are called.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import cv2
 import numpy as np
 import numpy.typing as npt
+
+from detector.masks import Roi
 
 __all__ = ["Stray", "unexplained"]
 
@@ -24,7 +27,7 @@ SLOW_PX, SLOW_SHRINK = 32, 8  # differences as slow as this are light
 SPECK_PX = 3  # dust and noise are narrower
 WANDER_PX = 5  # edges of copper wander by half of it: narrower bands of difference are no defect
 LEAST_AREA_PX = 24
-EXPLAINED_PX = 9  # a detection explains what lies so close around it
+EXPLAINED_PX = 9  # a detection explains what lies so close to it, along each axis
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,20 +51,20 @@ class Stray:
 def unexplained(
     picture: Grey,
     lit: npt.NDArray[np.float32],
-    explained: BoolMask,
+    found: Sequence[Roi],
     *,
     area: BoolMask | None = None,
     tolerance: Grey | None = None,
 ) -> list[Stray]:
     """Return what a picture (H, W) shows and its registered, lit template (H, W) does not, or the other way round.
 
-    `explained` covers what was found, `area` what is inspected (None: all), `tolerance` how far good boards stray
-    (beside a share of the contrast nearby); all (H, W), in the frame. Largest first.
+    `found` are masks, which explain what lies under them. `area` is what is inspected (None: all), `tolerance` how far
+    good boards stray (beside a share of the contrast nearby); both (H, W), in the frame. Largest first.
 
     >>> board = np.full((64, 64), 200, np.uint8)
     >>> spoiled = board.copy()
     >>> spoiled[20:30, 30:40] = 50
-    >>> [stray.words for stray in unexplained(spoiled, board.astype(np.float32), np.zeros((64, 64), bool))]
+    >>> [stray.words for stray in unexplained(spoiled, board.astype(np.float32), [])]
     ['unexplained: differs from the template at (34, 24), 100 px']
     """
     level = np.asarray(np.clip(np.rint(lit), 0, 255), np.uint8)
@@ -76,22 +79,50 @@ def unexplained(
     differs = np.asarray(cv2.compare(solid, limit, cv2.CMP_GT), np.uint8)
     if area is not None:
         differs[~area] = 0
-    near = cv2.dilate(explained.astype(np.uint8), np.ones((2 * EXPLAINED_PX + 1,) * 2, np.uint8))
-    count, _, stats, middles = cv2.connectedComponentsWithStats(differs, connectivity=8)
-    found = []
-    for index in range(1, count):
-        size = int(stats[index, cv2.CC_STAT_AREA])
-        x, y = (int(value) for value in middles[index])
-        if size >= LEAST_AREA_PX and not near[y, x]:
-            found.append(Stray(x, y, size))
+    if cv2.countNonZero(differs) < LEAST_AREA_PX:
+        return []
+    return [spot for spot in _spots(differs) if not any(_explains(roi, spot) for roi in found)]
+
+
+def _explains(roi: Roi, spot: Stray) -> bool:
+    """Whether something that was found lies close to the middle of a difference."""
+    x, y = spot.x - roi.x0, spot.y - roi.y0
+    near = roi.mask[
+        max(y - EXPLAINED_PX, 0) : max(y + EXPLAINED_PX + 1, 0), max(x - EXPLAINED_PX, 0) : max(x + EXPLAINED_PX + 1, 0)
+    ]
+    return bool(near.any())
+
+
+def _spots(differs: Grey) -> list[Stray]:
+    """Return what hangs together and is no speck, the largest first."""
+    left, top, width, height = cv2.boundingRect(differs)
+    count, _, stats, middles = cv2.connectedComponentsWithStats(
+        differs[top : top + height, left : left + width], connectivity=8
+    )
+    found = [
+        Stray(int(middles[index, 0] + left), int(middles[index, 1] + top), int(stats[index, cv2.CC_STAT_AREA]))
+        for index in range(1, count)
+        if stats[index, cv2.CC_STAT_AREA] >= LEAST_AREA_PX
+    ]
     return sorted(found, key=lambda stray: -stray.area_px)
+
+
+def median_level(grey: Grey) -> float:
+    """Return the median of grey levels, counted instead of sorted.
+
+    >>> median_level(np.array([[3, 7], [7, 200]], np.uint8)), median_level(np.array([[1, 4]], np.uint8))
+    (7.0, 2.5)
+    """
+    below = np.cumsum(cv2.calcHist([grey], [0], None, [256], [0, 256]).ravel().astype(np.int64))
+    lower, upper = np.searchsorted(below, [(grey.size + 1) // 2, grey.size // 2 + 1])
+    return (float(lower) + float(upper)) / 2
 
 
 def _limit(picture: Grey, level: Grey) -> Grey:
     """Return from how many grey levels on a difference counts, at each px (H, W)."""
     around = np.ones((AROUND_PX, AROUND_PX), np.uint8)
     contrast = cv2.subtract(cv2.dilate(level, around), cv2.erode(level, around))
-    noise = 1.4826 * float(np.median(cv2.absdiff(picture, level)))
+    noise = 1.4826 * median_level(np.asarray(cv2.absdiff(picture, level), np.uint8))
     low, high = np.percentile(level[::SPARSE, ::SPARSE], (1, 99))
     least = max(NOISES * noise, LEAST_LEVELS, WHOLE_SHARE * float(high - low))
     limit = np.maximum(cv2.convertScaleAbs(contrast, alpha=CONTRAST_SHARE), np.uint8(min(np.ceil(least), 255)))

@@ -5,20 +5,21 @@ import numpy as np
 import pytest
 
 from detector.light import lit_like
+from detector.masks import Roi
 from detector.regions import inspected_area
 from detector.registration import matrix_of, register
 from detector.unexplained import Stray, unexplained
 from taktwatch.simulator import SimulatedPicture, board, product_look
 from taktwatch.simulator.look import Camera
 
-NOTHING = np.zeros((480, 480), bool)
+NOTHING: list[Roi] = []
 
 
 def seen(layout: int, camera: Camera, defects: tuple[str, ...]) -> SimulatedPicture:
     return board(layout, layout % 100, size=(480, 480), defects=defects, look=product_look(layout, camera))
 
 
-def strays(shown: SimulatedPicture, explained: np.ndarray, change: np.ndarray | None = None) -> list[Stray]:
+def strays(shown: SimulatedPicture, explained: list[Roi], change: np.ndarray | None = None) -> list[Stray]:
     picture, template = (cv2.cvtColor(one, cv2.COLOR_RGB2GRAY) for one in (shown.picture, shown.template))
     picture = picture if change is None else np.where(change > 0, change, picture).astype(np.uint8)
     found, warped = register(picture, template)
@@ -51,7 +52,7 @@ def test_most_defects_would_be_told_without_any_detection_and_none_once_found() 
             told += 1
             near = cv2.dilate(truth.mask.astype(np.uint8), np.ones((9, 9)))
             caught += any(near[stray.y, stray.x] for stray in silent)
-        assert strays(one, np.any([truth.mask for truth in one.truths], axis=0)) == []
+        assert strays(one, [Roi(truth.mask, 0, 0) for truth in one.truths]) == []
     assert told > 12
     assert caught > 0.8 * told
 
@@ -62,22 +63,20 @@ def test_what_lies_outside_the_inspected_area_is_not_told() -> None:
     picture[10:20, 10:20] = picture[60:70, 60:70] = 20
     area = np.zeros((100, 100), bool)
     area[50:] = True
-    nothing = np.zeros((100, 100), bool)
-    assert [(one.x, one.y) for one in unexplained(picture, lit, nothing, area=area)] == [(64, 64)]
+    assert [(one.x, one.y) for one in unexplained(picture, lit, NOTHING, area=area)] == [(64, 64)]
 
 
 def test_a_tolerance_lets_pass_what_good_boards_do() -> None:
     lit = np.full((100, 100), 180, np.float32)
     picture = lit.astype(np.uint8)
     picture[40:60, 40:60] = 150
-    nothing = np.zeros((100, 100), bool)
     loose = np.where(picture < 180, 40, 4).astype(np.uint8)
-    assert len(unexplained(picture, lit, nothing)) == 1
-    assert unexplained(picture, lit, nothing, tolerance=loose) == []
+    assert len(unexplained(picture, lit, NOTHING)) == 1
+    assert unexplained(picture, lit, NOTHING, tolerance=loose) == []
 
 
 def test_specks_of_dust_are_not_told() -> None:
     picture = np.full((200, 200), 180, np.uint8)
     picture[20:180:9, 20:180:9] = 0
     picture[21:180:9, 20:180:9] = 0
-    assert unexplained(picture, np.full((200, 200), 180, np.float32), np.zeros((200, 200), bool)) == []
+    assert unexplained(picture, np.full((200, 200), 180, np.float32), NOTHING) == []
