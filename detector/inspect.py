@@ -19,6 +19,7 @@ from detector.doubts import Reason, named
 from detector.engines import Engine, RawDetections
 from detector.engines.choose import open_engine
 from detector.engines.torch_engine import TorchEngine
+from detector.evidence import shown
 from detector.failsafe import SafeEngine
 from detector.gate import refuse_unlicensed
 from detector.inputs import Inputs, grey_of, inputs_of
@@ -286,7 +287,7 @@ class Inspector:
         height, width = one.size
         scores = self.scores(one.product, ref)
         found = [replace(each, origin=one.origin) for each in findings(raw, engine.spec, scores, height, width)]
-        found = within(found, product, one.inputs.registration, height, width)
+        found = shown(within(found, product, one.inputs.registration, height, width), one.inputs.pair)
         said = judge(
             found, product, scale=one.scale, height=height, width=width, doubts=(*one.doubts, *self._strays(one, found))
         )

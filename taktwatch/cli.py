@@ -291,8 +291,14 @@ def inspect(
 def train(
     spec: Annotated[str, typer.Option(help="What is trained: board-sim, section-sim, board-deeppcb ...")],
     dataset: Annotated[
-        str | None,
-        typer.Option(help="A folder (DeepPCB's format or COCO's), or sim:board?first=0&...; default: the simulator."),
+        list[str] | None,
+        typer.Option(
+            help="A folder (DeepPCB's format or COCO's), or sim:board?first=0&...; default: the simulator. Several are "
+            "mixed, and the first is validated on."
+        ),
+    ] = None,
+    share: Annotated[
+        list[float] | None, typer.Option(help="Of several data sets, in their order; default: by pictures.")
     ] = None,
     start: Annotated[
         str | None, typer.Option("--from", help="Start from this model's weights: a folder, or a name in models/.")
@@ -302,8 +308,10 @@ def train(
         float, typer.Option(min=0.001, max=1, help="The trunk's share of the learning rate, with --from.")
     ] = 0.1,
     out_dir: Annotated[Path | None, typer.Option("--out", help="The model's folder; default: runs/SPEC.")] = None,
-    data_licence: Annotated[str, typer.Option(help="The data set's licence, for the model's card.")] = "",
-    commercial_use: Annotated[bool, typer.Option("--commercial-use", help="It allows commercial use.")] = False,
+    data_licence: Annotated[
+        list[str] | None, typer.Option(help="The licence of each folder, in their order, for the model's card.")
+    ] = None,
+    commercial_use: Annotated[bool, typer.Option("--commercial-use", help="All allow commercial use.")] = False,
     validate_boards: Annotated[
         str, typer.Option(help="Boards held out for validation, with commas between; default: drawn by chance.")
     ] = "",
@@ -321,7 +329,7 @@ def train(
 ) -> None:
     """Train a model on pictures with truth, or go on where a run was cut off; writes weights and a model card."""
     from detector.evaluation.runner import model_folder
-    from detector.training.command import Data, Start, train_labelled, train_simulated
+    from detector.training.command import Data, Start, mixed_sets, train_labelled, train_simulated
     from detector.training.settings import TrainSettings, find_style
 
     folder = out_dir or Path("runs") / spec
@@ -336,12 +344,12 @@ def train(
         style=find_style(style),
     )
     origin = Start(None if start is None else model_folder(read_config(config), start), freeze, trunk_rate)
-    if dataset is None:
+    if not dataset:
         train_simulated(spec, folder, settings, origin)
     else:
         boards = tuple(name for name in validate_boards.split(",") if name)
-        data = Data(dataset, data_licence, commercial_use, boards, validate_share)
-        train_labelled(spec, folder, settings, data, origin)
+        like = Data("", "", commercial_use, boards, validate_share)
+        train_labelled(spec, folder, settings, mixed_sets(dataset, share or (), data_licence or (), like), origin)
     out.print(f"{folder}: weights.safetensors, card.json, MODEL_CARD.md, training.html", highlight=False)
 
 

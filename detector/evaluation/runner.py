@@ -7,10 +7,10 @@ from pathlib import Path
 import msgspec
 import numpy as np
 
-from detector.engines import RawDetections
 from detector.engines.choose import build_engine, open_engine
 from detector.evaluation.datasets import Dataset, Item, Labelled
 from detector.evaluation.outcomes import Found, Outcome, TrueDefect
+from detector.evidence import shown
 from detector.inspect import Inspector
 from detector.judge import Finding, findings, judge
 from detector.masks import Roi, grow_box, to_rle
@@ -107,7 +107,9 @@ class Runner:
             raise BadInput(f"{item.name}: {error}") from error
         height, width = prepared.size
         raw = self.engine.infer([prepared.inputs.channels])[0]
-        reported = findings(raw, self.model.spec, self.scores, height, width)
+        pair = prepared.inputs.pair
+        reported = shown(findings(raw, self.model.spec, self.scores, height, width), pair)
+        everything = shown(findings(raw, self.model.spec, self.everything, height, width), pair)
         said = self.inspector.conclude(prepared, raw)
         told_truth = [told(one) for one in labelled.truths]
         truth = judge(told_truth, self.exact, scale=prepared.scale, height=height, width=width)
@@ -117,17 +119,16 @@ class Runner:
             size=(height, width),
             um_per_px=prepared.um_per_px,
             truths=labelled.truths,
-            found=self._found(raw, reported, height, width),
+            found=self._found(everything, reported, height, width),
             defective=truth.verdict != "pass",
             verdict=said.verdict,
             doubts=tuple(str(doubt) for doubt in said.doubts),
         )
 
-    def _found(self, raw: RawDetections, reported: list[Finding], height: int, width: int) -> tuple[Found, ...]:
+    def _found(self, lowest: list[Finding], reported: list[Finding], height: int, width: int) -> tuple[Found, ...]:
         """Return everything found, marked where the product's thresholds let it through."""
-        lowest = findings(raw, self.model.spec, self.everything, height, width)
-        shown = {_key(one) for one in reported}
-        lowest += [one for one in reported if _key(one) not in {_key(other) for other in lowest}]
+        passed, seen = {_key(one) for one in reported}, {_key(one) for one in lowest}
+        everything = [*lowest, *(one for one in reported if _key(one) not in seen)]
         margin = self.product.box_margin_um / self.product.um_per_px
         tight = self.model.spec.target_margin_px is not None
         return tuple(
@@ -137,9 +138,9 @@ class Runner:
                 box_px=grow_box(one.roi.box, margin, height, width) if tight or one.box is None else one.box,
                 mask=to_rle(one.roi, height, width),
                 area_px=one.roi.area_px,
-                reported=_key(one) in shown,
+                reported=_key(one) in passed,
             )
-            for one in lowest
+            for one in everything
         )
 
 

@@ -3,6 +3,7 @@
 import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from itertools import zip_longest
 from pathlib import Path
 
 from rich.progress import Progress
@@ -15,23 +16,33 @@ from detector.spec import ModelSpec, find_spec
 from detector.train import train
 from detector.training.finish import Run
 from detector.training.labelled import LabelledSource, hold_out_boards
+from detector.training.mixed import MixedSource, shares_of
 from detector.training.settings import TrainSettings
 from detector.training.source import SIMULATOR, SimulatedSource
 from taktwatch.errors import BadInput, ModelError
 from taktwatch.simulator import Style
 
-__all__ = ["Data", "Start", "train_labelled", "train_simulated"]
+__all__ = ["Data", "Start", "mixed_sets", "train_labelled", "train_simulated"]
 
 
 @dataclass(frozen=True)
 class Data:
-    """A data set to learn from, what its licence allows, and which of its boards are held out for validation."""
+    """A data set to learn from, what its licence allows, and which of its boards are held out for validation.
+
+    `share`: how much of what is learned comes from it, relative to the others (None: as many as it has pictures).
+    """
 
     where: str
     licence: str
     commercial_use: bool = False
     validate_boards: Sequence[str] = ()
     validate_share: float = 0.1
+    share: float | None = None
+
+    @property
+    def simulated(self) -> bool:
+        """Whether it is drawn."""
+        return self.where.startswith("sim:")
 
 
 @dataclass(frozen=True)
@@ -55,6 +66,26 @@ class Start:
         return replace(settings, frozen_stages=self.freeze, trunk_share=self.trunk_share)
 
 
+def mixed_sets(where: Sequence[str], shares: Sequence[float], licences: Sequence[str], like: Data) -> list[Data]:
+    """Return data sets with their shares and, where they are folders, their licences, each in their order.
+
+    One licence alone is that of all; the rest is as in `like`. Raises `BadInput` for more shares or licences than sets.
+
+    >>> [one.licence for one in mixed_sets(["a", "sim:board?first=0", "b"], [], ["MIT", "CC0"], Data("", ""))]
+    ['MIT', '', 'CC0']
+    """
+    folders = [one for one in where if not Data(one, "").simulated]
+    if len(licences) > max(len(folders), 1) or len(shares) > len(where):
+        raise BadInput(
+            f"{len(where)} data sets ({len(folders)} folders), {len(shares)} shares, {len(licences)} licences; "
+            "give each set one share, and each folder one licence"
+        )
+    told = dict(zip(folders, list(licences) * (len(folders) if len(licences) == 1 else 1), strict=False))
+    return [
+        replace(like, where=one, licence=told.get(one, ""), share=share) for one, share in zip_longest(where, shares)
+    ]
+
+
 def train_simulated(spec_name: str, out: Path, settings: TrainSettings, start: Start) -> Path:
     """Train a spec on the simulator and return its folder `out`; a run that was cut off goes on.
 
@@ -74,45 +105,71 @@ def train_simulated(spec_name: str, out: Path, settings: TrainSettings, start: S
     return train(Run(out.name, spec, source, out, settings, command, start.parent()))
 
 
-def train_labelled(spec_name: str, out: Path, settings: TrainSettings, data: Data, start: Start) -> Path:
-    """Train a spec on a data set and return its folder `out`; a run that was cut off goes on.
+def train_labelled(
+    spec_name: str, out: Path, settings: TrainSettings, data: Data | Sequence[Data], start: Start
+) -> Path:
+    """Train a spec on one or several data sets and return its folder `out`; a run that was cut off goes on.
 
-    A COCO folder with classes of its own gives them to the model. Raises `ModelError` for an unknown spec or a model it
-    cannot start from, `BadInput` for a data set that is not whole, or whose licence is not known.
+    Several are mixed by their shares; the first is validated on, and its boards alone are held out. A COCO folder with
+    classes of its own, where it is the first, gives them to the model. Raises `ModelError` for an unknown spec or a
+    model it cannot start from, `BadInput` for a data set that is not whole, or whose licence is not known.
     """
     spec = find_spec(spec_name)
-    simulated = data.where.startswith("sim:")
-    if not simulated and not data.licence.strip():
+    sets = [data] if isinstance(data, Data) else list(data)
+    for one in sets:
+        _refuse_unfit(one)
+    if settings.style != "plain":
+        raise BadInput(
+            f"--style is how the simulator draws, and {sets[0].where} is learned from; name a style in sim:..."
+        )
+    settings = start.into(_sized(spec, settings))
+    parent = start.parent()
+    datasets = [open_dataset(one.where) for one in sets]
+    if datasets[0].kind == "coco" and not set(datasets[0].labels) <= set(spec.classes):
+        spec = spec.model_copy(update={"classes": datasets[0].labels})
+    shares = shares_of([one.share for one in sets], [len(dataset.items) for dataset in datasets])
+    first = sets[0]
+    boards = hold_out_boards(
+        datasets[0].items, named=first.validate_boards, share=first.validate_share, seed=settings.seed
+    )
+    command = f"taktwatch train {_named(sets, shares)} --spec {spec_name} {_words(settings, start)}"
+    command += f" --validate-boards {','.join(boards)}" if not first.simulated else ""
+    with tempfile.TemporaryDirectory(prefix="taktwatch-train-") as scratch:
+        with Progress() as bars:
+            task = bars.add_task("preparing pictures", total=sum(len(dataset.items) for dataset in datasets))
+            sources = [
+                LabelledSource(
+                    dataset,
+                    spec,
+                    settings,
+                    boards=boards if number == 0 else (),
+                    licence=SIMULATOR.licence if one.simulated else one.licence,
+                    commercial_use=one.simulated or one.commercial_use,
+                    folder=Path(scratch) / str(number),
+                    on_picture=lambda: bars.advance(task),
+                )
+                for number, (one, dataset) in enumerate(zip(sets, datasets, strict=True))
+            ]
+        source = sources[0] if len(sources) == 1 else MixedSource(sources, shares, settings.seed)
+        return train(Run(out.name, spec, source, out, settings, command, parent))
+
+
+def _refuse_unfit(data: Data) -> None:
+    """Raise `BadInput` for data that nobody said the licence of, or that is kept for testing."""
+    if data.simulated:
+        _refuse_kept(data.where)
+    elif not data.licence.strip():
         raise BadInput(
             f"{data.where}: under which licence? A model carries the terms of what it learned from: give "
             "--data-licence TEXT, and --commercial-use where it allows that"
         )
-    if simulated:
-        _refuse_kept(data.where)
-    if settings.style != "plain":
-        raise BadInput(f"--style is how the simulator draws, and {data.where} is learned from; name a style in sim:...")
-    settings = start.into(_sized(spec, settings))
-    parent = start.parent()
-    dataset = open_dataset(data.where)
-    if dataset.kind == "coco" and not set(dataset.labels) <= set(spec.classes):
-        spec = spec.model_copy(update={"classes": dataset.labels})
-    boards = hold_out_boards(dataset.items, named=data.validate_boards, share=data.validate_share, seed=settings.seed)
-    command = f"taktwatch train --dataset '{data.where}' --spec {spec_name} {_words(settings, start)}"
-    command += f" --validate-boards {','.join(boards)}" if not simulated else ""
-    with tempfile.TemporaryDirectory(prefix="taktwatch-train-") as scratch:
-        with Progress() as bars:
-            task = bars.add_task("preparing pictures", total=len(dataset.items))
-            source = LabelledSource(
-                dataset,
-                spec,
-                settings,
-                boards=boards,
-                licence=SIMULATOR.licence if simulated else data.licence,
-                commercial_use=simulated or data.commercial_use,
-                folder=Path(scratch),
-                on_picture=lambda: bars.advance(task),
-            )
-        return train(Run(out.name, spec, source, out, settings, command, parent))
+
+
+def _named(sets: Sequence[Data], shares: Sequence[float]) -> str:
+    """Return the data sets as options of the command line."""
+    if len(sets) == 1:
+        return f"--dataset '{sets[0].where}'"
+    return " ".join(f"--dataset '{one.where}' --share {share:g}" for one, share in zip(sets, shares, strict=True))
 
 
 def _refuse_kept(where: str) -> None:

@@ -24,7 +24,7 @@ ANNOTATED_MARGIN_PX = {"deeppcb": 10}
 
 
 class LabelledSource:
-    """A data set whose pictures lie prepared in `folder`; validation is on whole boards that training never sees.
+    """A data set whose pictures lie prepared in `folder`; validation is on the `boards` that training never sees.
 
     Raises `BadInput` for what is wrong with it, before anything is trained.
     """
@@ -43,6 +43,7 @@ class LabelledSource:
     ) -> None:
         if dataset.view != spec.view:
             raise BadInput(f"{dataset.name} shows a {dataset.view} view, the spec is for {spec.view} views")
+        folder.mkdir(parents=True, exist_ok=True)
         self.spec, self.settings = spec, settings
         self.margin_px = ANNOTATED_MARGIN_PX.get(dataset.kind, 0)
         kept = [[item for item in dataset.items if (item.board in boards) is held] for held in (False, True)]
@@ -51,7 +52,7 @@ class LabelledSource:
             for name, items in zip(("learned", "held-out"), kept, strict=True)
         )
         if not any(shot.things for shot in self.learned.shots):
-            raise BadInput(f"{dataset.name}: nothing to learn; no picture outside {', '.join(boards)} has a truth")
+            raise BadInput(f"{dataset.name}: nothing to learn; no picture that is not held out has a truth")
         self.held_out = f"{len(self.measured)} pictures of boards that training never saw: {', '.join(sorted(boards))}"
         self.data = (
             DataSource(

@@ -1,0 +1,61 @@
+"""Does the picture show what the network reports? What does not differ from the template there is no defect. Pure.
+
+The counterpart of `detector.unexplained`: that looks for differences nobody found, this for findings without one. The
+network sees the difference, too, and yet now and then calls an edge that wandered by part of a pixel a bite, or a grain
+of dust a hole; a person who looks at picture and template sees nothing.
+"""
+
+from collections.abc import Sequence
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+
+from detector.inputs import Pair
+from detector.judge import Finding
+from detector.masks import Roi
+
+__all__ = ["LEAST_SHOWN_PX", "shown", "shown_px"]
+
+LEAST_SHOWN_PX = 10
+"""Fewer px that differ are a grain of dust of 3 x 3 px, or an edge."""
+WANDER_PX = 1  # edges of good boards wander by as much
+AROUND_PX = 3  # what is nearby
+CONTRAST_SHARE = 0.15  # of the template's contrast nearby, from which a px differs
+WHOLE_SHARE = 0.13  # of the whole template's contrast: what is nearby may be even
+NOISES = 3.0  # robust spreads of the difference from which a px differs
+SPARSE = 4  # one px in so many is enough to tell the last two
+
+Grey = npt.NDArray[np.uint8]
+
+
+def shown(found: Sequence[Finding], pair: Pair | None) -> list[Finding]:
+    """Leave out findings that the pair does not show; without a template (None) nothing can be said."""
+    if pair is None or not found:
+        return list(found)
+    seen, golden = (grey[::SPARSE, ::SPARSE].astype(np.float32) for grey in (pair.seen, pair.lit))
+    contrast = float(np.ptp(np.percentile(golden, (1, 99))))
+    noise = 1.4826 * float(np.median(np.abs(seen - golden)))
+    least = max(CONTRAST_SHARE * WHOLE_SHARE * contrast, NOISES * noise)
+    return [one for one in found if shown_px(pair, one.roi, least) >= LEAST_SHOWN_PX]
+
+
+def shown_px(pair: Pair, roi: Roi, least_levels: float) -> int:
+    """Count the px in and right around a finding where picture and template differ by more than edges wander.
+
+    A difference counts from `least_levels` grey levels on, and beside high contrast from a share of that.
+    """
+    height, width = pair.seen.shape
+    rows, cols = roi.mask.shape
+    margin = AROUND_PX + WANDER_PX
+    top, left = max(roi.y0 - margin, 0), max(roi.x0 - margin, 0)
+    bottom, right = min(roi.y0 + rows + margin, height), min(roi.x0 + cols + margin, width)
+    here = slice(top, bottom), slice(left, right)
+    seen, golden = pair.seen[here].astype(np.float32), pair.lit[here].astype(np.float32)
+    inside = np.zeros(seen.shape, np.uint8)
+    inside[roi.y0 - top : roi.y0 - top + rows, roi.x0 - left : roi.x0 - left + cols] = roi.mask
+    wander, around = (np.ones((2 * reach + 1,) * 2, np.uint8) for reach in (WANDER_PX, AROUND_PX))
+    beyond = np.maximum(seen - cv2.dilate(golden, wander), cv2.erode(golden, wander) - seen)
+    contrast = np.asarray(cv2.dilate(golden, around) - cv2.erode(golden, around), np.float32)
+    differs = beyond > np.maximum(CONTRAST_SHARE * contrast, least_levels)
+    return int(np.count_nonzero(differs & (cv2.dilate(inside, wander) > 0)))

@@ -1,0 +1,76 @@
+"""What the network reports and the picture does not show is no finding; what it shows stays, however faint."""
+
+import cv2
+import numpy as np
+import pytest
+
+from detector.evidence import LEAST_SHOWN_PX, shown, shown_px
+from detector.inputs import Pair, contrast_of, lay_template
+from detector.judge import Finding
+from detector.masks import Roi
+from taktwatch.records import Registration
+from taktwatch.simulator import BOARD_DEFECTS, board, product_look
+from taktwatch.simulator.look import Camera
+
+PLACED = Registration(matrix=(1.0, 0.0, 0.0, 0.0, 1.0, 0.0), quality=1.0)
+
+
+def pair(seen: np.ndarray, golden: np.ndarray) -> Pair:
+    return Pair(seen, golden.astype(np.float32), contrast_of(golden), PLACED)
+
+
+def striped() -> np.ndarray:
+    """Return copper lines of 10 px on laminate."""
+    board = np.full((100, 100), 60, np.uint8)
+    board[:, 20:30] = board[:, 60:70] = 180
+    return cv2.GaussianBlur(board, (0, 0), 0.8)
+
+
+def at(x: int, y: int, side: int = 8) -> Finding:
+    return Finding("mousebite", 0.9, Roi(np.ones((side, side), bool), x, y))
+
+
+def test_an_edge_that_wandered_by_a_pixel_is_no_defect_and_a_bite_is() -> None:
+    golden = striped()
+    wandered = np.roll(golden, 1, axis=1)
+    assert shown([at(26, 40)], pair(wandered, golden)) == []
+    bitten = golden.copy()
+    bitten[42:48, 25:30] = 60
+    assert len(shown([at(26, 40)], pair(bitten, golden))) == 1
+
+
+@pytest.mark.parametrize(("side", "kept"), [(3, 0), (5, 1)])
+def test_a_grain_of_dust_is_no_hole_and_a_hole_is(side: int, kept: int) -> None:
+    golden = striped()
+    dusty = golden.copy()
+    dusty[44 : 44 + side, 45 : 45 + side] = 150
+    assert len(shown([at(43, 42)], pair(dusty, golden))) == kept
+
+
+def test_a_difference_elsewhere_shows_nothing_here() -> None:
+    golden = striped()
+    spoiled = golden.copy()
+    spoiled[80:95, 40:55] = 180
+    assert shown([at(26, 20)], pair(spoiled, golden)) == []
+    assert shown_px(pair(spoiled, golden), at(42, 82).roi, 10.0) >= LEAST_SHOWN_PX
+
+
+def test_without_a_template_every_finding_stays() -> None:
+    found = [at(1, 1)]
+    assert shown(found, None) == found
+
+
+@pytest.mark.parametrize("camera", ["colour", "grey", "binary"])
+def test_true_defects_are_shown_under_every_camera(camera: Camera) -> None:
+    defects, seen = 0, 0
+    for seed in range(40, 48):
+        look = product_look(seed, camera, "varied")
+        drawn = board(seed, 1, size=(320, 320), defects=BOARD_DEFECTS, look=look)
+        laid = lay_template(drawn.picture, drawn.template)
+        for truth in drawn.truths:
+            rows, cols = np.flatnonzero(truth.mask.any(axis=1)), np.flatnonzero(truth.mask.any(axis=0))
+            tight = truth.mask[rows[0] : rows[-1] + 1, cols[0] : cols[-1] + 1]
+            defects += 1
+            seen += len(shown([Finding(truth.label, 1.0, Roi(tight, int(cols[0]), int(rows[0])))], laid))
+    assert defects > 30
+    assert seen >= 0.95 * defects
