@@ -84,7 +84,7 @@ def simulate(
     """Make one picture of a product, drawn in a style, and prepare it as the detector would."""
     board_seed = int(rng.integers(2**31))
     if spec.view == "section":
-        return _sample(spec, section(layout_seed, board_seed, size=size, defect_probability=0.8))
+        return _sample(spec, section(layout_seed, board_seed, size=size, defect_probability=0.8, style=style))
     camera = str(rng.choice(CAMERAS, p=CAMERA_SHARES))
     count = 0 if rng.random() < GOOD_SHARE else int(rng.integers(1, MOST_DEFECTS + 1))
     defects = rng.choice(BOARD_DEFECTS, count).tolist()

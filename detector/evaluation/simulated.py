@@ -100,8 +100,9 @@ def parse_simulated(where: str) -> SimulatedSet:
         raise BadInput(f"{where}: defective={asked.defective} is no share; give 0 to 1")
     if asked.camera not in (*CAMERAS, "mixed"):
         raise BadInput(f"{where}: no camera {asked.camera!r}; there are: {', '.join(CAMERAS)}, mixed")
-    if asked.style not in STYLES:
-        raise BadInput(f"{where}: no style {asked.style!r}; there are: {', '.join(STYLES)}")
+    styles = STYLES if asked.view == "board" else STYLES[:-1]  # no style of sections is held out
+    if asked.style not in styles:
+        raise BadInput(f"{where}: no style {asked.style!r}; there are: {', '.join(styles)}")
     if min(asked.height, asked.width) < LEAST_SIDE_PX:
         raise BadInput(f"{where}: a side below {LEAST_SIDE_PX} px shows nothing")
     return asked
@@ -115,7 +116,7 @@ def _load(asked: SimulatedSet, layout: int, number: int) -> Labelled:
     spoiled, board_seed = rng.random() < asked.defective, int(rng.integers(2**31))
     drawn: SimulatedPicture
     if asked.view == "section":
-        drawn = section(seed, board_seed, size=size, sites=int(rng.integers(1, 5)) if spoiled else 0)
+        drawn = section(seed, board_seed, size=size, sites=int(rng.integers(1, 5)) if spoiled else 0, style=asked.style)
     else:
         # One camera looks at one product, whatever board of it passes.
         mixed = str(np.random.default_rng([0xE7A2, seed]).choice(CAMERAS, p=CAMERA_SHARES))

@@ -6,7 +6,8 @@ import cv2
 import numpy as np
 
 from taktwatch.simulator.laminate import draw_laminate
-from taktwatch.simulator.look import Rgb
+from taktwatch.simulator.look import Rgb, Style
+from taktwatch.simulator.lookalikes import darkened, deep_scratches, delaminations, faded, voids
 from taktwatch.simulator.noise import Field, smooth_noise
 from taktwatch.simulator.stack import Layer, Site, draw_build, draw_layers, draw_sites
 from taktwatch.simulator.truth import LayerTruth, Picture, SimulatedPicture, Truth
@@ -19,6 +20,7 @@ VERDIGRIS: Rgb = (74, 128, 108)
 DRIFT_PX = 96  # another section of the product shows another piece of its laminate
 MASKED_SHARE = 0.75  # of products whose section shows solder mask on its outer layers
 LEAST_SHARE = 0.002
+LOOKALIKE_SHARES = (0.5, 0.4, 0.5)  # of varied sections that have voids, delamination, deep scratches
 SURFACE_PX = 1.0  # a site this near to a face of the envelope breaks through it
 
 
@@ -29,26 +31,35 @@ def section(
     size: tuple[int, int] = (384, 512),
     sites: int | None = None,
     defect_probability: float = 0.2,
+    style: Style = "plain",
 ) -> SimulatedPicture:
     """Photograph one section of a product; `size` is (height, width) in px, 96 at least.
 
     `layout_seed` (0 or more) fixes stack and materials, `board_seed` (0 or more) what varies between sections. `sites`
     None: with `defect_probability` there are one to four corrosion sites; otherwise as many as asked for, as far as
     each finds a place. Truths are one `copper_layer` per layer, its original envelope, and one `corrosion` per site.
+    The `varied` style tilts and bends layers more, takes contrast away, and shows what looks like corrosion and is
+    none: voids, delamination, deep scratches. There is no style of sections that is held out.
 
     >>> [layer.name for layer in section(1, 2, size=(128, 128), sites=0).layers]
     ['L1', 'L2']
     """
     # Separate streams: the section without its corrosion is the same section, in the same light.
-    chance, laying, eating, filming = np.random.default_rng([0x5EC7, layout_seed, board_seed]).spawn(4)
+    if style == "held-out":
+        raise ValueError("no style of sections is held out; there are plain and varied")
+    chance, laying, eating, filming, ageing = np.random.default_rng([0x5EC7, layout_seed, board_seed]).spawn(5)
     if sites is None:
         sites = int(chance.integers(1, 5)) if chance.random() < defect_probability else 0
-    layers = draw_layers(draw_build(layout_seed, size[0]), size, laying)
+    unrest = float(ageing.uniform(1, 4)) if style == "varied" else 1.0
+    layers = draw_layers(draw_build(layout_seed, size[0]), size, laying, unrest=unrest)
     eaten = draw_sites(layers, sites, eating)
     truths = tuple(Truth("copper_layer", layer.envelope) for layer in layers)
     truths += tuple(Truth("corrosion", site.mask) for site in eaten)
     known = tuple(_known(layer, [site for site in eaten if site.layer == index]) for index, layer in enumerate(layers))
-    return SimulatedPicture(_photograph(layout_seed, layers, eaten, filming), None, truths, known)
+    picture = _polished(layout_seed, layers, eaten, filming)
+    if style == "varied":
+        picture = _aged(picture, layers, ageing)
+    return SimulatedPicture(_sensed(_scratched(picture, filming), filming), None, truths, known)
 
 
 def _known(layer: Layer, sites: list[Site]) -> LayerTruth:
@@ -64,10 +75,8 @@ def _known(layer: Layer, sites: list[Site]) -> LayerTruth:
     return LayerTruth(layer.name, envelope, corroded, deepest, thickness, bool((corroded & near).any()))
 
 
-def _photograph(
-    layout_seed: int, layers: tuple[Layer, ...], sites: tuple[Site, ...], rng: np.random.Generator
-) -> Picture:
-    """Render the polished section as the microscope shows it; uint8 RGB (H, W, 3)."""
+def _polished(layout_seed: int, layers: tuple[Layer, ...], sites: tuple[Site, ...], rng: np.random.Generator) -> Field:
+    """Render the polished section, float32 (H, W, 3)."""
     height, width = layers[0].depth.shape
     size = (height, width)
     style = np.random.default_rng([0x57E, layout_seed])
@@ -87,8 +96,20 @@ def _photograph(
         x, y, wide, high = cv2.boundingRect((cover > 0).astype(np.uint8))
         window = slice(y, y + high), slice(x, x + wide)
         _lay(picture[window], _oxide((high, wide), rusting), cover[window])
-    picture = _scratched(picture, rng)
-    return _sensed(picture, rng)
+    return picture
+
+
+def _aged(picture: Field, layers: tuple[Layer, ...], rng: np.random.Generator) -> Field:
+    """Add what looks like corrosion, and take contrast away."""
+    size = (picture.shape[0], picture.shape[1])
+    holed, loose, scratched = rng.random(3) < LOOKALIKE_SHARES
+    if holed:
+        darkened(picture, voids(layers, int(rng.integers(1, 8)), rng), rng)
+    if loose:
+        darkened(picture, delaminations(layers, int(rng.integers(1, 4)), rng), rng)
+    if scratched:
+        picture = picture * (1 - deep_scratches(size, int(rng.integers(1, 5)), rng))[..., None]
+    return faded(picture, float(rng.uniform(0.6, 1.05)))
 
 
 def _ground(layout_seed: int, size: tuple[int, int], layers: tuple[Layer, ...], rng: np.random.Generator) -> Field:

@@ -21,6 +21,7 @@ APART_PX = 10  # between two sites of one layer
 WHOLE_PX = 3.0  # copper left above and below a site that starts inside
 TRIES = 20
 LEAST_AREA_PX = 40
+MOST_TILT = 0.08
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,16 +74,23 @@ def draw_build(layout_seed: int, height: int) -> Build:
     return Build(tuple(upper.tolist()), tuple(thickness.tolist()), tuple(rough.tolist()))
 
 
-def draw_layers(build: Build, size: tuple[int, int], rng: np.random.Generator) -> tuple[Layer, ...]:
-    """Lay the stack under the microscope: shifted, tilted, slightly wavy, with rough faces."""
+def draw_layers(
+    build: Build, size: tuple[int, int], rng: np.random.Generator, *, unrest: float = 1.0
+) -> tuple[Layer, ...]:
+    """Lay the stack under the microscope: shifted, tilted, slightly wavy, with rough faces.
+
+    `unrest` is how much more it is tilted than usual (to 4.5 degrees at most), and half as much how much wavier.
+    """
     height, width = size
     x = np.arange(width, dtype=np.float64)
     tilt = rng.normal(0, 0.012)
+    if unrest > 1:
+        tilt = float(np.clip(tilt * unrest, -MOST_TILT, MOST_TILT))
     shift = rng.uniform(-0.02, 0.02) * height
     waves = [(rng.uniform(0.3, 1.8), rng.uniform(140, 600), rng.uniform(0, 2 * np.pi)) for _ in range(2)]
     common = shift + np.tan(tilt) * (x - width / 2)
     for swing, length, phase in waves:
-        common = common + swing * np.sin(2 * np.pi * x / length + phase)
+        common = common + max(1.0, unrest / 2) * swing * np.sin(2 * np.pi * x / length + phase)
     layers = []
     for index, (upper, thick) in enumerate(zip(build.upper_px, build.thickness_px, strict=True)):
         own = rng.uniform(0.2, 1.0) * np.sin(2 * np.pi * x / rng.uniform(90, 300) + rng.uniform(0, 6.3))

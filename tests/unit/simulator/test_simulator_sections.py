@@ -6,6 +6,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from taktwatch.simulator import SECTION_CLASSES, section
+from taktwatch.simulator.lookalikes import deep_scratches, delaminations, faded, voids
+from taktwatch.simulator.stack import Layer, draw_build, draw_layers
 
 
 @settings(max_examples=6, deadline=None)
@@ -81,3 +83,64 @@ def test_corrosion_is_darker_than_the_copper_around_it() -> None:
     corroded = np.any([layer.corroded for layer in shown.layers], axis=0)
     sound = np.any([layer.envelope for layer in shown.layers], axis=0) & ~corroded
     assert shown.picture[corroded].mean() < 0.7 * shown.picture[sound].mean()
+
+
+def stack(seed: int, unrest: float = 1.0) -> tuple[Layer, ...]:
+    return draw_layers(draw_build(seed, 384), (384, 512), np.random.default_rng(seed), unrest=unrest)
+
+
+def metal(layers: tuple[Layer, ...]) -> np.ndarray:
+    return np.any([layer.envelope for layer in layers], axis=0)
+
+
+def test_products_differ_in_layers_and_thickness() -> None:
+    builds = [draw_build(seed, 384) for seed in range(40)]
+    assert {len(build.upper_px) for build in builds} == {2, 3, 4, 5}
+    thickness = [value for build in builds for value in build.thickness_px]
+    assert min(thickness) < 16
+    assert max(thickness) > 35
+
+
+def test_unrest_tilts_and_bends_layers_within_bounds_and_keeps_them_apart() -> None:
+    rises = {}
+    for unrest in (1.0, 4.0):
+        stacks = [stack(seed, unrest) for seed in range(30)]
+        assert all(np.sum([one.envelope for one in layers], axis=0).max() == 1 for layers in stacks)
+        rises[unrest] = max(float(np.ptp(layers[0].depth[0])) for layers in stacks)
+    assert 1.5 * rises[1.0] < rises[4.0] < 512 * 0.08 + 40
+
+
+def test_voids_and_delamination_lie_in_the_laminate_alone() -> None:
+    for seed in range(12):
+        layers, rng = stack(seed), np.random.default_rng(seed)
+        hollow, gap = voids(layers, 8, rng), delaminations(layers, 3, rng)
+        assert not (hollow & metal(layers)).any()
+        assert not (gap & metal(layers)).any()
+        beside = np.any([(one.depth > -6) & (one.depth < one.thickness + 6) for one in layers], axis=0)
+        assert not (gap & ~beside).any()
+        assert gap.any()
+    assert hollow.any()
+
+
+def test_deep_scratches_cross_metal_and_laminate() -> None:
+    layers = stack(3)
+    marks = deep_scratches((384, 512), 12, np.random.default_rng(1)) > 0.1
+    assert (marks & metal(layers)).any()
+    assert (marks & ~metal(layers)).any()
+
+
+def test_contrast_is_taken_away_around_the_mean() -> None:
+    picture = np.random.default_rng(1).uniform(0, 255, (20, 20, 3)).astype(np.float32)
+    assert faded(picture, 0.6).std() == pytest.approx(0.6 * picture.std(), rel=0.05)
+    assert faded(picture, 0.6).mean() == pytest.approx(picture.mean(), abs=0.1)
+
+
+def test_the_varied_style_has_the_same_truth_about_corrosion_and_another_picture() -> None:
+    plain, varied = (section(11, 12, sites=3, style=style) for style in ("plain", "varied"))
+    assert not np.array_equal(plain.picture, varied.picture)
+    assert [truth.label for truth in plain.truths][: len(plain.layers)] == ["copper_layer"] * len(varied.layers)
+    for layer in varied.layers:
+        assert not (layer.corroded & ~layer.envelope).any()
+    assert not any(layer.corroded.any() for layer in section(11, 12, sites=0, style="varied").layers)
+    with pytest.raises(ValueError, match="held out"):
+        section(11, 12, style="held-out")

@@ -231,6 +231,7 @@ def test_good_boards_alone_can_be_asked_for() -> None:
         ("sim:board?camera=infrared", "no camera 'infrared'"),
         ("sim:board?height=10", "below 96 px"),
         ("sim:board?view=section", "unknown setting 'view'"),
+        ("sim:section?style=held-out", "no style 'held-out'; there are: plain, varied"),
         ("sim:board?style=fancy", "no style 'fancy'; there are: plain, varied, held-out"),
         ("/nowhere/at/all", "not a folder"),
     ],
