@@ -15,10 +15,8 @@ from detector.inputs import Pair
 from detector.judge import Finding
 from detector.masks import Roi
 
-__all__ = ["LEAST_SHOWN_PX", "shown", "shown_px"]
+__all__ = ["shown", "shown_px"]
 
-LEAST_SHOWN_PX = 10
-"""Fewer px that differ are a grain of dust of 3 x 3 px, or an edge."""
 WANDER_PX = 1  # edges of good boards wander by as much
 AROUND_PX = 3  # what is nearby
 CONTRAST_SHARE = 0.15  # of the template's contrast nearby, from which a px differs
@@ -29,15 +27,18 @@ SPARSE = 4  # one px in so many is enough to tell the last two
 Grey = npt.NDArray[np.uint8]
 
 
-def shown(found: Sequence[Finding], pair: Pair | None) -> list[Finding]:
-    """Leave out findings that the pair does not show; without a template (None) nothing can be said."""
+def shown(found: Sequence[Finding], pair: Pair | None, least_px: int) -> list[Finding]:
+    """Leave out findings where fewer than `least_px` differ; without a template (None) nothing can be said.
+
+    The product says how many (`min_shown_px`): a grain of dust of 3 x 3 px has 9.
+    """
     if pair is None or not found:
         return list(found)
     seen, golden = (grey[::SPARSE, ::SPARSE].astype(np.float32) for grey in (pair.seen, pair.lit))
     contrast = float(np.ptp(np.percentile(golden, (1, 99))))
     noise = 1.4826 * float(np.median(np.abs(seen - golden)))
     least = max(CONTRAST_SHARE * WHOLE_SHARE * contrast, NOISES * noise)
-    return [one for one in found if shown_px(pair, one.roi, least) >= LEAST_SHOWN_PX]
+    return [one for one in found if shown_px(pair, one.roi, least) >= least_px]
 
 
 def shown_px(pair: Pair, roi: Roi, least_levels: float) -> int:

@@ -287,7 +287,9 @@ class Inspector:
         height, width = one.size
         scores = self.scores(one.product, ref)
         found = [replace(each, origin=one.origin) for each in findings(raw, engine.spec, scores, height, width)]
-        found = shown(within(found, product, one.inputs.registration, height, width), one.inputs.pair)
+        found = shown(
+            within(found, product, one.inputs.registration, height, width), one.inputs.pair, product.min_shown_px
+        )
         said = judge(
             found, product, scale=one.scale, height=height, width=width, doubts=(*one.doubts, *self._strays(one, found))
         )

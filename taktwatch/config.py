@@ -217,6 +217,9 @@ class ProductConfig(Settings):
     expected_defect_rate: float = Field(default=0.05, gt=0, lt=1, description="share of boards with a defect")
     costs: CostsConfig = Field(default_factory=CostsConfig)
     unsure_px: float = Field(default=0.5, ge=0, le=10, description="how far the edge of a mask may be off")
+    min_shown_px: int = Field(
+        default=10, ge=0, description="a finding where fewer px differ from the template is dust or an edge"
+    )
     roi: Polygon | None = Field(default=None, description="corners in template px; only what lies inside is inspected")
     ignore: tuple[Polygon, ...] = Field(default=(), description="corners in template px; what lies inside is left out")
     section: SectionConfig = Field(default_factory=SectionConfig)

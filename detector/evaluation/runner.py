@@ -107,9 +107,9 @@ class Runner:
             raise BadInput(f"{item.name}: {error}") from error
         height, width = prepared.size
         raw = self.engine.infer([prepared.inputs.channels])[0]
-        pair = prepared.inputs.pair
-        reported = shown(findings(raw, self.model.spec, self.scores, height, width), pair)
-        everything = shown(findings(raw, self.model.spec, self.everything, height, width), pair)
+        pair, least = prepared.inputs.pair, self.product.min_shown_px
+        reported = shown(findings(raw, self.model.spec, self.scores, height, width), pair, least)
+        everything = shown(findings(raw, self.model.spec, self.everything, height, width), pair, least)
         said = self.inspector.conclude(prepared, raw)
         told_truth = [told(one) for one in labelled.truths]
         truth = judge(told_truth, self.exact, scale=prepared.scale, height=height, width=width)

@@ -4,7 +4,7 @@ import cv2
 import numpy as np
 import pytest
 
-from detector.evidence import LEAST_SHOWN_PX, shown, shown_px
+from detector.evidence import shown, shown_px
 from detector.inputs import Pair, contrast_of, lay_template
 from detector.judge import Finding
 from detector.masks import Roi
@@ -12,6 +12,7 @@ from taktwatch.records import Registration
 from taktwatch.simulator import BOARD_DEFECTS, board, product_look
 from taktwatch.simulator.look import Camera
 
+LEAST_PX = 10
 PLACED = Registration(matrix=(1.0, 0.0, 0.0, 0.0, 1.0, 0.0), quality=1.0)
 
 
@@ -33,10 +34,10 @@ def at(x: int, y: int, side: int = 8) -> Finding:
 def test_an_edge_that_wandered_by_a_pixel_is_no_defect_and_a_bite_is() -> None:
     golden = striped()
     wandered = np.roll(golden, 1, axis=1)
-    assert shown([at(26, 40)], pair(wandered, golden)) == []
+    assert shown([at(26, 40)], pair(wandered, golden), LEAST_PX) == []
     bitten = golden.copy()
     bitten[42:48, 25:30] = 60
-    assert len(shown([at(26, 40)], pair(bitten, golden))) == 1
+    assert len(shown([at(26, 40)], pair(bitten, golden), LEAST_PX)) == 1
 
 
 @pytest.mark.parametrize(("side", "kept"), [(3, 0), (5, 1)])
@@ -44,20 +45,20 @@ def test_a_grain_of_dust_is_no_hole_and_a_hole_is(side: int, kept: int) -> None:
     golden = striped()
     dusty = golden.copy()
     dusty[44 : 44 + side, 45 : 45 + side] = 150
-    assert len(shown([at(43, 42)], pair(dusty, golden))) == kept
+    assert len(shown([at(43, 42)], pair(dusty, golden), LEAST_PX)) == kept
 
 
 def test_a_difference_elsewhere_shows_nothing_here() -> None:
     golden = striped()
     spoiled = golden.copy()
     spoiled[80:95, 40:55] = 180
-    assert shown([at(26, 20)], pair(spoiled, golden)) == []
-    assert shown_px(pair(spoiled, golden), at(42, 82).roi, 10.0) >= LEAST_SHOWN_PX
+    assert shown([at(26, 20)], pair(spoiled, golden), LEAST_PX) == []
+    assert shown_px(pair(spoiled, golden), at(42, 82).roi, 10.0) >= LEAST_PX
 
 
 def test_without_a_template_every_finding_stays() -> None:
     found = [at(1, 1)]
-    assert shown(found, None) == found
+    assert shown(found, None, LEAST_PX) == found
 
 
 @pytest.mark.parametrize("camera", ["colour", "grey", "binary"])
@@ -71,6 +72,6 @@ def test_true_defects_are_shown_under_every_camera(camera: Camera) -> None:
             rows, cols = np.flatnonzero(truth.mask.any(axis=1)), np.flatnonzero(truth.mask.any(axis=0))
             tight = truth.mask[rows[0] : rows[-1] + 1, cols[0] : cols[-1] + 1]
             defects += 1
-            seen += len(shown([Finding(truth.label, 1.0, Roi(tight, int(cols[0]), int(rows[0])))], laid))
+            seen += len(shown([Finding(truth.label, 1.0, Roi(tight, int(cols[0]), int(rows[0])))], laid, LEAST_PX))
     assert defects > 30
     assert seen >= 0.95 * defects
