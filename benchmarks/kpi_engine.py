@@ -34,7 +34,7 @@ from kpi_engine.rules import rules_of  # noqa: E402
 from kpi_engine.service import GROUP, KpiService  # noqa: E402
 from kpi_engine.sink import GROUP as SINK_GROUP  # noqa: E402
 from kpi_engine.sink import KpiSink  # noqa: E402
-from kpi_engine.windows import drain, empty, fold, restore, save  # noqa: E402
+from kpi_engine.windows import Image, drain, empty, fold, restore, save  # noqa: E402
 from taktwatch.bus import Bus, Outgoing  # noqa: E402
 from taktwatch.bus.connect import open_bus  # noqa: E402
 from taktwatch.checkpoints import Checkpoints  # noqa: E402
@@ -214,15 +214,18 @@ async def restoring(url: str) -> tuple[float, int, int]:
     partition = (topics.results, 0)
     await member.load(partition)
     for _ in range(3):
-        await member.save(partition, state.position, saved)
+        await member.save(partition, state.position, saved.head, saved.blocks)
     await bus.close()
     fresh = opened(url)
     begun = time.perf_counter()
-    checkpoint = await Checkpoints(fresh, topics, GROUP, "benchmark").load(partition)
-    keys = 0 if checkpoint is None else open_keys(restore(checkpoint.state).stations)
+    loading = Checkpoints(fresh, topics, GROUP, "benchmark")
+    checkpoint = await loading.load(partition)
+    keys = 0
+    if checkpoint is not None:
+        keys = open_keys(restore(Image(checkpoint.state, loading.blocks(partition))).stations)
     took = time.perf_counter() - begun
     await fresh.close()
-    return took, keys, len(saved)
+    return took, keys, len(saved.head) + sum(map(len, saved.blocks))
 
 
 def open_keys(stations: Mapping[str, object]) -> int:

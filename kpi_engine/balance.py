@@ -13,7 +13,7 @@ from collections import Counter
 import msgspec
 
 from kpi_engine.ledger import Gap, Session, Told, find, see
-from kpi_engine.state import Station, restore
+from kpi_engine.state import Image, Station, restore
 from kpi_engine.sums import microseconds
 from taktwatch.bus import Bus
 from taktwatch.checkpoints import load_checkpoint
@@ -182,7 +182,7 @@ async def read_lost(bus: Bus, topics: Topics, tally: Tally, group: str) -> Count
         checkpoint = await load_checkpoint(bus, topics, group, (topics.results, number))
         if checkpoint is None:
             continue
-        for station in restore(checkpoint.state).stations.values():
+        for station in restore(Image(checkpoint.state)).stations.values():
             for name, session in station.sessions.items():
                 if counted := tally.sessions.get((station.line, station.name, name)):
                     lost[station.line, station.name] += missing_from(session.gaps, counted.base)

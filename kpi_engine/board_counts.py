@@ -4,10 +4,11 @@ from typing import TypeVar
 
 from msgspec.structs import replace
 
+from kpi_engine.blocks import BoardPlace
 from kpi_engine.boards import Board, Counted, counted, minute_of, put, verdict_of
 from kpi_engine.serials import Visit, visit
 from kpi_engine.slim import Result
-from kpi_engine.step import BoardPlace, Lane, Step
+from kpi_engine.step import Lane, Step
 from kpi_engine.sums import MICROSECOND, MINUTE_US, Sums, add_board, add_defects
 from taktwatch.records import BoardVerdict, Verdict
 
@@ -40,7 +41,9 @@ def fold_view(step: Step, lane: Lane, result: Result) -> None:
     if board is None:
         pieces = 1 if result.tile is None else result.tile.of
         board = Board(result.product, result.session, result.visit, pieces * lane.views)
+        step.station.boards[lane.group] = lane.boards
         lane.boards[result.visit] = step.waiting[place] = board
+        step.fresh.boards[place] = board
         step.patience_us = min(step.patience_us, event_us + step.rules.board_hold_us)
     elif board.minute is not None:
         before = counted(board, board.minute)
@@ -55,6 +58,7 @@ def fold_view(step: Step, lane: Lane, result: Result) -> None:
 def count_board(step: Step, place: BoardPlace, board: Board, before: Counted | None) -> None:
     """Count a closed board as it is now, in place of what was counted of it before."""
     board.closed = True
+    step.fresh.boards[place] = board
     note(step.old_boards, board.newest_us // MINUTE_US, place)
     recount(step, board, before)
     if step.rules.verdicts:
@@ -95,6 +99,7 @@ def visit_of(board: Board, found: Counted | None) -> Visit | None:
 def count_visits(step: Step, product: str, serial: str, come: Visit | None, gone: Visit | None) -> None:
     """Count a serial's first visit, whichever it is now that one came or went."""
     name = f"{product}\x1f{serial}"
+    step.fresh.serials[name] = None
     if come is not None:
         note(step.due, come.minute, name)
         if name not in step.station.serials:  # as it mostly is
@@ -109,8 +114,6 @@ def count_visits(step: Step, product: str, serial: str, come: Visit | None, gone
         sums = step.touch(change.share, change.minute)
         sums.first_pass += change.boards
         sums.first_pass_passed += change.boards * change.passed
-    if not visits:
-        del step.station.serials[name]
 
 
 def tell(step: Step, verdict: BoardVerdict) -> None:

@@ -19,7 +19,7 @@ from kpi_engine.slim import Result
 from kpi_engine.sums import MICROSECOND, MINUTE_US, instant
 from taktwatch.records import BoardVerdict, Names, Outcome, Verdict
 
-__all__ = ["Board", "Counted", "counted", "decided", "minute_of", "put", "verdict_of", "verdict_of_one"]
+__all__ = ["Board", "Counted", "board_group", "counted", "decided", "minute_of", "put", "verdict_of", "verdict_of_one"]
 
 
 class Counted(msgspec.Struct, gc=False):
@@ -74,6 +74,11 @@ class Board(msgspec.Struct, array_like=True):
     def newest_us(self) -> int:
         """Event time of the last picture that is in."""
         return self.frames[-1][0]
+
+
+def board_group(product: str, session: str) -> str:
+    """Name what boards of a product and session have in common: what shows another product is another board."""
+    return f"{product}\x1f{session}"
 
 
 def put(board: Board, result: Result, event_us: int, share: str) -> None:

@@ -1,5 +1,6 @@
 """The watermark moves: what is complete is closed, and what leaves the horizon is published as final and forgotten."""
 
+from kpi_engine.blocks import shed
 from kpi_engine.board_counts import close_boards
 from kpi_engine.drain import minute_window, roll_share, roll_up
 from kpi_engine.ledger import watermark
@@ -77,12 +78,15 @@ def finish(step: Step) -> None:
     frozen_minute = station.frozen_minute(step.rules.horizon_minutes)
     finish_rolled(step, frozen_minute)
     finish_minutes(step, frozen_minute)
+    state = step.state
+    state.blocks = shed(state.blocks, step.key, frozen_minute - step.rules.horizon_minutes)
     expire(station.serials, step.due, step.rules.horizon_minutes, frozen_minute)
     for minute in [minute for minute in step.old_boards if minute + 1 < frozen_minute]:
         for group, visit in step.old_boards.pop(minute):
-            board = station.boards[group].get(visit)
+            board = station.boards.get(group, {}).get(visit)
             if board is not None and board.newest_us // MINUTE_US <= minute:
                 del station.boards[group][visit]
+                step.fresh.boards.pop((group, visit), None)
     station.boards = {group: boards for group, boards in station.boards.items() if boards}
     kept = {}
     for name, session in station.sessions.items():

@@ -77,7 +77,7 @@ def expire(serials: dict[str, list[Visit]], due: Due, horizon_minutes: int, froz
     for minute in sorted(minute for minute in due if minute < frozen_minute):
         for serial in due.pop(minute):
             visits = serials.get(serial)
-            if visits is None or visits[0].minute >= frozen_minute:
+            if visits is None or (visits and visits[0].minute >= frozen_minute):
                 continue
             leaders = [known for known in visits if known.minute < frozen_minute and known.first]
             kept = [known for known in leaders[-1:] if known.minute + horizon_minutes >= frozen_minute]

@@ -32,7 +32,7 @@ from kpi_engine.rules import rules_of
 from kpi_engine.slim import SlimResult
 from kpi_engine.sums import microseconds
 from kpi_engine.watchdog import silent_stations
-from kpi_engine.windows import KpiState, drain, drain_verdicts, empty, fold, restore, save
+from kpi_engine.windows import Image, KpiState, drain, drain_verdicts, empty, fold, restore, save
 from taktwatch.bus import Bus, Message, Outgoing, Partition, Rebalance
 from taktwatch.checkpoints import Checkpoints
 from taktwatch.clock import now
@@ -126,7 +126,8 @@ class KpiService:
             if checkpoint is None:
                 self.states[partition] = empty()
             else:
-                self.states[partition] = await asyncio.to_thread(restore, checkpoint.state)
+                image = Image(checkpoint.state, self.checkpoints.blocks(partition))
+                self.states[partition] = await asyncio.to_thread(restore, image)
                 self.saved[partition] = positions[partition] = checkpoint.position
                 self.uncommitted.add(partition)  # a crash may have come between saving and committing
         return positions
@@ -214,9 +215,9 @@ class KpiService:
 
     async def save_state(self, partition: Partition, state: KpiState) -> None:
         """Save state and position as one record."""
-        saved = await asyncio.to_thread(save, state)
-        STATE_BYTES.labels(str(partition[1])).set(len(saved))
-        await self.checkpoints.save(partition, state.position, saved)
+        image = await asyncio.to_thread(save, state)
+        STATE_BYTES.labels(str(partition[1])).set(len(image.head) + sum(map(len, image.blocks)))
+        await self.checkpoints.save(partition, state.position, image.head, image.blocks)
         self.saved[partition] = state.position
 
     async def speak_for_the_silent(self) -> None:

@@ -4,8 +4,10 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, NamedTuple
 
 import msgspec
+from msgspec.structs import replace
 
-from kpi_engine.boards import Board
+from kpi_engine.blocks import BLOCK_BYTES, Block, Fresh, Part, merge, parts_in, seal, waiting
+from kpi_engine.boards import Board, board_group
 from kpi_engine.ledger import Session
 from kpi_engine.rollup import Key, Rolled
 from kpi_engine.serials import Visit
@@ -16,7 +18,7 @@ from taktwatch.records import BoardVerdict, KpiWindow
 if TYPE_CHECKING:
     from kpi_engine.step import Step
 
-__all__ = ["Change", "KpiState", "Line", "Past", "Place", "Station", "empty", "line_bound", "restore", "save"]
+__all__ = ["Change", "Image", "KpiState", "Line", "Past", "Place", "Station", "empty", "line_bound", "restore", "save"]
 
 
 class Past(msgspec.Struct, array_like=True):
@@ -84,7 +86,8 @@ class KpiState:
 
     What waits for `drain`: `changed` shares; `rolled`, the roll-ups that changed, by station key (or line) and key;
     `finals`. `verdicts` of boards, by board id, wait for `drain_verdicts`.
-    `steps`: where the fold is at each station, by line and name; follows from `stations`.
+    `steps`: where the fold is at each station, by line and name; follows from `stations`. `fresh`, by station
+    key: boards and serials that changed since they were last put into one of the `blocks`.
     """
 
     position: int
@@ -95,15 +98,31 @@ class KpiState:
     finals: list[KpiWindow]
     verdicts: dict[str, BoardVerdict]
     steps: dict[tuple[str, str], "Step"] = field(default_factory=dict)
+    fresh: dict[str, Fresh] = field(default_factory=dict)
+    blocks: list[Block] = field(default_factory=list)
+
+
+class Image(NamedTuple):
+    """The state as bytes: what is different each time, and blocks, most of which are those of the image before."""
+
+    head: bytes
+    blocks: tuple[bytes, ...] = ()
 
 
 class Saved(msgspec.Struct):
-    """What a checkpoint holds. `version` changes with the meaning of the state."""
+    """The head of a saved state. `version` changes with the meaning of the state.
+
+    `stations` are without boards and serials: those that changed are in `parts` or, not closed yet, in `waiting`, all
+    others in blocks, of which it has `newest`.
+    """
 
     version: int
     position: int
     stations: dict[str, Station] = {}
     lines: dict[str, Line] = {}
+    parts: msgspec.Raw = msgspec.Raw()
+    waiting: dict[str, list[Board]] = {}
+    newest: list[dict[str, int]] = []
 
 
 class Versioned(msgspec.Struct):
@@ -112,7 +131,7 @@ class Versioned(msgspec.Struct):
     version: int
 
 
-VERSION = 4
+VERSION = 5
 
 
 def empty() -> KpiState:
@@ -126,20 +145,41 @@ def line_bound(state: KpiState, line: Line) -> int | None:
     return min(bounds, default=None)
 
 
-def save(state: KpiState) -> bytes:
-    """Return the state as bytes; only after both drains and with their yield published, or it would be forgotten."""
-    waiting = (state.changed, state.rolled, state.finals, state.verdicts)
-    assert not any(waiting), "drain before saving"  # noqa: S101 - a wrong order here loses windows
-    return msgspec.msgpack.encode(Saved(VERSION, state.position, state.stations, state.lines))
+def save(state: KpiState, block_bytes: int = BLOCK_BYTES) -> Image:
+    """Return the state as bytes; only after both drains and with their yield published, or it would be forgotten.
+
+    `block_bytes`: what changed becomes a block when it is so much.
+    """
+    undrained = (state.changed, state.rolled, state.finals, state.verdicts)
+    assert not any(undrained), "drain before saving"  # noqa: S101 - a wrong order here loses windows
+    parts = msgspec.Raw(seal(state.stations, state.fresh, state.blocks, block_bytes))
+    plain = {key: replace(station, boards={}, serials={}) for key, station in state.stations.items()}
+    newest = [block.newest for block in state.blocks]
+    saved = Saved(VERSION, state.position, plain, state.lines, parts, waiting(state.fresh), newest)
+    return Image(msgspec.msgpack.encode(saved), tuple(block.body for block in state.blocks))
 
 
-def restore(saved: bytes) -> KpiState:
-    """Return the state that `save` wrote. Raises `BadRecord` for other bytes, `UnknownSchema` for another version's."""
+def restore(image: Image) -> KpiState:
+    """Return the state that `save` wrote; without its blocks, all but the boards and serials in them.
+
+    Raises `BadRecord` for other bytes, `UnknownSchema` for another version's.
+    """
     try:
-        version = msgspec.msgpack.decode(saved, type=Versioned).version
+        version = msgspec.msgpack.decode(image.head, type=Versioned).version
         if version != VERSION:
             raise UnknownSchema(f"a KPI checkpoint of version {version}, this taktwatch reads {VERSION}")
-        found = msgspec.msgpack.decode(saved, type=Saved)
+        saved = msgspec.msgpack.decode(image.head, type=Saved)
+        for body in image.blocks:
+            merge(saved.stations, parts_in(body))
+        parts = parts_in(saved.parts)
     except msgspec.MsgspecError as error:
         raise BadRecord(f"a damaged KPI checkpoint: {error}") from error
-    return KpiState(found.position, found.stations, found.lines, {}, {}, [], {})
+    state = KpiState(saved.position, saved.stations, saved.lines, {}, {}, [], {})
+    state.blocks = [Block(body, newest) for body, newest in zip(image.blocks, saved.newest, strict=False)]
+    for key, boards in saved.waiting.items():
+        part = parts.setdefault(key, Part())
+        part.boards += boards
+        places = {(board_group(board.product, board.session), board.visit): board for board in part.boards}
+        state.fresh[key] = Fresh(places, dict.fromkeys(part.serials))
+    merge(saved.stations, parts)
+    return state

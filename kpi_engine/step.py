@@ -5,23 +5,20 @@ There is one `Step` per station, used again for each of its records: what all of
 
 import msgspec
 
-from kpi_engine.boards import Board
+from kpi_engine.blocks import BoardPlace, Fresh
+from kpi_engine.boards import Board, board_group
 from kpi_engine.ledger import Session, Told
 from kpi_engine.rollup import enroll
 from kpi_engine.rules import Rules
-from kpi_engine.serials import Due, due_again
+from kpi_engine.serials import Due, due_again, expire
 from kpi_engine.slim import Result
 from kpi_engine.state import Change, KpiState, Line, Station, line_bound
 from kpi_engine.sums import MINUTE_US, Sums, share_name, snapshot
 from taktwatch.records import Names
 
-__all__ = ["BoardPlace", "Lane", "Step", "step_at"]
+__all__ = ["Lane", "Step", "step_at"]
 
 NEVER_US = 1 << 62
-
-
-BoardPlace = tuple[str, int]
-"""Which board of a station: its product and session, and its visit."""
 
 
 class Lane(msgspec.Struct, gc=False):
@@ -41,7 +38,8 @@ class Lane(msgspec.Struct, gc=False):
 class Step(msgspec.Struct):
     """One record being folded, and where.
 
-    `next_us`: when the station's watermark gets there, a minute is complete. `waiting`: boards not closed yet;
+    `next_us`: when the station's watermark gets there, a minute is complete. `groups`: boards by product and
+    session; `waiting`: those not closed yet;
     `patience_us`: before that none of them runs out of time. `hot` are the sums touched last, of `hot_share` in
     `hot_minute`. By minute: `due`, serials to look at once it is final; `old_boards`, closed boards whose newest
     picture was taken then.
@@ -53,6 +51,7 @@ class Step(msgspec.Struct):
     key: str
     rules: Rules
     told: Told
+    fresh: Fresh
     offset: int = 0
     frozen_minute: int = 0
     next_us: int = 0
@@ -63,6 +62,7 @@ class Step(msgspec.Struct):
     lanes: dict[tuple[str, str, str | None], Lane] = {}
     named: dict[str, Names] = {}
     due: Due = {}
+    groups: dict[str, dict[int, Board]] = {}
     waiting: dict[BoardPlace, Board] = {}
     old_boards: dict[int, list[BoardPlace]] = {}
 
@@ -76,6 +76,7 @@ class Step(msgspec.Struct):
         self.hot = None
         self.lanes.clear()
         self.named.clear()
+        self.groups.clear()
 
     def be_patient(self) -> None:
         """Find out when the next waiting board runs out of time."""
@@ -91,8 +92,8 @@ class Step(msgspec.Struct):
             if minute < self.frozen_minute:
                 return None
             session = station.sessions[result.session] = Session(share)
-        group = f"{product}\x1f{result.session}"
-        boards = station.boards.setdefault(group, {})
+        group = board_group(product, result.session)
+        boards = self.groups.setdefault(group, station.boards.get(group, {}))
         views = self.rules.views.get(product, 1)
         lane = Lane(session, share, views, self.names(result.session), group, boards)
         self.lanes[result.session, product, lot] = lane
@@ -148,6 +149,24 @@ class Step(msgspec.Struct):
         return sums
 
 
+def forget_again(step: Step) -> None:
+    """Forget what a restored state's blocks hold from before the horizon; note the rest by minute."""
+    station, horizon_minutes = step.station, step.rules.horizon_minutes
+    frozen_minute = station.frozen_minute(horizon_minutes)
+    step.due = due_again(station.serials)
+    expire(station.serials, step.due, horizon_minutes, frozen_minute)
+    for group, boards in station.boards.items():
+        for visit, board in list(boards.items()):
+            minute = board.newest_us // MINUTE_US
+            if not board.closed:
+                step.waiting[group, visit] = board
+            elif minute + 1 < frozen_minute:
+                del boards[visit]
+            else:
+                step.old_boards.setdefault(minute, []).append((group, visit))
+    station.boards = {group: boards for group, boards in station.boards.items() if boards}
+
+
 def step_at(state: KpiState, line: str, name: str, rules: Rules) -> Step:
     """Return the step of a station; what is folded first makes it."""
     key = f"{line}\x1f{name}"
@@ -155,13 +174,9 @@ def step_at(state: KpiState, line: str, name: str, rules: Rules) -> Step:
     if station is None:
         station = state.stations[key] = Station(line, name)
         state.lines.setdefault(line, Line()).stations.append(key)
-    step = Step(state, station, state.lines[line], key, rules, Told(0, "", 0, 0), due=due_again(station.serials))
-    for group, boards in station.boards.items():
-        for visit, board in boards.items():
-            if board.closed:
-                step.old_boards.setdefault(board.newest_us // MINUTE_US, []).append((group, visit))
-            else:
-                step.waiting[group, visit] = board
+    fresh = state.fresh.setdefault(key, Fresh())
+    step = Step(state, station, state.lines[line], key, rules, Told(0, "", 0, 0), fresh)
+    forget_again(step)
     step.look_up()
     state.steps[line, name] = step
     return step

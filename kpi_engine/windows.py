@@ -16,12 +16,12 @@ from kpi_engine.ledger import see
 from kpi_engine.marks import fold_mark, recount_missing
 from kpi_engine.rules import Rules
 from kpi_engine.slim import Result
-from kpi_engine.state import KpiState, Station, empty, restore, save
+from kpi_engine.state import Image, KpiState, Station, empty, restore, save
 from kpi_engine.step import Lane, Step, step_at
 from kpi_engine.sums import MINUTE_US, add_picture, microseconds, share_name
 from taktwatch.records import Outcome, StationMark
 
-__all__ = ["KpiState", "Rules", "Station", "drain", "drain_verdicts", "empty", "fold", "restore", "save"]
+__all__ = ["Image", "KpiState", "Rules", "Station", "drain", "drain_verdicts", "empty", "fold", "restore", "save"]
 
 
 def fold(state: KpiState, record: Result | StationMark, offset: int, logged_us: int, rules: Rules) -> None:

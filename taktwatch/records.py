@@ -15,6 +15,7 @@ __all__ = [
     "AlertState",
     "AlertTransition",
     "Asset",
+    "BlockRef",
     "BoardDefect",
     "BoardVerdict",
     "Checkpoint",
@@ -664,11 +665,19 @@ class DeadLetter(Record, frozen=True, kw_only=True):
     place: Place | None = None
 
 
+class BlockRef(Part, frozen=True, kw_only=True):
+    """A block of a state, written once as a `CheckpointChunk`: by whom, under which number, and its id."""
+
+    writer: str
+    number: int
+    save_id: str
+
+
 class Checkpoint(Record, frozen=True, kw_only=True):
     """Open state and the position it belongs to, in one record: both are saved, or neither is.
 
     `position` is the next offset to read of `topic`/`partition`. A state too large for one record has a
-    `CheckpointManifest` instead.
+    `CheckpointManifest` instead. `blocks` are part of the state, too, and not written again.
     """
 
     payload: ClassVar[str | None] = "state"
@@ -678,6 +687,7 @@ class Checkpoint(Record, frozen=True, kw_only=True):
     partition: int
     position: int
     state: bytes
+    blocks: tuple[BlockRef, ...] = ()
 
 
 class CheckpointManifest(Record, frozen=True, kw_only=True, tag="checkpoint_manifest"):
@@ -693,6 +703,7 @@ class CheckpointManifest(Record, frozen=True, kw_only=True, tag="checkpoint_mani
     chunks: int
     chunks_of: str
     save_id: str
+    blocks: tuple[BlockRef, ...] = ()
 
 
 class CheckpointChunk(Record, frozen=True, kw_only=True):

@@ -4,6 +4,7 @@ import random
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from datetime import timedelta
+from itertools import pairwise
 
 import pytest
 from contracts.bus_backends import Backend
@@ -57,6 +58,10 @@ class Room:
     async def save(self, member: Checkpoints, position: int, size: int = LARGE) -> None:
         """Save a state that belongs to a position."""
         await member.save(self.partition, position, state_of(position, size))
+
+    async def written(self) -> int:
+        """Return how many records were written, those that are gone since included."""
+        return (await self.bus.spans(self.topics.checkpoints))[0].next
 
     async def cut_off(self, member: str, slot: int, position: int, chunks: int, *, manifest: bool = False) -> None:
         """Write a part of a checkpoint, as a member killed in the middle of it does."""
@@ -156,6 +161,68 @@ def test_keys_are_used_again_however_often_is_saved(backend: Backend) -> None:
                     await there.save(member, position)
             keys = {message.key for message in await everything(there.bus, there.topics.checkpoints)}
             assert len(keys) == 2 * (3 + 1)
+
+    run(main())
+
+
+def test_a_block_is_written_once_and_restored_with_every_checkpoint_that_names_it(backend: Backend) -> None:
+    async def main() -> None:
+        async with room(backend) as there:
+            member, blocks = there.member("a"), [state_of(9, 70), state_of(8, CHUNK_BYTES + 1)]
+            await member.load(there.partition)
+            written = []
+            for position in range(1, 6):
+                blocks.append(state_of(position, 50))
+                await member.save(there.partition, position, state_of(position, LARGE), blocks)
+                del blocks[0]
+                written.append(await there.written())
+            assert [after - before for before, after in pairwise(written)] == [1 + 3 + 1] * 4  # block, chunks, manifest
+            other = there.member("a")
+            found = await other.load(there.partition)
+            assert found is not None
+            assert (found.position, found.state) == expected(5)
+            assert other.blocks(there.partition) == tuple(state_of(position, 50) for position in (3, 4, 5))
+            await other.save(there.partition, 6, b"x", other.blocks(there.partition))
+            assert await there.written() == written[-1] + 1
+            keys = {message.key for message in await everything(there.bus, there.topics.checkpoints)}
+            assert sum(b"/block/" in key for key in keys) <= 5
+
+    run(main())
+
+
+def test_a_successor_depends_on_no_block_that_the_owner_before_it_may_write_over(backend: Backend) -> None:
+    async def main() -> None:
+        async with room(backend) as there:
+            old, successor = there.member("old"), there.member("new")
+            await old.load(there.partition)
+            await old.save(there.partition, 1, b"x", [b"one"])
+            await successor.load(there.partition)
+            await successor.save(there.partition, 2, b"y", successor.blocks(there.partition))
+            await old.save(there.partition, 1, b"x", [b"other"])  # it wakes up twice,
+            await old.save(there.partition, 1, b"x", [b"yet another"])  # and nothing of its first save is left
+            await successor.save(there.partition, 3, b"z", successor.blocks(there.partition))
+            third = there.member("third")
+            found = await third.load(there.partition)
+            assert found is not None
+            assert (found.position, third.blocks(there.partition)) == (3, (b"one",))
+
+    run(main())
+
+
+def test_a_checkpoint_cut_off_in_its_blocks_is_ignored(backend: Backend) -> None:
+    """Whatever a save writes before its manifest, the blocks of the checkpoint before it are still there."""
+
+    async def main() -> None:
+        async with room(backend) as there:
+            member = there.member("a")
+            await member.load(there.partition)
+            await member.save(there.partition, 1, b"x", [b"one", b"two"])
+            before, written = await everything(there.bus, there.topics.checkpoints), await there.written()
+            await member.save(there.partition, 2, b"y", [b"three", b"four"])
+            after = await everything(there.bus, there.topics.checkpoints)
+            later = {message.key for message in after if message.offset >= written}
+            assert len(later) == 3
+            assert not later & {message.key for message in before}
 
     run(main())
 

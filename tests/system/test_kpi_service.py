@@ -258,7 +258,7 @@ def test_a_checkpoint_of_another_version_is_refused_and_not_guessed_at(sqlite_bu
                 topic=TOPICS.results,
                 partition=number,
                 position=saved.position,
-                state=saved.state.replace(b"\xa7version\x03", b"\xa7version\x63"),
+                state=saved.state.replace(b"\xa7version\x05", b"\xa7version\x63"),
             )
             assert other.state != saved.state
             await save_checkpoint(bus, TOPICS, other)

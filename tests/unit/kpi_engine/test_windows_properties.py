@@ -1,5 +1,7 @@
 """Order, duplication and crashes may happen anywhere; the final windows must not know."""
 
+from dataclasses import replace
+
 import msgspec
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -96,11 +98,13 @@ def interleaved(results: Log, marks: Log, places: list[int]) -> Log:
     return log
 
 
-def folded(log: Log, state: KpiState | None = None, start: int = 0) -> dict[tuple[str, ...], KpiWindow]:
+def folded(
+    log: Log, state: KpiState | None = None, start: int = 0, rules: Rules = RULES
+) -> dict[tuple[str, ...], KpiWindow]:
     """Fold a log from an offset on; records are logged one a second. Returns the newest of each window."""
     state = state or empty()
     for offset in range(start, len(log)):
-        fold(state, log[offset], offset, microseconds(at("13:00:00")) + offset * 60_000_000, RULES)
+        fold(state, log[offset], offset, microseconds(at("13:00:00")) + offset * 60_000_000, rules)
     return latest(drain(state))
 
 
@@ -149,20 +153,22 @@ def test_a_crash_anywhere_after_any_checkpoint_changes_nothing(
     lost = set(data.draw(st.lists(st.integers(0, len(results) - 1), max_size=5)))
     arrived: Log = [found for index, found in enumerate(results) if index not in lost]
     log = [*arrived, *closing(results)]
-    saved_at = data.draw(st.integers(0, len(log)), label="checkpoint")
-    crash_at = data.draw(st.integers(saved_at, len(log)), label="crash")
+    saved_at = data.draw(st.sets(st.integers(0, len(log)), min_size=1), label="checkpoints")
+    crash_at = data.draw(st.integers(min(saved_at), len(log)), label="crash")
+    block_bytes = data.draw(st.sampled_from([1, 300, 2**20]), label="block")
+    rules = replace(RULES, horizon_minutes=data.draw(st.sampled_from([2, 60]), label="horizon"))
     state, published = empty(), []
     checkpoint = save(state)
     for offset in range(crash_at):
-        if offset == saved_at:
-            checkpoint = save(state)
-        fold(state, log[offset], offset, microseconds(at("13:00:00")) + offset * 60_000_000, RULES)
+        if offset in saved_at:
+            checkpoint = save(state, block_bytes)
+        fold(state, log[offset], offset, microseconds(at("13:00:00")) + offset * 60_000_000, rules)
         published += drain(state)
-    if crash_at == saved_at:
-        checkpoint = save(state)
+    if crash_at in saved_at:
+        checkpoint = save(state, block_bytes)
     back = restore(checkpoint)
-    again = folded(log, back, back.position)
-    assert latest([*published, *again.values()]) == folded(log)
+    again = folded(log, back, back.position, rules)
+    assert latest([*published, *again.values()]) == folded(log, rules=rules)
 
 
 @settings(deadline=None, max_examples=CASES, suppress_health_check=[HealthCheck.too_slow])
