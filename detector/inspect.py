@@ -32,6 +32,7 @@ from detector.registration import matrix_of
 from detector.registry import load_model
 from detector.scale import Scale
 from detector.scores import Scores, open_scores
+from detector.screening import screened
 from detector.tiles import shifted
 from taktwatch.config import LineConfig, ProductConfig
 from taktwatch.errors import BadInput, BadPicture, ConfigError
@@ -133,10 +134,14 @@ class Inspector:
     tell: Callable[[str], None] = lambda _: None
     references: dict[str, Reference] = field(default_factory=dict)
     known_scores: dict[tuple[str, ModelRef], Scores] = field(default_factory=dict)
+    screened: dict[str, tuple[Engine, Engine]] = field(default_factory=dict)
     loading: threading.Lock = field(default_factory=threading.Lock)
 
     def engine(self, product_name: str) -> Engine:
-        """Return the engine of a product's model. Raises `UnknownProduct`, `ModelError`, `ConfigError`."""
+        """Return the engine of a product's model, behind its screen where it has one.
+
+        Raises `UnknownProduct`, `ModelError`, `ConfigError`.
+        """
         product = self.config.product(product_name)
         with self.loading:
             if product.model not in self.engines:
@@ -152,7 +157,18 @@ class Inspector:
                 f"product {product_name!r} lists class {strangers[0]!r}, which its model {product.model!r} does not "
                 f"know; it knows {', '.join(engine.spec.classes)}"
             )
-        return engine
+        return self._behind_screen(product_name, engine)
+
+    def _behind_screen(self, product_name: str, engine: Engine) -> Engine:
+        """Return a model's engine as a product uses it: behind its screen, where it has one."""
+        with self.loading:
+            of, screened_engine = self.screened.get(product_name, (None, engine))
+            if of is not engine:
+                product = self.config.product(product_name)
+                folder = self.config.detector.models_dir / product.model
+                screened_engine = screened(engine, folder, product_name, product)
+                self.screened[product_name] = engine, screened_engine
+            return screened_engine
 
     def _open(self, name: str) -> SafeEngine:
         """Load a model and its engine; torch on the CPU stands by for any other."""
@@ -234,10 +250,10 @@ class Inspector:
         )
 
     def inspect_batch(self, batch: Sequence[Prepared]) -> list[Inspection]:
-        """Inspect prepared pictures, in their order; those of one model and size go through the network together."""
-        groups: dict[tuple[str, tuple[int, int]], list[int]] = {}
+        """Inspect prepared pictures, in their order; those of one engine and size go through it together."""
+        groups: dict[tuple[Engine, tuple[int, int]], list[int]] = {}
         for index, one in enumerate(batch):
-            groups.setdefault((self.config.product(one.product).model, one.size), []).append(index)
+            groups.setdefault((self.engine(one.product), one.size), []).append(index)
         done: dict[int, Inspection] = {}
         for indices in groups.values():
             for first in range(0, len(indices), self.config.detector.max_batch):

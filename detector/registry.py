@@ -22,6 +22,7 @@ from torchvision.models.detection import MaskRCNN
 from detector.cards import Ancestor, DataSource, ModelCard, card_page
 from detector.model import answering, build_model
 from detector.scores import FILE as CALIBRATION
+from detector.screening import FILE as SCREEN
 from detector.spec import ModelSpec
 from taktwatch.errors import ModelError
 
@@ -64,7 +65,7 @@ def save_model(folder: Path, card: ModelCard, weights: bytes) -> None:
     if hashlib.sha256(weights).hexdigest() != card.weights_sha256:
         raise ModelError(f"the card of {card.name!r} names other weights than those to be saved")
     folder.mkdir(parents=True, exist_ok=True)
-    for old in (CARD, CALIBRATION, PROOFS):
+    for old in (CARD, CALIBRATION, PROOFS, SCREEN):
         (folder / old).unlink(missing_ok=True)
     (folder / WEIGHTS).write_bytes(weights)
     (folder / PAGE).write_text(card_page(card), encoding="utf-8")
@@ -137,7 +138,7 @@ def add_model(folder: Path, models_dir: Path, name: str) -> ModelCard:
     partial = models_dir / f".{name}.partial"
     shutil.rmtree(partial, ignore_errors=True)
     partial.mkdir(parents=True)
-    for file in (WEIGHTS, PAGE, CALIBRATION, PROOFS, CARD):
+    for file in (WEIGHTS, PAGE, CALIBRATION, PROOFS, SCREEN, CARD):
         if (folder / file).exists():
             shutil.copyfile(folder / file, partial / file)
     partial.rename(target)

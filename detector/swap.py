@@ -99,7 +99,8 @@ class Swaps:
 
 def warm(inspector: Inspector, product: str, model_id: str) -> None:
     """Open a product's model and run it once. Raises `ModelError`, `ConfigError`, `EngineFailed`; blocking."""
-    engine = inspector.engine(product)
+    inspector.engine(product)
+    engine = inspector.engines[inspector.config.product(product).model]  # an empty picture passes no screen
     inspector.reference(product)
     if model_id and engine.ref.model_id != model_id:
         raise ModelError(f"the folder holds {engine.ref.model_id}, not {model_id}, which was activated")

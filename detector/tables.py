@@ -10,8 +10,9 @@ from detector.cards import licence_faults
 from detector.parity import Parity, shortfalls
 from detector.registry import ModelCard
 from detector.scores import Calibration
+from detector.screening import Screening
 
-__all__ = ["print_calibrations", "print_model", "print_models", "print_paces", "print_parity"]
+__all__ = ["print_calibrations", "print_model", "print_models", "print_paces", "print_parity", "print_screenings"]
 
 
 def print_models(console: Console, cards: Sequence[ModelCard]) -> None:
@@ -97,6 +98,23 @@ def print_calibrations(console: Console, calibrations: Sequence[Calibration]) ->
             chances = (f"{known.chance(score):.2f}" for score in (known.threshold, 0.9))
             table.add_row(label, f"{known.threshold:.3f}", *chances, str(known.n), str(known.right))
         console.print(table)
+
+
+def print_screenings(console: Console, screenings: Sequence[Screening], limit: float | None = None) -> None:
+    """Print what screens miss, and whether that is within a product's `limit`."""
+    for one in screenings:
+        console.print(
+            f"Screen of {one.model_id} on {one.engine} {one.precision}, pictures {one.domain!r}: misses {one.missed} "
+            f"of {one.defects} defects on {one.pictures} pictures of {one.dataset}, fewer than {one.upper:.2%} with "
+            f"95 % confidence ({one.uncovered} in no crop, {one.lost} no longer reported). The network sees "
+            f"{one.seen:.1%} of all pixels, nothing of {one.unasked} pictures, {one.whole} whole. Threshold "
+            f"{one.threshold:g}, chosen on {one.chosen_on} defects of other boards.",
+            highlight=False,
+            soft_wrap=True,
+        )
+        if limit is not None:
+            words = "on" if one.upper <= limit else "off"
+            console.print(f'Allowed: {limit:.2%}; screen = "auto" is {words}', highlight=False, soft_wrap=True)
 
 
 def print_paces(console: Console, paces: Sequence[Pace], where: str, batch: int) -> None:

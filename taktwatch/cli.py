@@ -579,7 +579,8 @@ def models_show(model: ModelArgument, config: ConfigOption = None, json: JsonOpt
     from detector.evaluation.runner import model_folder
     from detector.proofs import made_here, shipped
     from detector.registry import read_card
-    from detector.tables import print_model
+    from detector.screening import read_screenings
+    from detector.tables import print_model, print_screenings
 
     settings = read_config(config)
     folder = model_folder(settings, model)
@@ -588,6 +589,7 @@ def models_show(model: ModelArgument, config: ConfigOption = None, json: JsonOpt
         sys.stdout.write(card.model_dump_json() + "\n")
     else:
         print_model(out, card, made_here(settings.detector.engines_dir, card), shipped(folder, card))
+        print_screenings(out, read_screenings(folder, card.model_id))
 
 
 @models_app.command("add")
@@ -745,6 +747,39 @@ def models_calibrate(
         sys.stdout.write(msgspec.json.encode(made).decode() + "\n")
     else:
         print_calibrations(out, made)
+
+
+@models_app.command("screen")
+def models_screen(
+    model: ModelArgument,
+    dataset: Annotated[str, typer.Option(help="Validation boards with defects: a folder, or sim:board?...")],
+    product: Annotated[
+        str | None, typer.Option(help="Whose limit and rules; default: deeppcb for its format, else the first.")
+    ] = None,
+    engine: Annotated[list[str] | None, typer.Option(help="Each of these; default: torch.")] = None,
+    config: ConfigOption = None,
+    json: JsonOption = False,
+) -> None:
+    """Measure what is missed if the network looks only where the template differs; exit 1 where it is too much."""
+    from detector.engines.choose import known_engine
+    from detector.evaluation.datasets import open_dataset
+    from detector.evaluation.runner import choose_product
+    from detector.evaluation.screening import measure_screen
+    from detector.screening import objection
+    from detector.tables import print_screenings
+
+    settings = read_config(config)
+    names = [known_engine(name) for name in engine or ["torch"]]
+    boards = open_dataset(dataset)
+    rules = settings.product(choose_product(settings, boards, product))
+    with boards_progress(f"{model} screen", len(boards.items), quiet=json) as advance:
+        made = measure_screen(settings, model, boards, engines=names, product=product, on_board=advance)
+    if json:
+        sys.stdout.write(msgspec.json.encode(made).decode() + "\n")
+    else:
+        print_screenings(out, made, rules.screen_max_miss)
+    if any(objection(one, rules) for one in made):
+        raise typer.Exit(Exit.NO)
 
 
 @models_app.command("bench")

@@ -223,6 +223,14 @@ class ProductConfig(Settings):
     roi: Polygon | None = Field(default=None, description="corners in template px; only what lies inside is inspected")
     ignore: tuple[Polygon, ...] = Field(default=(), description="corners in template px; what lies inside is left out")
     section: SectionConfig = Field(default_factory=SectionConfig)
+    screen: Literal["auto", "off"] = Field(
+        default="auto",
+        description="auto: the network looks only where the picture differs from its template, if that was measured "
+        "to miss no more than screen_max_miss",
+    )
+    screen_max_miss: float = Field(
+        default=0.01, gt=0, lt=1, description="share of defects that the screen may miss: the upper 95 % bound"
+    )
 
     @model_validator(mode="after")
     def one_template(self) -> "ProductConfig":

@@ -3,7 +3,7 @@
 A new engine is one module with one class that does what `Engine` says, and one `case` in `open_engine`.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -13,7 +13,7 @@ import numpy.typing as npt
 from detector.spec import ModelSpec
 from taktwatch.records import ModelRef
 
-__all__ = ["Channels", "Engine", "RawDetections"]
+__all__ = ["Channels", "Engine", "RawDetections", "by_size", "in_order"]
 
 Channels = npt.NDArray[np.float32]
 
@@ -44,4 +44,25 @@ class Engine(Protocol):
         """How results name the model and what it ran on."""
 
     def infer(self, batch: Sequence[Channels]) -> list[RawDetections]:
-        """Inspect pictures of one size, each (3, H, W). A picture alone gives what it gives in any batch."""
+        """Inspect pictures, each (3, H, W), of any sizes. A picture alone gives what it gives in any batch."""
+
+
+def by_size(batch: Sequence[Channels]) -> list[list[int]]:
+    """Return the places of pictures (3, H, W) that are of one size, the largest size first.
+
+    >>> small, large = np.zeros((3, 8, 8), np.float32), np.zeros((3, 8, 16), np.float32)
+    >>> by_size([small, large, small])
+    [[1], [0, 2]]
+    """
+    groups: dict[tuple[int, ...], list[int]] = {}
+    for place, picture in enumerate(batch):
+        groups.setdefault(picture.shape, []).append(place)
+    return sorted(groups.values(), key=lambda places: -batch[places[0]].size)
+
+
+def in_order(groups: Sequence[Sequence[int]], found: Iterable[Sequence[RawDetections]]) -> list[RawDetections]:
+    """Put what was found in groups of pictures back into the order of the batch."""
+    placed = {
+        place: one for places, each in zip(groups, found, strict=True) for place, one in zip(places, each, strict=True)
+    }
+    return [placed[place] for place in range(len(placed))]

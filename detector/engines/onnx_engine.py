@@ -6,7 +6,7 @@ from typing import Any, Literal
 import numpy as np
 import torch
 
-from detector.engines import Channels, RawDetections
+from detector.engines import Channels, RawDetections, by_size, in_order
 from detector.engines.between import Rules, Tensors, detect
 from detector.engines.exported import PARTS, Export, runtime
 from detector.registry import LoadedModel
@@ -68,8 +68,10 @@ class OnnxEngine:
 
     @torch.inference_mode()
     def infer(self, batch: Sequence[Channels]) -> list[RawDetections]:
-        """Inspect pictures of one size, each (3, H, W)."""
-        return detect(self, self.rules, torch.from_numpy(np.stack(batch)))
+        """Inspect pictures, each (3, H, W); those of one size together."""
+        groups = by_size(batch)
+        stacked = (torch.from_numpy(np.stack([batch[place] for place in places])) for places in groups)
+        return in_order(groups, [detect(self, self.rules, pictures) for pictures in stacked])
 
     def trunk(self, pictures: torch.Tensor) -> Tensors:
         """Run the convolutions."""

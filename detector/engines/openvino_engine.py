@@ -8,7 +8,7 @@ from typing import Any, Literal
 import numpy as np
 import torch
 
-from detector.engines import Channels, RawDetections
+from detector.engines import Channels, RawDetections, by_size, in_order
 from detector.engines.between import Rules, Tensors, detect
 from detector.engines.exported import PARTS, Export, runtime
 from detector.engines.lanes import lanes
@@ -108,13 +108,16 @@ class OpenVinoEngine:
         )
 
     def infer(self, batch: Sequence[Channels]) -> list[RawDetections]:
-        """Inspect pictures of one size, (3, H, W): one on all cores, several side by side, small ones in groups."""
+        """Inspect pictures (3, H, W): one on all cores, several side by side, small ones of a size in groups."""
         if len(batch) == 1:
             return self.pool.submit(self.alone.infer, batch).result()
-        _, height, width = batch[0].shape
-        together = max(1, min(GROUP_PX // (height * width), -(-len(batch) // self.cores)))
-        groups = [batch[first : first + together] for first in range(0, len(batch), together)]
-        return [found for group in self.pool.map(self._beside, groups) for found in group]
+        groups = []
+        for places in by_size(batch):
+            _, height, width = batch[places[0]].shape
+            together = max(1, min(GROUP_PX // (height * width), -(-len(batch) // self.cores)))
+            groups += [places[first : first + together] for first in range(0, len(places), together)]
+        shown = [[batch[place] for place in places] for places in groups]
+        return in_order(groups, self.pool.map(self._beside, shown))
 
     def _beside(self, batch: Sequence[Channels]) -> list[RawDetections]:
         """Inspect pictures on a free lane."""

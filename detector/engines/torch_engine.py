@@ -6,7 +6,7 @@ from typing import Literal
 import numpy as np
 import torch
 
-from detector.engines import Channels, RawDetections
+from detector.engines import Channels, RawDetections, by_size, in_order
 from detector.engines.between import Rules, Tensors, detect
 from detector.engines.parts import cut
 from detector.registry import LoadedModel
@@ -56,7 +56,12 @@ class TorchEngine:
 
     @torch.inference_mode()
     def infer(self, batch: Sequence[Channels]) -> list[RawDetections]:
-        """Inspect pictures of one size, each (3, H, W)."""
+        """Inspect pictures, each (3, H, W); those of one size together."""
+        groups = by_size(batch)
+        return in_order(groups, [self._together([batch[place] for place in places]) for places in groups])
+
+    def _together(self, batch: Sequence[Channels]) -> list[RawDetections]:
+        """Inspect pictures of one size."""
         pictures = torch.from_numpy(np.stack(batch)).to(self.device, memory_format=torch.channels_last)
         with torch.autocast(self.device.type, torch.float16, enabled=self.device.type == "cuda"):
             return detect(self, self.rules, pictures)

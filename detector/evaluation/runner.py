@@ -7,11 +7,12 @@ from pathlib import Path
 import msgspec
 import numpy as np
 
+from detector.engines import RawDetections
 from detector.engines.choose import build_engine, open_engine
 from detector.evaluation.datasets import Dataset, Item, Labelled
 from detector.evaluation.outcomes import Found, Outcome, TrueDefect
 from detector.evidence import shown
-from detector.inspect import Inspector
+from detector.inspect import Inspector, Prepared
 from detector.judge import Finding, findings, judge
 from detector.masks import Roi, grow_box, to_rle
 from detector.registry import LoadedModel, load_model
@@ -64,7 +65,8 @@ class Runner:
         self.model: LoadedModel = load_model(self.model_path)
         name = settings.engine  # one that is named is measured, proven or not
         self.engine = open_engine(self.model, settings) if name == "auto" else build_engine(self.model, name, settings)
-        self.product = self.config.product(self.product_name).model_copy(update={"model": self.model.card.name})
+        own = self.config.product(self.product_name)  # the model is measured, not its screen
+        self.product = own.model_copy(update={"model": self.model.card.name, "screen": "off"})
         products = {self.product_name: self.product}
         config = self.config.model_copy(update={"products": products, "stations": ()})
         self.inspector = Inspector(config, engines={self.model.card.name: self.engine})
@@ -101,12 +103,19 @@ class Runner:
         Scores are the network's own.
         """
         labelled = item.load() if labelled is None else labelled
+        prepared = self.prepared(item, labelled)
+        return self.outcome(item, labelled, prepared, self.engine.infer([prepared.inputs.channels])[0])
+
+    def prepared(self, item: Item, labelled: Labelled) -> Prepared:
+        """Return a picture as the network sees it. Raises `BadInput` naming one that cannot be used."""
         try:
-            prepared = self.inspector.prepare(self.product_name, labelled.picture, labelled.template)
+            return self.inspector.prepare(self.product_name, labelled.picture, labelled.template)
         except BadInput as error:
             raise BadInput(f"{item.name}: {error}") from error
+
+    def outcome(self, item: Item, labelled: Labelled, prepared: Prepared, raw: RawDetections) -> Outcome:
+        """Hold what a network found in a picture against its truth."""
         height, width = prepared.size
-        raw = self.engine.infer([prepared.inputs.channels])[0]
         pair, least = prepared.inputs.pair, self.product.min_shown_px
         reported = shown(findings(raw, self.model.spec, self.scores, height, width), pair, least)
         everything = shown(findings(raw, self.model.spec, self.everything, height, width), pair, least)

@@ -1,0 +1,234 @@
+"""Where a picture differs from its template, and what is cut out there for the network to look at. Pure.
+
+A difference is told robustly: what is a pixel thin is an edge laid half a pixel beside, and left out; the rest is
+averaged over a few pixels, so that noise is no difference either. Crops around differences are
+laid side by side on one sheet, whose size is one of a few, so that a runtime meets few shapes. What the network finds
+on the sheet is carried back to the picture.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+
+from detector.engines import Channels, RawDetections
+from detector.evaluate import box_iou
+
+__all__ = ["LEVELS", "METHOD", "Crop", "Sheet", "boxes_of", "carried_back", "covers", "lay_out", "strength"]
+
+Floats = npt.NDArray[np.float32]
+Levels = npt.NDArray[np.uint8]
+Box = tuple[int, int, int, int]
+
+METHOD = 1
+"""Which way differences are told and cut out; what was measured with another one says nothing of this one."""
+
+WORTH = 0.5
+"""Where a sheet would be larger than this share of the picture, the network looks at the picture itself."""
+
+LEVELS, MIDDLE = 32, 128
+"""Levels to a spread of the template's brightness, and that of its mean."""
+THIN_PX, SMOOTH_PX = 1, 5
+CONTEXT_PX = 16  # what the network sees around a difference
+LEAST_CROP_PX, STEP_PX = 64, 16  # sides of crops
+ALIGN_PX = 8  # crops begin where the finer strides do in the whole picture
+SHEET_STEP_PX = 64  # sides of sheets; width and height differ by at most one step
+MOST_DIFFERENCES = 64  # a picture that differs in more places is no case for crops
+
+
+@dataclass(frozen=True, slots=True)
+class Crop:
+    """A piece of the picture at `box` (x0, y0, x1, y1), laid on the sheet at (x, y).
+
+    `differences`: the boxes it was cut around; a crop answers for these and for nothing else that it shows.
+    """
+
+    box: Box
+    differences: tuple[Box, ...]
+    x: int
+    y: int
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class Sheet:
+    """What the network sees in place of a picture: `crops` on `size` (height, width); none where nothing differs."""
+
+    crops: tuple[Crop, ...]
+    size: tuple[int, int]
+
+    def drawn(self, channels: Channels) -> Channels:
+        """Cut the crops out of a picture (3, H, W) and lay them on the sheet (3, h, w), zero around them."""
+        sheet = np.zeros((channels.shape[0], *self.size), np.float32)
+        for crop in self.crops:
+            x0, y0, x1, y1 = crop.box
+            sheet[:, crop.y : crop.y + y1 - y0, crop.x : crop.x + x1 - x0] = channels[:, y0:y1, x0:x1]
+        return sheet
+
+
+def strength(channels: Channels) -> Levels:
+    """Return how strongly a picture differs from its template, uint8 (H, W), in `LEVELS` to a spread of the template.
+
+    `channels` (3, H, W) as `detector.inputs.template_channels` makes them: in spreads of the template's brightness.
+
+    >>> board = np.zeros((3, 32, 32), np.float32)
+    >>> board[0, 10:20, 10:20] = 2.0
+    >>> int(strength(board)[15, 15]), int(strength(board)[2, 2])
+    (64, 0)
+    """
+    # Four spreads around the mean in 8 bits: a tenth of the time, and no picture has many brighter pixels.
+    seen, golden = (
+        cv2.addWeighted(channel, LEVELS, channel, 0, MIDDLE, dtype=cv2.CV_8U) for channel in (channels[0], channels[1])
+    )
+    wide = cv2.morphologyEx(cv2.absdiff(seen, golden), cv2.MORPH_OPEN, np.ones((THIN_PX + 1, THIN_PX + 1), np.uint8))
+    return np.asarray(cv2.blur(wide, (SMOOTH_PX, SMOOTH_PX)), np.uint8)
+
+
+def boxes_of(differs: Levels, threshold: float) -> list[Box]:
+    """Return the boxes (x0, y0, x1, y1) of connected differences (H, W) above a threshold in spreads."""
+    _, hot = cv2.threshold(differs, threshold * LEVELS, 255, cv2.THRESH_BINARY)
+    outlines, _ = cv2.findContours(hot, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_SIMPLE)
+    return [(x, y, x + width, y + height) for x, y, width, height in map(cv2.boundingRect, outlines)]
+
+
+def lay_out(differences: Sequence[Box], size: tuple[int, int]) -> Sheet | None:
+    """Cut crops around differences of a picture of `size` (height, width); None: the network is to see all of it.
+
+    >>> sheet = lay_out([(100, 100, 110, 108), (118, 100, 125, 108)], (640, 640))
+    >>> [crop.box for crop in sheet.crops], sheet.size
+    ([(80, 72, 144, 136)], (64, 64))
+    """
+    if not differences:
+        return Sheet((), (0, 0))
+    if len(differences) > MOST_DIFFERENCES:
+        return None
+    groups = _merged(differences, size)
+    cells = sorted(((_cell(_around(group), size), tuple(group)) for group in groups), key=_height, reverse=True)
+    needed = sum(_area(box) for box, _ in cells)
+    for sheet in _sizes(int(WORTH * size[0] * size[1])):
+        if sheet[0] * sheet[1] >= needed and (places := _packed([box for box, _ in cells], sheet)):
+            crops = (Crop(box, own, *place) for (box, own), place in zip(cells, places, strict=True))
+            return Sheet(tuple(crops), sheet)
+    return None
+
+
+def covers(sheet: Sheet | None, box: tuple[float, float, float, float]) -> bool:
+    """Whether the network sees all of a box (x0, y0, x1, y1), in one piece."""
+    if sheet is None:
+        return True
+    x0, y0, x1, y1 = box
+    inside = (crop.box for crop in sheet.crops)
+    return any(left <= x0 and top <= y0 and x1 <= right and y1 <= bottom for left, top, right, bottom in inside)
+
+
+def carried_back(raw: RawDetections, sheet: Sheet, *, box_nms: float) -> RawDetections:
+    """Return what was found on a sheet as found in the picture, best score first, each thing once.
+
+    What lies in no crop's cell, or where nothing differs, is of no picture. Of boxes of one class that overlap by more
+    than `box_nms` the best is kept, as the network does itself.
+    """
+    middles = (raw.boxes[:, :2] + raw.boxes[:, 2:]) / 2
+    boxes, own = raw.boxes.copy(), np.zeros(len(middles), bool)
+    for crop in sheet.crops:
+        x0, y0, x1, y1 = crop.box
+        low, high = (crop.x, crop.y), (crop.x + x1 - x0, crop.y + y1 - y0)
+        inside = ((middles >= low) & (middles < high)).all(axis=1)
+        boxes[inside] += np.array([x0 - crop.x, y0 - crop.y] * 2, np.float32)
+        own |= inside & _touch(boxes, crop.differences)
+    kept = _single(boxes, raw.labels, np.flatnonzero(own), box_nms)
+    return RawDetections(boxes=boxes[kept], labels=raw.labels[kept], scores=raw.scores[kept], masks=raw.masks[kept])
+
+
+def _merged(differences: Sequence[Box], size: tuple[int, int]) -> list[list[Box]]:
+    """Group differences so that those share a crop which is no larger than their own would be together."""
+    groups = [[box] for box in differences]
+    at = 0
+    while at < len(groups):
+        for other in range(at + 1, len(groups)):
+            both = groups[at] + groups[other]
+            apart = _area(_cell(_around(groups[at]), size)) + _area(_cell(_around(groups[other]), size))
+            if _area(_cell(_around(both), size)) <= apart:
+                groups[at] = both
+                del groups[other]
+                at = -1  # what has grown may now take in one that it did not reach before
+                break
+        at += 1
+    return groups
+
+
+def _cell(around: Box, size: tuple[int, int]) -> Box:
+    """Return the crop for what lies in a box: context around it, sides and place in steps, inside the picture."""
+    spans = []
+    for low, high, side in zip(around[:2], around[2:], size[::-1], strict=True):
+        wanted = max(-(-(high - low + 2 * CONTEXT_PX) // STEP_PX) * STEP_PX, LEAST_CROP_PX)
+        length = min(wanted, side)
+        begin = round((low + high - length) / 2 / ALIGN_PX) * ALIGN_PX
+        begin = min(max(begin, 0), side - length)
+        spans.append((begin, begin + length))
+    (x0, x1), (y0, y1) = spans
+    return x0, y0, x1, y1
+
+
+def _sizes(most_px: int) -> Iterator[tuple[int, int]]:
+    """Give the sizes (height, width) a sheet may have, up to so many pixels."""
+    for steps in range(1, most_px):
+        for more in (0, 1):
+            size = steps * SHEET_STEP_PX, (steps + more) * SHEET_STEP_PX
+            if size[0] * size[1] > most_px:
+                return
+            yield size
+
+
+def _packed(boxes: Sequence[Box], sheet: tuple[int, int]) -> list[tuple[int, int]] | None:
+    """Lay boxes, the tallest first, on a sheet's shelves (first fit); their places (x, y), or None."""
+    shelves: list[list[int]] = []  # y, height, next x
+    top = 0
+    places = []
+    for x0, y0, x1, y1 in boxes:
+        width, height = x1 - x0, y1 - y0
+        shelf = next((one for one in shelves if one[1] >= height and one[2] + width <= sheet[1]), None)
+        if shelf is None:
+            shelf = [top, height, 0]
+            top += height
+            if top > sheet[0] or width > sheet[1]:
+                return None
+            shelves.append(shelf)
+        places.append((shelf[2], shelf[0]))
+        shelf[2] += width
+    return places
+
+
+def _around(boxes: Sequence[Box]) -> Box:
+    """Return the box around boxes."""
+    lows, highs = zip(*((box[:2], box[2:]) for box in boxes), strict=True)
+    (x0, y0), (x1, y1) = (min(at) for at in zip(*lows, strict=True)), (max(at) for at in zip(*highs, strict=True))
+    return x0, y0, x1, y1
+
+
+def _area(box: Box) -> int:
+    return (box[2] - box[0]) * (box[3] - box[1])
+
+
+def _height(cell: tuple[Box, tuple[Box, ...]]) -> int:
+    return cell[0][3] - cell[0][1]
+
+
+def _touch(boxes: Floats, differences: Sequence[Box]) -> npt.NDArray[np.bool_]:
+    """Say which boxes (N, 4) share anything with a difference; bool (N,)."""
+    there = np.array(differences, np.float64).reshape(-1, 4)
+    low = np.maximum(boxes[:, None, :2], there[None, :, :2])
+    high = np.minimum(boxes[:, None, 2:], there[None, :, 2:])
+    return np.asarray(np.any(np.all(high > low, axis=2), axis=1), np.bool_)
+
+
+def _single(
+    boxes: Floats, labels: npt.NDArray[np.int64], chosen: npt.NDArray[np.int64], box_nms: float
+) -> npt.NDArray[np.int64]:
+    """Return which of the chosen boxes, best first, double no better one of their class."""
+    overlap = box_iou(boxes.astype(np.float64), boxes.astype(np.float64))
+    kept: list[int] = []
+    for index in chosen:
+        if not any(labels[one] == labels[index] and overlap[one, index] > box_nms for one in kept):
+            kept.append(int(index))
+    return np.array(kept, np.int64)

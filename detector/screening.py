@@ -1,0 +1,136 @@
+"""What a screen misses, measured on validation boards and kept beside its model, and whether a product may use it.
+
+`screen.json` holds one measurement for each kind of pictures (domain), engine and precision. Reading it wants nothing
+but the file; measuring is `detector.evaluation.screening`.
+"""
+
+import hashlib
+from collections.abc import Sequence
+from pathlib import Path
+
+import msgspec
+import structlog
+
+from detector.engines import Engine
+from detector.engines.screened import ScreenedEngine
+from detector.evaluation.intervals import rate
+from detector.scores import family
+from detector.screen import METHOD
+from taktwatch.config import ProductConfig
+from taktwatch.errors import ModelError
+
+__all__ = ["FILE", "Screening", "hashed", "objection", "read_screenings", "save_screenings", "screened"]
+
+FILE = "screen.json"
+
+log = structlog.get_logger()
+
+
+class Screening(msgspec.Struct, frozen=True, kw_only=True):
+    """A threshold, chosen on some boards of a set, and what it misses on the others; `sha256` hashes all the rest.
+
+    defects: true ones on the `pictures` measured. uncovered: of these, no crop holds them. lost: the network reports
+    them in the whole picture and not in the crops. unasked, whole: pictures without a call of the network, and those
+    that it saw whole; seen: share of all pixels that went through it.
+    """
+
+    model_id: str
+    engine: str
+    precision: str
+    domain: str
+    dataset: str
+    dataset_sha256: str
+    method: int
+    threshold: float
+    chosen_on: int
+    pictures: int
+    defects: int
+    uncovered: int
+    lost: int
+    unasked: int
+    whole: int
+    seen: float
+    sha256: str = ""
+
+    @property
+    def key(self) -> tuple[str, str, str]:
+        """What a model has one measurement for: domain, engine, precision."""
+        return self.domain, family(self.engine), self.precision
+
+    @property
+    def missed(self) -> int:
+        """Defects that are lost by screening."""
+        return self.uncovered + self.lost
+
+    @property
+    def upper(self) -> float:
+        """The share of missed defects is below this with 95 % confidence (exact binomial, one-sided)."""
+        return rate(self.missed, self.defects).upper
+
+
+def objection(one: Screening, product: ProductConfig) -> str | None:
+    """Say why a product may not use a screen; None where it may."""
+    if one.method != METHOD:
+        return "measured with another version of the screen; measure again with `taktwatch models screen`"
+    if one.upper > product.screen_max_miss:
+        return (
+            f"it missed {one.missed} of {one.defects} defects, up to {one.upper:.2%} with 95 % confidence; "
+            f"the product allows {product.screen_max_miss:.2%}"
+        )
+    return None
+
+
+def screened(engine: Engine, folder: Path, name: str, product: ProductConfig) -> Engine:
+    """Return a product's engine behind its screen, where one was measured and misses little enough; else the engine.
+
+    `folder` is the model's. Raises `ModelError` for a measurement that is damaged or was edited.
+    """
+    if product.screen == "off" or engine.spec.input != "template":
+        return engine
+    ref = engine.ref
+    key = (product.domain or name, family(ref.engine), ref.precision)
+    found = next((one for one in read_screenings(folder, ref.model_id) if one.key == key), None)
+    if found is None:
+        log.info("screen off", product=name, model=ref.model_id, why=f"not measured on {key[1]} {key[2]}, {key[0]!r}")
+        return engine
+    if why := objection(found, product):
+        log.warning("screen off", product=name, model=ref.model_id, why=why)
+        return engine
+    log.info("screen on", product=name, model=ref.model_id, miss_upper=round(found.upper, 5), seen=round(found.seen, 3))
+    return ScreenedEngine(engine, found.threshold, found.sha256)
+
+
+def read_screenings(folder: Path, model_id: str) -> list[Screening]:
+    """Read what was measured of a model; nothing where nobody did, or of other weights. Raises `ModelError`."""
+    path = folder / FILE
+    try:
+        read = msgspec.json.decode(path.read_bytes(), type=list[Screening])
+    except FileNotFoundError:
+        return []
+    except OSError as error:
+        raise ModelError(f"{path}: {error.strerror}") from error
+    except msgspec.MsgspecError as error:
+        raise ModelError(f"{path}: not a screen: {error}; delete it, or measure again") from error
+    for one in read:
+        if one.sha256 != hashed(one):
+            raise ModelError(f"{path}: its content does not hash to sha256; it was edited by hand, measure again")
+    return [one for one in read if one.model_id == model_id]
+
+
+def save_screenings(folder: Path, made: Sequence[Screening]) -> Path:
+    """Write measurements beside their model; older ones of the same weights stay, but for the same key."""
+    path = folder / FILE
+    try:
+        known = read_screenings(folder, made[0].model_id)
+    except ModelError:
+        known = []  # no measurement at all: worth nothing
+    kept = {one.key: one for one in (*known, *made)}
+    fresh = path.with_name(path.name + ".new")
+    fresh.write_bytes(msgspec.json.format(msgspec.json.encode([kept[key] for key in sorted(kept)]), indent=1) + b"\n")
+    fresh.replace(path)
+    return path
+
+
+def hashed(one: Screening) -> str:
+    """Hash everything but the hash."""
+    return hashlib.sha256(msgspec.json.encode(msgspec.structs.replace(one, sha256=""))).hexdigest()
