@@ -11,7 +11,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from detector.maps import Map, carried
+from detector.maps import Map, carried, moved
 
 __all__ = ["Aligned", "Edges", "align", "find_edges", "uncertainty_px"]
 
@@ -163,20 +163,27 @@ def _step(edges: Edges, matrix: Map, error: Field, weight: Field) -> npt.NDArray
 
 def _assumed(matrix: Map, edges: Edges) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
     """Return how a step changes aspect, shear, zoom and tilt (5, 8), and what they are now (5,), in standard units."""
-    to_middle = np.array([[1, 0, edges.middle[0]], [0, 1, edges.middle[1]], [0, 0, 1]])
-    central = np.linalg.inv(to_middle) @ matrix @ to_middle
+    to_middle, from_middle = moved(*edges.middle), moved(-edges.middle[0], -edges.middle[1])
+    central = from_middle @ matrix @ to_middle
     central = central / central[2, 2]
     (a, b), (c, d), (tilt_x, tilt_y) = central[0, :2], central[1, :2], central[2, :2] * edges.unit
     now = np.array(
         [(a - d) / SHEAR_SD, (b + c) / SHEAR_SD, ((a + d) / 2 - 1) / ZOOM_SD, tilt_x / TILT_SD, tilt_y / TILT_SD]
     )
-    change = np.zeros((5, 8))
-    per = -1 / edges.unit  # a step of the template by p changes the map by about -p
-    change[0, [2, 5]] = per / SHEAR_SD, -per / SHEAR_SD
-    change[1, [3, 4]] = per / SHEAR_SD
-    change[2, [2, 5]] = per / 2 / ZOOM_SD
-    change[3, 6] = change[4, 7] = per / TILT_SD
-    return change, now
+    return CHANGES * (-1 / edges.unit), now  # a step of the template by p px changes the map by about -p
+
+
+def _changes() -> npt.NDArray[np.float64]:
+    """Return how a step by one unit changes aspect, shear, zoom and tilt, (5, 8), in standard units."""
+    change = np.zeros((5, TERMS))
+    change[0, [2, 5]] = 1 / SHEAR_SD, -1 / SHEAR_SD
+    change[1, [3, 4]] = 1 / SHEAR_SD
+    change[2, [2, 5]] = 1 / 2 / ZOOM_SD
+    change[3, 6] = change[4, 7] = 1 / TILT_SD
+    return change
+
+
+CHANGES = _changes()
 
 
 def _motion(step: npt.NDArray[np.float64], edges: Edges) -> Map:
@@ -185,4 +192,5 @@ def _motion(step: npt.NDArray[np.float64], edges: Edges) -> Map:
     motion = np.array([[1 + xx, xy, shift_x], [yx, 1 + yy, shift_y], [tilt_x, tilt_y, 1]])
     (x, y), unit = edges.middle, edges.unit
     measure = np.array([[1 / unit, 0, -x / unit], [0, 1 / unit, -y / unit], [0, 0, 1]])
-    return np.asarray(np.linalg.inv(measure) @ motion @ measure, np.float64)
+    back = np.array([[unit, 0, x], [0, unit, y], [0, 0, 1.0]])
+    return np.asarray(back @ motion @ measure, np.float64)

@@ -7,6 +7,7 @@ import numpy as np
 import numpy.typing as npt
 
 from detector.light import lit_like
+from detector.pattern import Pattern
 from detector.regions import inspected_area
 from detector.registration import matrix_of, register
 from taktwatch.records import Registration
@@ -59,10 +60,11 @@ class Pair:
     registration: Registration
 
 
-def inputs_of(picture: Picture, template: Picture | None, contrast: Contrast | None = None) -> Inputs:
+def inputs_of(picture: Picture, template: Picture | Pattern | None, contrast: Contrast | None = None) -> Inputs:
     """Return what the network sees of a picture, compared with its template where there is one.
 
-    `contrast`: that of the board a tile shows a part of; None measures the tile's own.
+    `template`: RGB (H, W, 3), or the pattern of its grey. `contrast`: that of the board a tile shows a part of; None
+    measures the tile's own.
     """
     return rgb_inputs(picture) if template is None else template_inputs(picture, template, contrast)
 
@@ -92,7 +94,7 @@ def rgb_inputs(picture: Picture) -> Inputs:
     return Inputs(np.ascontiguousarray(scaled.transpose(2, 0, 1)))
 
 
-def template_inputs(picture: Picture, template: Picture, contrast: Contrast | None = None) -> Inputs:
+def template_inputs(picture: Picture, template: Picture | Pattern, contrast: Contrast | None = None) -> Inputs:
     """Register the template (H, W, 3) to the picture (H, W, 3); give (picture, template, difference) in grey.
 
     The warped template is lit as the picture is (slow changes of brightness only), and all three are measured in the
@@ -103,11 +105,12 @@ def template_inputs(picture: Picture, template: Picture, contrast: Contrast | No
     return Inputs(template_channels(pair.seen, pair.lit, contrast or pair.contrast), pair.registration, pair)
 
 
-def lay_template(picture: Picture, template: Picture) -> Pair:
+def lay_template(picture: Picture, template: Picture | Pattern) -> Pair:
     """Register the template (H, W, 3) to the picture (H, W, 3) and light it as the picture is lit."""
-    seen, golden = grey_of(picture), grey_of(template)
+    seen, golden = grey_of(picture), template if isinstance(template, Pattern) else Pattern(grey_of(template))
     registration, warped = register(seen, golden)
-    reached = inspected_area((seen.shape[0], seen.shape[1]), matrix_of(registration), template=golden.shape[:2])
+    height, width = golden.grey.shape
+    reached = inspected_area((seen.shape[0], seen.shape[1]), matrix_of(registration), template=(height, width))
     # Where the template does not reach, nothing can be said: no light is read there, and no difference is shown.
     lit = np.where(reached, lit_like(warped, seen, use=reached), seen.astype(np.float32))
     contrast = Contrast(float(lit.mean()), max(float(lit.std()), LEAST_CONTRAST))

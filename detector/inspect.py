@@ -27,6 +27,7 @@ from detector.judge import Finding, Judgement, findings, judge, within
 from detector.large import inspect_large
 from detector.masks import Roi
 from detector.panel import PanelFile, inspect_panel
+from detector.pattern import Pattern, Patterns
 from detector.reference import Reference, differences, fit, open_reference
 from detector.registration import matrix_of
 from detector.registry import load_model
@@ -135,6 +136,7 @@ class Inspector:
     references: dict[str, Reference] = field(default_factory=dict)
     known_scores: dict[tuple[str, ModelRef], Scores] = field(default_factory=dict)
     screened: dict[str, tuple[Engine, Engine]] = field(default_factory=dict)
+    patterns: Patterns = field(default_factory=Patterns)
     loading: threading.Lock = field(default_factory=threading.Lock)
 
     def engine(self, product_name: str) -> Engine:
@@ -234,7 +236,7 @@ class Inspector:
                 f"the picture is {width}x{height} px, its template {template.shape[1]}x{template.shape[0]}; "
                 "take both with the same camera settings"
             )
-        inputs = NO_INPUTS if large else inputs_of(picture, template)
+        inputs = NO_INPUTS if large else inputs_of(picture, self._pattern(template, template_sha256))
         reference = self.reference(product_name)
         doubts = (*reference.gates(picture, template_sha256, taken_at), *fit(product, inputs, template))
         return Prepared(
@@ -248,6 +250,12 @@ class Inspector:
             template_origin=origin,
             large=_kept(picture, template) if large else None,
         )
+
+    def _pattern(self, template: Picture | None, sha256: str | None) -> Pattern | None:
+        """Return a template as registration takes it; one that has a name is made only once."""
+        if template is None:
+            return None
+        return Pattern(grey_of(template)) if sha256 is None else self.patterns.get(sha256, grey_of(template))
 
     def inspect_batch(self, batch: Sequence[Prepared]) -> list[Inspection]:
         """Inspect prepared pictures, in their order; those of one engine and size go through it together."""

@@ -5,7 +5,7 @@ from math import cos, sin
 import numpy as np
 import numpy.typing as npt
 
-__all__ = ["IDENTITY", "Map", "about_middles", "carried", "rescaled"]
+__all__ = ["IDENTITY", "Map", "about_middles", "carried", "moved", "rescaled"]
 
 Map = npt.NDArray[np.float64]
 
@@ -28,6 +28,15 @@ def about_middles(
     return np.array([[c, -s, to_x - c * from_x + s * from_y], [s, c, to_y - s * from_x - c * from_y], [0.0, 0.0, 1.0]])
 
 
+def moved(x: float, y: float) -> Map:
+    """Return a shift by (x, y) px.
+
+    >>> moved(2, -1).tolist()
+    [[1.0, 0.0, 2.0], [0.0, 1.0, -1.0], [0.0, 0.0, 1.0]]
+    """
+    return np.array([[1.0, 0.0, x], [0.0, 1.0, y], [0.0, 0.0, 1.0]])
+
+
 def rescaled(matrix: Map, factor: float) -> Map:
     """Return the same map between pictures `factor` times as large.
 
@@ -39,16 +48,20 @@ def rescaled(matrix: Map, factor: float) -> Map:
     """
     offset = (factor - 1) / 2
     larger = np.array([[factor, 0, offset], [0, factor, offset], [0, 0, 1]])
-    return _normal(larger @ matrix @ np.linalg.inv(larger))
+    smaller = np.array([[1 / factor, 0, -offset / factor], [0, 1 / factor, -offset / factor], [0, 0, 1]])
+    return _normal(larger @ matrix @ smaller)
 
 
 def carried(matrix: Map, points: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
     """Return where points (N, 2) go."""
     single = matrix.astype(np.float32)
-    there = points @ single[:2, :2].T + single[:2, 2]
+    across, down = points[:, 0], points[:, 1]
+    x = single[0, 0] * across + single[0, 1] * down + single[0, 2]
+    y = single[1, 0] * across + single[1, 1] * down + single[1, 2]
     if matrix[2, 0] or matrix[2, 1]:
-        there /= (points @ single[2, :2] + np.float32(1))[:, None]
-    return there
+        under = single[2, 0] * across + single[2, 1] * down + np.float32(1)
+        x, y = x / under, y / under
+    return np.stack([x, y], axis=1)
 
 
 def _normal(matrix: Map) -> Map:
