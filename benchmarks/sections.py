@@ -21,7 +21,8 @@ import numpy.typing as npt
 ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT))
 
-from detector.inspect import Inspection, Inspector  # noqa: E402 - the root was just made known
+from detector.inspect import Inspector  # noqa: E402 - the root was just made known
+from detector.steps import Inspection  # noqa: E402
 from taktwatch.config import load_config  # noqa: E402
 from taktwatch.rle import decode  # noqa: E402
 from taktwatch.simulator import SimulatedPicture, section  # noqa: E402

@@ -3,17 +3,14 @@
 No bus and no clock of the day; stage times are measured for the record of each result.
 """
 
-import hashlib
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
-from pathlib import Path
 
 import msgspec
 import numpy as np
-import numpy.typing as npt
 
 from detector.doubts import Reason, named
 from detector.engines import Engine, RawDetections
@@ -22,104 +19,27 @@ from detector.engines.torch_engine import TorchEngine
 from detector.evidence import shown
 from detector.failsafe import SafeEngine
 from detector.gate import refuse_unlicensed
-from detector.inputs import Inputs, grey_of, inputs_of
+from detector.inputs import grey_of, inputs_of
 from detector.judge import Finding, Judgement, findings, judge, within
 from detector.large import inspect_large
 from detector.masks import Roi
-from detector.panel import PanelFile, inspect_panel
 from detector.pattern import Pattern, Patterns
 from detector.reference import Reference, differences, fit, open_reference
 from detector.registration import matrix_of
 from detector.registry import load_model
-from detector.scale import Scale
 from detector.scores import Scores, open_scores
 from detector.screening import screened
+from detector.steps import NO_INPUTS, Inspection, Picture, Prepared, Seen
 from detector.tiles import shifted
-from taktwatch.config import LineConfig, ProductConfig
+from taktwatch.config import LineConfig
 from taktwatch.errors import BadInput, BadPicture, ConfigError
-from taktwatch.pictures import decode
-from taktwatch.records import Detection, Doubt, LayerProfile, ModelRef, Registration, Verdict
+from taktwatch.records import Detection, ModelRef
 from taktwatch.rle import decode_roi
 
-__all__ = ["Inspection", "Inspector", "Picture", "PictureReport", "Prepared", "Seen", "inspect_pictures"]
-
-Picture = npt.NDArray[np.uint8]
+__all__ = ["Inspector"]
 
 WHOLE_TILES = 4
 """Pictures larger than so many tiles go through the network in tiles."""
-
-
-@dataclass(frozen=True, eq=False, slots=True)
-class Prepared:
-    """A picture ready for the network, and by which product's rules it will be judged.
-
-    `origin`: where it lies on a larger picture, in whose coordinates reasons name places; `template_origin` the same of
-    its template, for the product's polygons. A `large` picture, with its template, has no inputs: its tiles have.
-    `doubts` are what the picture alone already raises, `template_sha256` names what it is compared with.
-    """
-
-    product: str
-    scale: Scale
-    inputs: Inputs
-    timings_us: Mapping[str, int]
-    origin: tuple[int, int] = (0, 0)
-    template_origin: tuple[int, int] = (0, 0)
-    large: tuple[Picture, Picture | None] | None = None
-    doubts: tuple[Reason, ...] = ()
-    template_sha256: str | None = None
-
-    @property
-    def um_per_px(self) -> float:
-        """The mean scale."""
-        return self.scale.mean
-
-    @property
-    def size(self) -> tuple[int, int]:
-        """Height and width in px."""
-        if self.large is not None:
-            return self.large[0].shape[0], self.large[0].shape[1]
-        return self.inputs.channels.shape[1], self.inputs.channels.shape[2]
-
-    def timed(self, stage: str, microseconds: int) -> "Prepared":
-        """Return this with the time of a stage before it."""
-        return replace(self, timings_us={stage: microseconds, **self.timings_us})
-
-
-NO_INPUTS = Inputs(np.zeros((3, 0, 0), np.float32))
-
-
-@dataclass(frozen=True, eq=False, slots=True)
-class Seen:
-    """What the network found in one picture, which model on what it was, and its share of the batch's time."""
-
-    raw: RawDetections
-    model: ModelRef
-    infer_us: int
-
-
-@dataclass(frozen=True, slots=True)
-class Inspection:
-    """What the detector says of one picture; timings in microseconds by stage."""
-
-    verdict: Verdict
-    reasons: tuple[str, ...]
-    doubts: tuple[Doubt, ...]
-    detections: tuple[Detection, ...]
-    layers: tuple[LayerProfile, ...]
-    model: ModelRef
-    registration: Registration | None
-    timings_us: dict[str, int]
-
-
-@dataclass(frozen=True, eq=False, slots=True)
-class PictureReport:
-    """One picture of `inspect_pictures`: either an inspection, or the error that kept it from being inspected."""
-
-    path: Path
-    picture: Picture | None = None
-    inspection: Inspection | None = None
-    template_sha256: str | None = None
-    error: str = ""
 
 
 @dataclass(eq=False)
@@ -342,65 +262,6 @@ class Inspector:
 def _kept(picture: Picture, template: Picture | None) -> tuple[Picture, Picture | None]:
     """Return what tiles are cut from: compared with a template, a picture is seen in grey, a third of the memory."""
     return (picture, None) if template is None else (grey_of(picture), grey_of(template))
-
-
-def inspect_pictures(
-    config: LineConfig,
-    product_name: str,
-    pictures: Iterable[tuple[Path, bytes, bytes | None] | PanelFile],
-    *,
-    taken_at: datetime | None = None,
-) -> Iterator[PictureReport]:
-    """Inspect encoded pictures, each with its path and encoded golden template (None: the product's own), in order.
-
-    Panels are read from their files by rows; their reports have no picture. `taken_at` is held against the expiry of
-    the camera's calibration. A picture that cannot be inspected gives a report with its error; the next one goes on.
-    Raises at once what is wrong with the product or its model: `UnknownProduct`, `ModelError`, `ConfigError`.
-    """
-    inspector = Inspector(config)
-    inspector.engine(product_name)
-    inspector.reference(product_name)
-    product = config.product(product_name)
-    templates: dict[str, Picture] = {}
-    for each in pictures:
-        path = each.path if isinstance(each, PanelFile) else each[0]
-        try:
-            if isinstance(each, PanelFile):
-                yield PictureReport(path, inspection=inspect_panel(inspector, product_name, each))
-                continue
-            _, body, template_body = each
-            picture = _decoded(body, str(path), config)
-            template, sha256 = _template(template_body, product, config, templates)
-            prepared = inspector.prepare(product_name, picture, template, template_sha256=sha256, taken_at=taken_at)
-        except BadInput as error:
-            words = str(error)
-            yield PictureReport(path, error=words if str(path) in words else f"{path}: {words}")
-            continue
-        yield PictureReport(path, picture, inspector.inspect_batch([prepared])[0], sha256)
-
-
-def _template(
-    body: bytes | None, product: ProductConfig, config: LineConfig, known: dict[str, Picture]
-) -> tuple[Picture | None, str | None]:
-    """Decode a template and hash it, the product's own where none is given; the last one is kept."""
-    if body is None:
-        if product.template is None:
-            return None, None
-        try:
-            body = product.template.read_bytes()
-        except OSError as error:
-            raise ConfigError(f"template {product.template} cannot be read: {error.strerror}") from error
-    sha256 = hashlib.sha256(body).hexdigest()
-    if sha256 not in known:
-        known.clear()
-        known[sha256] = _decoded(body, "its template", config)
-    return known[sha256], sha256
-
-
-def _decoded(body: bytes, name: str, config: LineConfig) -> Picture:
-    """Decode under the line's limits."""
-    limits = config.ingest
-    return decode(body, name=name, max_px=limits.max_picture_px, max_side=limits.max_side_px)
 
 
 def _us_since(began_ns: int) -> int:

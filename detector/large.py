@@ -8,18 +8,15 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from itertools import islice
-from typing import TYPE_CHECKING
 
 from detector.inputs import Contrast, contrast_of, inputs_of
 from detector.joining import Said, join, registration_on, worst
 from detector.judge import Judgement
 from detector.reference import fit
+from detector.steps import Inspection, Prepared
 from detector.tiles import Compass, Tile, tiles_of
 from taktwatch.config import DetectorConfig, ProductConfig
 from taktwatch.records import Detection
-
-if TYPE_CHECKING:
-    from detector.inspect import Inspection, Prepared
 
 __all__ = ["inspect_large"]
 
@@ -28,12 +25,12 @@ BATCH_PX = 1_000_000
 
 
 def inspect_large(
-    one: "Prepared",
-    inspect_batch: Callable[[Sequence["Prepared"]], list["Inspection"]],
+    one: Prepared,
+    inspect_batch: Callable[[Sequence[Prepared]], list[Inspection]],
     settings: DetectorConfig,
     product: ProductConfig,
-    judged: Callable[["Prepared", Sequence[Detection]], Judgement],
-) -> "Inspection":
+    judged: Callable[[Prepared, Sequence[Detection]], Judgement],
+) -> Inspection:
     """Inspect a picture with `large` set in tiles of `settings.tile_px`; `inspect_batch` inspects those.
 
     A board is judged by its worst tile, a section as a whole by `judged`: its layers go through many tiles.
@@ -44,14 +41,14 @@ def inspect_large(
     done: list[tuple[Tile, Inspection]] = []
     with ThreadPoolExecutor(1, thread_name_prefix="tiles") as ahead:
 
-        def more() -> "list[tuple[Tile, Prepared]]":
+        def more() -> list[tuple[Tile, Prepared]]:
             first = next(tiles, None)
             if first is None:
                 return []
             together = min(settings.max_batch, max(1, BATCH_PX // (first.picture.shape[0] * first.picture.shape[1])))
             return [ready(tile) for tile in (first, *islice(tiles, together - 1))]
 
-        def ready(tile: Tile) -> "tuple[Tile, Prepared]":
+        def ready(tile: Tile) -> tuple[Tile, Prepared]:
             return tile, prepared(one, tile, compass, contrast, product)
 
         coming = ahead.submit(more)
@@ -73,7 +70,7 @@ def inspect_large(
     )
 
 
-def prepared(one: "Prepared", tile: Tile, compass: Compass, contrast: Contrast, product: ProductConfig) -> "Prepared":
+def prepared(one: Prepared, tile: Tile, compass: Compass, contrast: Contrast, product: ProductConfig) -> Prepared:
     """Make a tile of a large picture ready, and teach the compass where its template lay."""
     began = time.perf_counter_ns()
     inputs = inputs_of(tile.picture, tile.template, contrast)
@@ -92,7 +89,7 @@ def prepared(one: "Prepared", tile: Tile, compass: Compass, contrast: Contrast, 
     )
 
 
-def joined(one: "Prepared", tiles: Sequence[tuple[Tile, "Inspection"]], margin_px: float) -> "Inspection":
+def joined(one: Prepared, tiles: Sequence[tuple[Tile, Inspection]], margin_px: float) -> Inspection:
     """Put together what was said of the tiles; the template's worst fit stands for all."""
     began = time.perf_counter_ns()
     detections, reasons = join(

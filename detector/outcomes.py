@@ -4,7 +4,7 @@ from datetime import datetime
 
 import msgspec
 
-from detector.inspect import Inspection
+from detector.steps import Inspection
 from taktwatch.bus import MAX_RECORD_BYTES, Message
 from taktwatch.errors import BadPicture
 from taktwatch.records import DeadLetter, Frame, InspectionResult, Outcome, Place, outcome_of

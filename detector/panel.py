@@ -14,13 +14,14 @@ import numpy as np
 import numpy.typing as npt
 
 from detector.joining import Said, join, registration_on, worst
+from detector.steps import Inspection
 from taktwatch.config import LineConfig
 from taktwatch.errors import BadPicture
 from taktwatch.rows import Band, Rows, open_rows, pieces
 from taktwatch.strips import Box, cut_panel
 
 if TYPE_CHECKING:
-    from detector.inspect import Inspection, Inspector
+    from detector.inspect import Inspector
 
 __all__ = ["STRIP_PX", "PanelFile", "inspect_panel"]
 
@@ -37,7 +38,7 @@ class PanelFile:
 
 def inspect_panel(
     inspector: "Inspector", product_name: str, panel: PanelFile, *, strip_px: int = STRIP_PX
-) -> "Inspection":
+) -> Inspection:
     """Inspect a picture in strips of at most `strip_px` pixels; detections are in its own coordinates.
 
     Raises `BadPicture` where the picture or its template is damaged, too large, or they differ in size; what
@@ -69,7 +70,7 @@ def _rgb(band: Band) -> npt.NDArray[np.uint8]:
     return np.asarray(cv2.cvtColor(band, cv2.COLOR_GRAY2RGB) if band.ndim == 2 else band, np.uint8)  # noqa: PLR2004
 
 
-def _joined(said: "list[tuple[Box, Inspection]]", rows: Rows, margin_px: float) -> "Inspection":
+def _joined(said: list[tuple[Box, Inspection]], rows: Rows, margin_px: float) -> Inspection:
     """Put together what was said of the strips."""
     detections, reasons = join(
         [Said(box, one.detections, one.reasons) for box, one in said],

@@ -9,22 +9,22 @@ result is durable, and not before those of all frames that lay before it in its 
 
 import asyncio
 import os
-from collections import Counter, deque
-from collections.abc import Callable, Coroutine, Hashable, Sequence
+from collections import Counter
+from collections.abc import Callable, Coroutine
 from concurrent.futures import Executor, ThreadPoolExecutor
-from contextlib import suppress
 from dataclasses import replace
 from datetime import timedelta
 from typing import Any, TypeVar
 
 import msgspec
 
-from detector.batching import Candidate, Choice, Costs, choose
 from detector.duty import Duty
-from detector.inspect import Inspection, Inspector, Prepared, Seen
+from detector.gathering import Gathering
+from detector.inspect import Inspector
 from detector.metrics import BATCH_FRAMES, IN_HAND, LATENCY_SECONDS, QUEUE_FRAMES
 from detector.positions import Positions
 from detector.stages import Item, frame_in, judged, looked, made_ready, records_of, taken
+from detector.steps import Inspection, Seen
 from detector.templates import Templates
 from detector.waiting import Policy, Waiting
 from taktwatch.bus import Bus, Consumer, Outgoing, Partition
@@ -65,21 +65,18 @@ class Pipeline:
         """Nothing is read before `run`. `network` has one thread: engines are no more than one's."""
         settings = config.detector
         self.bus, self.topics, self.duty, self.templates = bus, topics, duty, templates
-        self.most, self.look_ahead = settings.max_batch, settings.look_ahead
+        self.look_ahead = settings.look_ahead
         self.threads = settings.stage_threads or len(os.sched_getaffinity(0))
-        self.room = 2 * settings.max_batch + self.threads
         self.budgets = {station.name: station.budget for station in config.stations}
         policies = {one.name: Policy(one.overload, one.max_waiting) for one in config.stations}
         self.waiting: Waiting[Item] = Waiting(policies)
-        self.again: deque[Item] = deque()
-        self.ready: list[Item] = []
-        self.coming = 0
-        self.costs: dict[Hashable, Costs] = {}
+        room = 2 * settings.max_batch + self.threads
+        self.gathering = Gathering(most=settings.max_batch, room=room, now_s=self.now_s)
         self.positions = Positions()
         self.in_hand: Counter[Partition] = Counter()
         self.to_judge: asyncio.Queue[tuple[Item, Seen | Inspection]] = asyncio.Queue(JUDGED_BOUND)
         self.out: asyncio.Queue[tuple[Item, list[Outgoing]]] = asyncio.Queue(OUT_BOUND)
-        self.wanted, self.prepared, self.landed = asyncio.Event(), asyncio.Event(), asyncio.Event()
+        self.wanted, self.landed = asyncio.Event(), asyncio.Event()
         self.stages = ThreadPoolExecutor(self.threads, thread_name_prefix="stage")
         self.network = network
 
@@ -153,26 +150,21 @@ class Pipeline:
     async def prepare(self) -> None:
         """Stage: take the next frame, decode it and register its template, as long as the network is not far behind."""
         while True:
-            item = await self.next_waiting()
-            try:
-                item = await self.made_ready(item)
-            finally:
-                self.coming -= 1
+            item = await self.made_ready(await self.next_waiting())
+            self.gathering.add(None if item.error else item)
             if item.error:
                 await self.conclude(item)
-            else:
-                self.ready.append(item)
-            self.prepared.set()
 
     async def next_waiting(self) -> Item:
         """Return the frame whose turn it is, as soon as there is room for it."""
         while True:
-            if len(self.ready) + self.coming < self.room:
-                if self.again:
-                    self.coming += 1
-                    return self.again.popleft()
+            gathering = self.gathering
+            if gathering.has_room:
+                if gathering.again:
+                    gathering.coming += 1
+                    return gathering.again.popleft()
                 if (item := self.waiting.take()) is not None:
-                    self.coming += 1
+                    gathering.coming += 1
                     self.begin(item)
                     return item
             self.wanted.clear()
@@ -197,7 +189,8 @@ class Pipeline:
         """Stage: choose a batch, run it through its model, hand what was seen on. One batch at a time."""
         loop = asyncio.get_running_loop()
         while True:
-            batch = await self.next_batch()
+            batch = await self.gathering.next_batch()
+            self.wanted.set()
             inspector = batch[0].inspector
             assert inspector is not None  # noqa: S101 - it is ready
             prepared = [item.ready for item in batch if item.ready is not None]
@@ -207,41 +200,15 @@ class Pipeline:
             except EngineFailed as error:
                 await self.fall_back(inspector, batch, error)
                 continue
-            self.costs_of(group_of(batch[0])).learn(len(batch), self.now_s() - began)
+            self.gathering.learn(batch, self.now_s() - began)
             BATCH_FRAMES.observe(len(batch))
             for item, one in zip(batch, seen, strict=True):
                 await self.to_judge.put((item, one))
 
-    async def next_batch(self) -> list[Item]:
-        """Return the batch to run now; it waits for company only as `choose` says."""
-        while True:
-            self.prepared.clear()
-            choice = self.choice()
-            if choice.indices:
-                batch = [self.ready[index] for index in choice.indices]
-                chosen = set(choice.indices)
-                self.ready = [item for index, item in enumerate(self.ready) if index not in chosen]
-                self.wanted.set()
-                return batch
-            patience = None if choice.wait_until_s is None else choice.wait_until_s - self.now_s()
-            with suppress(TimeoutError):
-                await asyncio.wait_for(self.prepared.wait(), patience)
-
-    def choice(self) -> Choice:
-        """Choose among what is ready."""
-        candidates = [Candidate(group_of(item), item.due_s) for item in self.ready]
-        return choose(candidates, self.now_s(), self.costs_of, most=self.most, coming=self.coming)
-
-    def costs_of(self, group: Hashable) -> Costs:
-        """Return what batches of a group cost."""
-        return self.costs.setdefault(group, Costs())
-
-    async def fall_back(self, inspector: Inspector, batch: Sequence[Item], error: EngineFailed) -> None:
+    async def fall_back(self, inspector: Inspector, batch: list[Item], error: EngineFailed) -> None:
         """Keep the frames of a batch that failed: with the model before, or one by one, the culprit alone is dead."""
         if self.duty.went_back(inspector, str(error)):
-            theirs = [item for item in self.ready if item.inspector is inspector]
-            self.ready = [item for item in self.ready if item.inspector is not inspector]
-            self.again.extend(replace(item, inspector=None, ready=None) for item in [*batch, *theirs])
+            self.gathering.give_back(inspector, batch)
             self.wanted.set()
             return
         loop = asyncio.get_running_loop()
@@ -299,8 +266,8 @@ class Pipeline:
         """Tell Prometheus how full each stage is."""
         for stage, frames in (
             ("waiting", len(self.waiting)),
-            ("preparing", self.coming),
-            ("ready", len(self.ready)),
+            ("preparing", self.gathering.coming),
+            ("ready", len(self.gathering.ready)),
             ("judging", self.to_judge.qsize()),
             ("publishing", self.out.qsize()),
         ):
@@ -314,14 +281,6 @@ class Pipeline:
     def now_s() -> float:
         """Return the event loop's time."""
         return asyncio.get_running_loop().time()
-
-
-def group_of(item: Item) -> Hashable:
-    """Return what frames must have in common to go through the network together: the model at work, and the size."""
-    ready: Prepared | None = item.ready
-    assert ready is not None  # noqa: S101 - it waits for the network
-    assert item.inspector is not None  # noqa: S101 - same
-    return item.inspector.engine(ready.product), ready.size
 
 
 def without_picture(item: Item) -> Item:

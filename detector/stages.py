@@ -5,9 +5,10 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from detector.inspect import Inspection, Inspector, Picture, Prepared, Seen
+from detector.inspect import Inspector
 from detector.metrics import BAD_RECORDS, DOUBTS, FRAMES, INFERENCE_SECONDS
 from detector.outcomes import dead_frame, dead_record, dead_result, inspected, place_on_panel, skipped_result
+from detector.steps import Inspection, Picture, Prepared, Seen
 from taktwatch.bus import Message, Outgoing, Partition
 from taktwatch.clock import now
 from taktwatch.errors import BadInput

@@ -14,7 +14,7 @@ from taktwatch.pictures import encode_png, probe
 from taktwatch.records import Detection, LayerProfile, ModelRef, Verdict
 
 if TYPE_CHECKING:
-    from detector.inspect import PictureReport
+    from detector.folder import PictureReport
 
 __all__ = ["Answer", "inspect_files", "template_beside"]
 
@@ -59,7 +59,7 @@ def inspect_files(
     at once what is wrong with product or model: `UnknownProduct`, `ModelError`, `ConfigError`; and `BadInput` for a
     template that cannot be read.
     """
-    from detector.inspect import inspect_pictures
+    from detector.folder import inspect_pictures
     from detector.panel import PanelFile
 
     limit = config.ingest.max_picture_bytes

@@ -8,7 +8,8 @@ import pytest
 import torch
 from tiny_model import TINY, card
 
-from detector.inspect import Inspector, inspect_pictures
+from detector.folder import inspect_pictures
+from detector.inspect import Inspector
 from detector.model import build_model
 from detector.overlay import draw_overlay
 from detector.registry import pack_weights, save_model

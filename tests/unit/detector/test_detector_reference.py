@@ -12,9 +12,10 @@ import pytest
 from detector.calibration import load_calibration
 from detector.camera import Calibration, CharucoTarget
 from detector.engines import RawDetections
-from detector.inspect import Inspection, Inspector
+from detector.inspect import Inspector
 from detector.product import find_boards, make_product
 from detector.spec import SPECS, ModelSpec
+from detector.steps import Inspection
 from taktwatch.config import ProductConfig, parse_config, with_folder
 from taktwatch.errors import ConfigError
 from taktwatch.pictures import decode, encode_png

@@ -6,8 +6,9 @@ from pathlib import Path
 import numpy as np
 from known_bands import HEIGHT, WIDTH, arc, straight
 
-from detector.inspect import Inspection, PictureReport
+from detector.folder import PictureReport
 from detector.masks import Roi, to_rle
+from detector.steps import Inspection
 from detector.walk_views import draw_walk, profile_plot, walk_of
 from detector.walker import walk
 from taktwatch.inspection import answer

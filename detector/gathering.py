@@ -1,0 +1,78 @@
+"""Frames that are ready for the network, and the batches that are made of them."""
+
+import asyncio
+from collections import deque
+from collections.abc import Callable, Hashable
+from contextlib import suppress
+from dataclasses import replace
+
+from detector.batching import Candidate, Costs, choose
+from detector.inspect import Inspector
+from detector.stages import Item
+from detector.steps import Prepared
+
+__all__ = ["Gathering"]
+
+
+class Gathering:
+    """`ready` frames, `coming` ones that are being prepared, and `again` those that are to be prepared again.
+
+    `room` bounds the first two together, `most` a batch. `now_s` is the clock of due times.
+    """
+
+    def __init__(self, *, most: int, room: int, now_s: Callable[[], float]) -> None:
+        self.most, self.room, self.now_s = most, room, now_s
+        self.ready: list[Item] = []
+        self.again: deque[Item] = deque()
+        self.coming = 0
+        self.costs: dict[Hashable, Costs] = {}
+        self.prepared = asyncio.Event()
+
+    @property
+    def has_room(self) -> bool:
+        """Whether one more may be prepared."""
+        return len(self.ready) + self.coming < self.room
+
+    def add(self, item: Item | None) -> None:
+        """Take in what came of preparing a frame; None where it cannot be inspected."""
+        self.coming -= 1
+        if item is not None:
+            self.ready.append(item)
+        self.prepared.set()
+
+    async def next_batch(self) -> list[Item]:
+        """Return the batch to run now; it waits for company only as `choose` says."""
+        while True:
+            self.prepared.clear()
+            candidates = [Candidate(group_of(item), item.due_s) for item in self.ready]
+            choice = choose(candidates, self.now_s(), self.costs_of, most=self.most, coming=self.coming)
+            if choice.indices:
+                batch = [self.ready[index] for index in choice.indices]
+                chosen = set(choice.indices)
+                self.ready = [item for index, item in enumerate(self.ready) if index not in chosen]
+                return batch
+            patience = None if choice.wait_until_s is None else choice.wait_until_s - self.now_s()
+            with suppress(TimeoutError):
+                await asyncio.wait_for(self.prepared.wait(), patience)
+
+    def learn(self, batch: list[Item], seconds: float) -> None:
+        """Note what a batch cost."""
+        self.costs_of(group_of(batch[0])).learn(len(batch), seconds)
+
+    def costs_of(self, group: Hashable) -> Costs:
+        """Return what batches of a group cost."""
+        return self.costs.setdefault(group, Costs())
+
+    def give_back(self, inspector: Inspector, batch: list[Item]) -> None:
+        """Let a batch, and what is ready for the same models, be prepared again, for others."""
+        theirs = [item for item in self.ready if item.inspector is inspector]
+        self.ready = [item for item in self.ready if item.inspector is not inspector]
+        self.again.extend(replace(item, inspector=None, ready=None) for item in [*batch, *theirs])
+
+
+def group_of(item: Item) -> Hashable:
+    """Return what frames must have in common to go through the network together: the model at work, and the size."""
+    ready: Prepared | None = item.ready
+    assert ready is not None  # noqa: S101 - it waits for the network
+    assert item.inspector is not None  # noqa: S101 - same
+    return item.inspector.engine(ready.product), ready.size
