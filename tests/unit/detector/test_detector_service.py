@@ -56,7 +56,10 @@ def settings(models: Path, folder: Path, **product: object) -> LineConfig:
         "data_dir": str(folder),
         "bus": f"sqlite:///{folder}/bus",
         "stations": [{"name": "top", "product": "p", "source": {"kind": "simulator"}}],
-        "products": {"p": {"model": "tiny", "um_per_px": 20.0, "opportunities": 7, "classes": classes} | product},
+        "products": {
+            "p": {"model": "tiny", "um_per_px": 20.0, "opportunities": 7, "classes": classes, "min_shown_px": 0}
+            | product
+        },
         "detector": {"models_dir": str(models), "max_batch": 3, "device": "cpu", "threads": 1},
     }
     return parse_config(tables, "test", {})
