@@ -5,6 +5,7 @@ from collections import deque
 from collections.abc import Callable, Hashable
 from contextlib import suppress
 from dataclasses import replace
+from math import inf
 
 from detector.batching import Candidate, Costs, choose
 from detector.inspect import Inspector
@@ -17,7 +18,8 @@ __all__ = ["Gathering"]
 class Gathering:
     """`ready` frames, `coming` ones that are being prepared, and `again` those that are to be prepared again.
 
-    `room` bounds the first two together, `most` a batch. `now_s` is the clock of due times.
+    `room` bounds the first two together, `most` a batch. `now_s` is the clock of due times. What is due first goes first,
+    but what `room` others overtook goes before them: all that a flooding station sent earlier is due earlier.
     """
 
     def __init__(self, *, most: int, room: int, now_s: Callable[[], float]) -> None:
@@ -27,6 +29,8 @@ class Gathering:
         self.coming = 0
         self.costs: dict[Hashable, Costs] = {}
         self.prepared = asyncio.Event()
+        self._gone = 0
+        self._gone_before: dict[int, int] = {}
 
     @property
     def has_room(self) -> bool:
@@ -38,22 +42,33 @@ class Gathering:
         self.coming -= 1
         if item is not None:
             self.ready.append(item)
+            self._gone_before[id(item)] = self._gone
         self.prepared.set()
 
     async def next_batch(self) -> list[Item]:
         """Return the batch to run now; it waits for company only as `choose` says."""
         while True:
             self.prepared.clear()
-            candidates = [Candidate(group_of(item), item.due_s) for item in self.ready]
+            candidates = [Candidate(group_of(item), self._due_s(item)) for item in self.ready]
             choice = choose(candidates, self.now_s(), self.costs_of, most=self.most, coming=self.coming)
             if choice.indices:
                 batch = [self.ready[index] for index in choice.indices]
                 chosen = set(choice.indices)
-                self.ready = [item for index, item in enumerate(self.ready) if index not in chosen]
+                self._keep([item for index, item in enumerate(self.ready) if index not in chosen])
+                self._gone += len(batch)
                 return batch
             patience = None if choice.wait_until_s is None else choice.wait_until_s - self.now_s()
             with suppress(TimeoutError):
                 await asyncio.wait_for(self.prepared.wait(), patience)
+
+    def _due_s(self, item: Item) -> float:
+        """Return when a frame is due; long ago where too many others went before it."""
+        return -inf if self._gone - self._gone_before[id(item)] >= self.room else item.due_s
+
+    def _keep(self, left: list[Item]) -> None:
+        """Forget all frames but these."""
+        self.ready = left
+        self._gone_before = {id(item): self._gone_before[id(item)] for item in left}
 
     def learn(self, batch: list[Item], seconds: float) -> None:
         """Note what a batch cost."""
@@ -66,7 +81,7 @@ class Gathering:
     def give_back(self, inspector: Inspector, batch: list[Item]) -> None:
         """Let a batch, and what is ready for the same models, be prepared again, for others."""
         theirs = [item for item in self.ready if item.inspector is inspector]
-        self.ready = [item for item in self.ready if item.inspector is not inspector]
+        self._keep([item for item in self.ready if item.inspector is not inspector])
         self.again.extend(replace(item, inspector=None, ready=None) for item in [*batch, *theirs])
 
 
