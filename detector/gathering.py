@@ -18,8 +18,8 @@ __all__ = ["Gathering"]
 class Gathering:
     """`ready` frames, `coming` ones that are being prepared, and `again` those that are to be prepared again.
 
-    `room` bounds the first two together, `most` a batch. `now_s` is the clock of due times. What is due first goes first,
-    but what `room` others overtook goes before them: all that a flooding station sent earlier is due earlier.
+    `room` bounds the first two, `most` a batch. `now_s` is the clock of due times. What is due first goes first,
+    but what `room` others overtook goes before them: all that a flooding station sent earlier is due earlier, too.
     """
 
     def __init__(self, *, most: int, room: int, now_s: Callable[[], float]) -> None:

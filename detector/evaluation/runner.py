@@ -12,11 +12,12 @@ from detector.engines.choose import build_engine, open_engine
 from detector.evaluation.datasets import Dataset, Item, Labelled
 from detector.evaluation.outcomes import Found, Outcome, TrueDefect
 from detector.evidence import shown
-from detector.inspect import Inspector, Prepared
+from detector.inspect import Inspector
 from detector.judge import Finding, findings, judge
 from detector.masks import Roi, grow_box, to_rle
 from detector.registry import LoadedModel, load_model
 from detector.scores import Scores, open_scores
+from detector.steps import Prepared
 from taktwatch.config import LineConfig, ProductConfig
 from taktwatch.errors import BadInput, ConfigError
 from taktwatch.records import ModelRef
