@@ -17,7 +17,7 @@ from kpi_engine.sums import MINUTE_US
 
 __all__ = ["BLOCK_BYTES", "Block", "BoardPlace", "Fresh", "Part", "merge", "parts_in", "seal", "shed", "waiting"]
 
-BLOCK_BYTES = 2**20
+BLOCK_BYTES = 2**18
 """So much becomes a block."""
 
 MOST_BYTES = 8 * 2**20

@@ -16,7 +16,7 @@ import msgspec
 
 from kpi_engine.panels import Piece, complaints, panel_defects, pieces_in, reasons_once, spots_of
 from kpi_engine.slim import Result
-from kpi_engine.sums import MICROSECOND, MINUTE_US, instant
+from kpi_engine.sums import INSPECTED, MICROSECOND, MINUTE_US, PASS, instant
 from taktwatch.records import BoardVerdict, Names, Outcome, Verdict
 
 __all__ = ["Board", "Counted", "board_group", "counted", "decided", "minute_of", "put", "verdict_of", "verdict_of_one"]
@@ -93,13 +93,13 @@ def put(board: Board, result: Result, event_us: int, share: str) -> None:
         board.share = share
     if board.decided_at is None or board.decided_at < result.inspected_at:
         board.decided_at = result.inspected_at
-    if result.outcome is Outcome.INSPECTED:
+    if result.outcome is INSPECTED:
         judge(board, result)
     else:
         insort(board.absent, (*place, f"view missing: {result.view} was {result.outcome}"))
-    if result.serial is not None and (board.serial is None or place < board.serial[:2]):
+    if result.serial is not None and (board.serial is None or is_before(place, board.serial)):
         board.serial = (*place, result.serial)
-    if result.lot is not None and (board.lot is None or place < board.lot[:2]):
+    if result.lot is not None and (board.lot is None or is_before(place, board.lot)):
         board.lot = (*place, result.lot)
     if result.reasons:
         insort(board.said, (*place, result.reasons))
@@ -109,13 +109,17 @@ def put(board: Board, result: Result, event_us: int, share: str) -> None:
         insort(board.pieces, Piece(event_us, result.seq, result.view, result.tile, spots))
 
 
+def is_before(place: tuple[int, int], said: tuple[int, int, str]) -> bool:
+    """Whether a picture was taken before the one that said something."""
+    return place[0] <= said[0] and place < said[:2]
+
+
 def judge(board: Board, result: Result) -> None:
     """Merge what was seen in an inspected picture."""
     board.inspected += 1
-    if board.verdict is not Verdict.FAIL:
-        verdict = result.verdict or Verdict.REVIEW
-        if verdict is not Verdict.PASS or board.verdict is None:
-            board.verdict = verdict
+    verdict = result.verdict or Verdict.REVIEW
+    if board.verdict is None or (verdict is not PASS and board.verdict is not Verdict.FAIL):
+        board.verdict = verdict
     board.opportunities = max(board.opportunities, result.opportunities)
     if board.received_at is None or result.received_at < board.received_at:
         board.received_at = result.received_at
@@ -125,7 +129,7 @@ def judge(board: Board, result: Result) -> None:
 
 def decided(board: Board) -> Verdict:
     """Return what all pictures say: fail before review before pass; what is not seen is reviewed."""
-    if board.verdict is None or (board.verdict is Verdict.PASS and is_lacking(board)):
+    if board.verdict is None or (board.verdict is PASS and is_lacking(board)):
         return Verdict.REVIEW
     return board.verdict
 

@@ -7,6 +7,7 @@ the same boards and windows with the same revisions.
 
 import asyncio
 import gc
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime, timedelta
 
@@ -38,7 +39,7 @@ from taktwatch.checkpoints import Checkpoints
 from taktwatch.clock import now
 from taktwatch.config import LineConfig
 from taktwatch.errors import BadRecord, OffsetLost
-from taktwatch.records import BoardVerdict, MarkState
+from taktwatch.records import MarkState
 from taktwatch.topics import Topics
 from taktwatch.wire import encode
 
@@ -151,8 +152,11 @@ class KpiService:
         bad = []
         stamp, logged_us = None, 0
         results = 0
+        place: Partition | None = None
         for message in messages:
-            state = self.states[message.topic, message.partition]
+            if place is None or place[1] != message.partition or place[0] != message.topic:
+                place = (message.topic, message.partition)
+                state = self.states[place]
             try:
                 record = readable(message)
                 check_station(record, self.line, self.stations)
@@ -179,10 +183,11 @@ class KpiService:
         if not behind:
             return
         with SAVE_SECONDS.time():
-            for partition, state in moved.items():
-                await self.publish_boards(state)
-                await self.publish_windows(state)
-                await self.save_state(partition, state)
+            outgoing = await asyncio.to_thread(self.changes, list(moved.values()))
+            if outgoing:
+                await self.bus.publish(outgoing)
+            await asyncio.gather(*(self.save_state(partition, state) for partition, state in moved.items()))
+            for state in moved.values():
                 show(state)
             await self.consumer.commit({partition: self.states[partition].position for partition in behind})
             self.uncommitted -= behind
@@ -191,27 +196,18 @@ class KpiService:
         """Whether anything was folded since the last checkpoint."""
         return self.states[partition].position != self.saved.get(partition, 0)
 
-    async def publish_boards(self, state: KpiState) -> None:
-        """Publish the verdict of every board that changed, keyed by line."""
-        verdicts = drain_verdicts(state)
-        if verdicts:
-            await self.bus.publish(await asyncio.to_thread(self.boards_out, verdicts))
-
-    def boards_out(self, verdicts: Sequence[BoardVerdict]) -> list[Outgoing]:
-        """Encode verdicts of boards."""
-        for verdict in verdicts:
-            BOARDS.labels(verdict.verdict.value).inc()
-        return [Outgoing(self.topics.boards, verdict.line.encode(), *encode(verdict)) for verdict in verdicts]
-
-    async def publish_windows(self, state: KpiState) -> None:
-        """Publish every window that changed, keyed by line and station."""
+    def changes(self, states: Sequence[KpiState]) -> list[Outgoing]:
+        """Return the verdicts of boards and the windows that changed; verdicts are keyed by line."""
         outgoing = []
-        for window in drain(state):
-            value, headers = encode(window)
-            outgoing.append(Outgoing(self.topics.kpis, f"{window.line}/{window.station}".encode(), value, headers))
-            WINDOWS.labels(window.state.value).inc()
-        if outgoing:
-            await self.bus.publish(outgoing)
+        for state in states:
+            verdicts, windows = drain_verdicts(state), drain(state)
+            for kind, count in Counter(verdict.verdict for verdict in verdicts).items():
+                BOARDS.labels(kind.value).inc(count)
+            for window in windows:
+                WINDOWS.labels(window.state.value).inc()
+            outgoing += [Outgoing(self.topics.boards, said.line.encode(), *encode(said)) for said in verdicts]
+            outgoing += [Outgoing(self.topics.kpis, f"{w.line}/{w.station}".encode(), *encode(w)) for w in windows]
+        return outgoing
 
     async def save_state(self, partition: Partition, state: KpiState) -> None:
         """Save state and position as one record."""

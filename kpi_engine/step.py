@@ -3,6 +3,8 @@
 There is one `Step` per station, used again for each of its records: what all of them need is looked up once.
 """
 
+from datetime import datetime
+
 import msgspec
 
 from kpi_engine.blocks import BoardPlace, Fresh
@@ -13,7 +15,7 @@ from kpi_engine.rules import Rules
 from kpi_engine.serials import Due, due_again, expire
 from kpi_engine.slim import Result
 from kpi_engine.state import Change, KpiState, Line, Station, line_bound
-from kpi_engine.sums import MINUTE_US, Sums, share_name, snapshot
+from kpi_engine.sums import EPOCH, MINUTE_US, Sums, instant, microseconds, share_name, snapshot
 from taktwatch.records import Names
 
 __all__ = ["Lane", "Step", "step_at"]
@@ -39,8 +41,8 @@ class Step(msgspec.Struct):
     """One record being folded, and where.
 
     `next_us`: when the station's watermark gets there, a minute is complete. `groups`: boards by product and
-    session; `waiting`: those not closed yet;
-    `patience_us`: before that none of them runs out of time. `hot` are the sums touched last, of `hot_share` in
+    session; `waiting`: those not closed yet; `patience_us`: before that none of them runs out of time. `minute`
+    is that of the last picture, from `begins` to `ends`. `hot` are the sums touched last, of `hot_share` in
     `hot_minute`. By minute: `due`, serials to look at once it is final; `old_boards`, closed boards whose newest
     picture was taken then.
     """
@@ -56,6 +58,10 @@ class Step(msgspec.Struct):
     frozen_minute: int = 0
     next_us: int = 0
     patience_us: int = NEVER_US
+    minute: int = 0
+    begins: datetime = EPOCH
+    ends: datetime = EPOCH
+    begins_us: int = 0
     hot: Sums | None = None
     hot_share: str = ""
     hot_minute: int = 0
@@ -82,6 +88,14 @@ class Step(msgspec.Struct):
         """Find out when the next waiting board runs out of time."""
         oldest_us = min([board.newest_us for board in self.waiting.values()], default=NEVER_US)
         self.patience_us = oldest_us + self.rules.board_hold_us
+
+    def turn_to(self, time: datetime) -> int:
+        """Return a time in microseconds since 1970; its minute is the present one from now on."""
+        time_us = microseconds(time)
+        self.minute = time_us // MINUTE_US
+        self.begins_us = self.minute * MINUTE_US
+        self.begins, self.ends = instant(self.begins_us), instant(self.begins_us + MINUTE_US)
+        return time_us
 
     def find_lane(self, result: Result, minute: int) -> Lane | None:
         """Return what pictures like this one have in common; None for an unknown session of final windows."""

@@ -15,8 +15,11 @@ from kpi_engine.slim import Result
 from taktwatch.records import STRUCTURES, KpiWindow, MarkState, Outcome, Verdict, WindowState
 
 __all__ = [
+    "EPOCH",
+    "INSPECTED",
     "MICROSECOND",
     "MINUTE_US",
+    "PASS",
     "Sums",
     "add_board",
     "add_delta",
@@ -31,6 +34,7 @@ __all__ = [
     "snapshot",
 ]
 
+INSPECTED, PASS = Outcome.INSPECTED, Verdict.PASS
 MINUTE_US = 60_000_000
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 MICROSECOND = timedelta(microseconds=1)
@@ -125,11 +129,11 @@ def add_picture(sums: Sums, result: Result) -> None:
 
     What is seen in a piece of a panel its neighbours may show, too: that is counted with the board.
     """
-    if result.outcome is Outcome.SKIPPED:
-        sums.skipped += 1
-        return
-    if result.outcome is Outcome.DEAD:
-        sums.dead += 1
+    if result.outcome is not INSPECTED:
+        if result.outcome is Outcome.SKIPPED:
+            sums.skipped += 1
+        else:
+            sums.dead += 1
         return
     sums.frames += 1
     alone = result.tile is None
@@ -156,7 +160,7 @@ def add_picture(sums: Sums, result: Result) -> None:
 def add_board(sums: Sums, verdict: Verdict | None, opportunities: int, latency_us: int, boards: int = 1) -> None:
     """Count a board (`boards` 1) or take one back (-1). First passes are counted apart: they depend on other visits."""
     sums.inspected += boards
-    if verdict is Verdict.PASS:
+    if verdict is PASS:
         sums.passed += boards
     elif verdict is Verdict.FAIL:
         sums.failed += boards

@@ -18,7 +18,7 @@ from kpi_engine.rules import Rules
 from kpi_engine.slim import Result
 from kpi_engine.state import Image, KpiState, Station, empty, restore, save
 from kpi_engine.step import Lane, Step, step_at
-from kpi_engine.sums import MINUTE_US, add_picture, microseconds, share_name
+from kpi_engine.sums import INSPECTED, MINUTE_US, add_picture, share_name
 from taktwatch.records import Outcome, StationMark
 
 __all__ = ["Image", "KpiState", "Rules", "Station", "drain", "drain_verdicts", "empty", "fold", "restore", "save"]
@@ -43,8 +43,12 @@ def fold(state: KpiState, record: Result | StationMark, offset: int, logged_us: 
 def fold_result(step: Step, result: Result) -> None:
     """Count a frame's first outcome in the window of its event time."""
     told = step.told
-    told.event_us = microseconds(result.event_at)
-    minute = told.event_us // MINUTE_US
+    event_at = result.event_at
+    if step.begins <= event_at < step.ends:  # the minute of the record before it, as it mostly is
+        event_us = step.begins_us + event_at.second * 1_000_000 + event_at.microsecond
+    else:
+        event_us = step.turn_to(event_at)
+    told.event_us, minute = event_us, step.minute
     lane = step.lanes.get((result.session, result.product, result.lot)) or step.find_lane(result, minute)
     moves = None
     if lane is not None:
@@ -59,7 +63,7 @@ def fold_result(step: Step, result: Result) -> None:
         count_late(step, lane.share, minute)
     else:
         count_first(step, lane, result, minute)
-    if result.outcome is Outcome.INSPECTED:
+    if result.outcome is INSPECTED:
         lane.session.inspected += 1
     elif result.outcome is Outcome.SKIPPED:
         lane.session.skipped += 1
@@ -75,7 +79,7 @@ def count_first(step: Step, lane: Lane, result: Result, minute: int) -> None:
     if lane.views > 1 or result.tile is not None or result.visit in lane.boards:
         fold_view(step, lane, result)
         return
-    if result.outcome is Outcome.INSPECTED:
+    if result.outcome is INSPECTED:
         count_one(step, sums, result, lane.share)
     if step.rules.verdicts:
         tell(step, verdict_of_one(result, lane.names, step.offset))

@@ -9,6 +9,7 @@ The part of a state that does not change any more can be handed over as *blocks*
 every checkpoint that still holds it. A block's key is used again once the newest checkpoint does not name it.
 """
 
+import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import count
@@ -213,14 +214,12 @@ async def assembled(bus: Bus, topic: str, found: Checkpoint | CheckpointManifest
 
 async def blocks_of(bus: Bus, topic: str, found: Checkpoint | CheckpointManifest) -> tuple[Written, ...] | None:
     """Return the blocks that a checkpoint names; None where one of them is not there."""
-    blocks = []
-    for ref in found.blocks:
-        key = block_key(found.group, (found.topic, found.partition), ref)
-        body = await chunk_at(bus, topic, key, ref.save_id, ref.number)
-        if body is None:
-            return None
-        blocks.append(Written(body, ref))
-    return tuple(blocks)
+    keys = [block_key(found.group, (found.topic, found.partition), ref) for ref in found.blocks]
+    bodies = await asyncio.gather(
+        *(chunk_at(bus, topic, key, ref.save_id, ref.number) for key, ref in zip(keys, found.blocks, strict=True))
+    )
+    blocks = [Written(body, ref) for body, ref in zip(bodies, found.blocks, strict=True) if body is not None]
+    return tuple(blocks) if len(blocks) == len(bodies) else None
 
 
 async def chunk_at(bus: Bus, topic: str, key: bytes, save_id: str, index: int) -> bytes | None:

@@ -67,6 +67,16 @@ DECODERS: dict[type[Record], msgspec.json.Decoder[Any]] = {
     kind: msgspec.json.Decoder(kind) for kind in TYPES.values() if kind.payload is None
 }
 ENCODER = msgspec.json.Encoder()
+HEADERS: dict[type[Record], dict[str, bytes]] = {
+    kind: {
+        "ce_specversion": b"1.0",
+        TYPE_HEADER: name,
+        SCHEMA_HEADER: SCHEMA.encode(),
+        "content-type": b"application/json",
+    }
+    for name, kind in TYPES.items()
+}
+"""What every record of a kind has; a payload's type comes in place of JSON's."""
 
 
 def encode(record: Record) -> tuple[bytes, dict[str, bytes]]:
@@ -79,18 +89,15 @@ def encode(record: Record) -> tuple[bytes, dict[str, bytes]]:
     True
     """
     kind = type(record)
-    headers = {
-        "ce_specversion": b"1.0",
-        TYPE_HEADER: NAMES[kind].encode(),
-        SCHEMA_HEADER: SCHEMA.encode(),
-    }
+    headers = dict(HEADERS[kind])
     if kind.payload is None:
-        headers["content-type"] = b"application/json"
         return ENCODER.encode(record), headers
     meta = msgspec.structs.asdict(record)
     value: bytes = meta.pop(kind.payload)
     if isinstance(record, Frame) and record.tile is None:
         del meta["tile"]  # frames of 1.0 had none: those of whole boards look as they always did
+    if isinstance(record, Checkpoint) and not record.blocks:
+        del meta["blocks"]  # nor had checkpoints any
     headers[META_HEADER] = ENCODER.encode(meta)
     headers["content-type"] = str(meta.get("media_type", "application/octet-stream")).encode()
     if isinstance(record, Frame):

@@ -96,9 +96,14 @@ async def send(producer: AIOKafkaProducer, records: Sequence[Outgoing], counts: 
     A few records share their batches with what others publish meanwhile; many fill batches of their own, for a future
     and a call for each would cost more than all else that is done with a small record.
     """
+    keyed: dict[tuple[str, bytes], list[int]] = {}
     lanes: dict[tuple[str, int], list[int]] = {}
     for index, record in enumerate(records):
-        lanes.setdefault((record.topic, partition_of(record.key, counts[record.topic])), []).append(index)
+        lane = keyed.get((record.topic, record.key))
+        if lane is None:
+            place = (record.topic, partition_of(record.key, counts[record.topic]))
+            lane = keyed[record.topic, record.key] = lanes.setdefault(place, [])
+        lane.append(index)
     way = send_each if len(records) <= FEW else send_batches
     sending = (way(producer, place, [records[i] for i in indices]) for place, indices in lanes.items())
     outcomes = await asyncio.gather(*sending, return_exceptions=True)
