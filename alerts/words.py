@@ -40,12 +40,15 @@ def quantity(metric: str, value: float | None) -> str:
 
 
 def place_of(labels: Mapping[str, str]) -> str:
-    """Where.
+    """Where: the station; of an alert about none, the detector or the product.
 
     >>> place_of({"line": "line-1", "station": "top", "product": "demo-board"})
     'line-1/top'
+    >>> place_of({"line": "line-1", "detector": "host-7"})
+    'line-1/host-7'
     """
-    return f"{labels.get('line', '')}/{labels.get('station', '')}"
+    where = (labels[kind] for kind in ("station", "detector", "product") if kind in labels)
+    return f"{labels.get('line', '')}/{next(where, '')}"
 
 
 def windows(count: int, of: int | None = None) -> str:

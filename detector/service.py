@@ -13,6 +13,7 @@ from dataclasses import replace
 import cv2
 import structlog
 
+from detector.alarms import Alarms
 from detector.duty import Duty
 from detector.inspect import Inspector
 from detector.metrics import DEGRADED
@@ -38,13 +39,14 @@ class DetectorService:
 
     def __init__(self, config: LineConfig, bus: Bus, topics: Topics, *, member: str = GROUP) -> None:
         self.config, self.bus, self.topics, self.member = config, bus, topics, member
+        self.alarms = Alarms(config.line, member, bus, topics)
         self.duty = Duty(
             Inspector(config, tell=self.hear),
             probation_frames=config.detector.probation_frames,
             on_return=self.give_up,
             on_proved=lambda: None,
         )
-        self.swaps = Swaps(config, bus, topics, self.duty)
+        self.swaps = Swaps(config, bus, topics, self.duty, self.alarms)
         self.templates = Templates(bus, topics, config.ingest)
         self.network = ThreadPoolExecutor(1, thread_name_prefix="network")
         self.pause_s = FIRST_PAUSE_S
@@ -71,6 +73,7 @@ class DetectorService:
         """Take note of a model or an engine that had to be helped along; called from any thread."""
         DEGRADED.set(1)
         log.error("detector degraded", said=said)
+        self.alarms.hear(said)
 
     def give_up(self, why: str) -> None:
         """Take note of a model that erred on probation; the one before is at work again."""
@@ -79,6 +82,7 @@ class DetectorService:
 
     async def take_part(self, stop: asyncio.Event) -> None:
         """Join the group and inspect until `stop`. Raises `BackendUnavailable`, `OffsetLost`."""
+        await self.alarms.begin()
         position = await self.swaps.begin()
         pipeline = Pipeline(self.config, self.bus, self.topics, self.duty, self.templates, network=self.network)
 
@@ -97,8 +101,10 @@ class DetectorService:
                     beside = [
                         group.create_task(self.swaps.follow(position)),
                         group.create_task(self.swaps.tell_returns()),
+                        group.create_task(self.alarms.tell()),
                     ]
                     await pipeline.run(consumer, stop)
+                    await self.alarms.tell_rest()
                     for task in beside:
                         task.cancel()
             except BaseExceptionGroup as failures:

@@ -9,6 +9,7 @@ import asyncio
 import numpy as np
 import structlog
 
+from detector.alarms import AUTHOR, Alarms
 from detector.duty import Duty
 from detector.inspect import Inspector
 from taktwatch.activation import activation_of, as_activated, publish_activation, read_activations
@@ -22,7 +23,6 @@ from taktwatch.wire import decode
 
 __all__ = ["Swaps"]
 
-AUTHOR = "detector"
 WARM_PX = 256
 
 log = structlog.get_logger()
@@ -31,8 +31,8 @@ log = structlog.get_logger()
 class Swaps:
     """Follows the activations of a line and puts them on duty."""
 
-    def __init__(self, config: LineConfig, bus: Bus, topics: Topics, duty: Duty) -> None:
-        self.config, self.bus, self.topics, self.duty = config, bus, topics, duty
+    def __init__(self, config: LineConfig, bus: Bus, topics: Topics, duty: Duty, alarms: Alarms) -> None:
+        self.config, self.bus, self.topics, self.duty, self.alarms = config, bus, topics, duty, alarms
         self.activations: dict[str, ModelActivation] = {}
         self.given_up: asyncio.Queue[str] = asyncio.Queue()
 
@@ -72,11 +72,13 @@ class Swaps:
                 await asyncio.to_thread(warm, inspector, name, activation.model_id)
             except (ModelError, ConfigError, EngineFailed) as error:
                 log.exception("an activated model is refused", product=name, model=activation.model)
-                await self.go_back(name, activation.model, str(error))
+                await self.go_back(activation, str(error))
                 return
             self.duty.switch(inspector)
             log.info("model switched", product=name, model=activation.model, author=activation.author)
         self.activations[name] = activation
+        if activation.author != AUTHOR:
+            await self.alarms.activated(activation)
 
     async def tell_returns(self) -> None:
         """Publish that the models before are at work again, each time one was given up, for ever."""
@@ -85,15 +87,18 @@ class Swaps:
             serving = self.duty.current.config
             for name, activation in list(self.activations.items()):
                 if serving.product(name).model != as_activated(self.config, self.activations).product(name).model:
-                    await self.go_back(name, activation.model, why)
+                    await self.go_back(activation, why)
 
-    async def go_back(self, name: str, failed: str, why: str) -> None:
-        """Publish that a product is inspected by the model on duty."""
+    async def go_back(self, failed: ModelActivation, why: str) -> None:
+        """Publish that a product is inspected by the model on duty, and tell people."""
+        name = failed.product
         model = self.duty.current.config.product(name).model
+        said = f"{failed.model} was given up for {name}, {model} inspects it again: {why}"
         activation = activation_of(
-            self.config, name, model, author=AUTHOR, reason=f"{failed} was given up: {why}", at=now()
+            self.config, name, model, author=AUTHOR, reason=f"{failed.model} was given up: {why}", at=now()
         )
         self.activations[name] = activation
+        await self.alarms.given_up(failed, said)
         await publish_activation(self.bus, self.topics, activation)
 
 

@@ -47,7 +47,7 @@ function card(alert, now) {
       h(
         "p",
         { class: "alert-meta" },
-        `${alert.labels.station ?? ""} · since ${lasting > 86400 ? `${dayMonth(since)} ` : ""}${clockTime(since)} (${seconds(lasting)})`,
+        `${whose(alert)} · since ${lasting > 86400 ? `${dayMonth(since)} ` : ""}${clockTime(since)} (${seconds(lasting)})`,
         alert.n ? ` · n ${integer(alert.n)}` : "",
         told.length ? ` · told ${told.join(", ")}` : "",
         failed.length ? h("b", {}, ` · not reached: ${failed.join(", ")}`) : "",
@@ -56,7 +56,8 @@ function card(alert, now) {
   );
 }
 
-const about = (alert) => (alert.labels.station ? ` · ${alert.labels.station}` : "");
+const whose = (alert) => alert.labels.station ?? alert.labels.detector ?? alert.labels.product ?? "";
+const about = (alert) => (whose(alert) ? ` · ${whose(alert)}` : "");
 
 function announce(loud) {
   const ids = new Set(loud.map((alert) => alert.alert_id));

@@ -14,21 +14,24 @@ import msgspec
 import pytest
 import torch
 from tiny_model import TINY, card
+from unit.alerts.receiver import receiver
 
-from detector.engines import Channels, RawDetections
+from alerts.service import AlertsService
+from detector.engines import Channels, Engine, RawDetections
 from detector.failsafe import SafeEngine
 from detector.inspect import Inspector
 from detector.model import build_model
 from detector.registry import pack_weights, save_model
 from detector.service import DetectorService
 from taktwatch.activation import activation_of, publish_activation, read_activations
+from taktwatch.alertlog import open_alerts, read_transitions
 from taktwatch.assets import make_asset, publish_asset
 from taktwatch.bus import Bus, Outgoing
 from taktwatch.bus.connect import open_bus
-from taktwatch.config import LineConfig, parse_config
+from taktwatch.config import AlertsConfig, LineConfig, WebhookChannel, parse_config
 from taktwatch.errors import ConfigError, EngineFailed, ModelError
 from taktwatch.pictures import encode_jpeg, encode_png
-from taktwatch.records import DeadLetter, Frame, InspectionResult, Outcome, Record, frame_id
+from taktwatch.records import AlertState, DeadLetter, Frame, InspectionResult, Outcome, Record, frame_id
 from taktwatch.simulator import board, golden
 from taktwatch.topics import Topics
 from taktwatch.wire import decode, encode
@@ -458,6 +461,64 @@ def test_a_model_that_errs_on_probation_gives_its_frames_back_and_is_given_up(mo
             assert {one.outcome for one in await results(bus)} == {Outcome.INSPECTED}
             assert await chosen_last(bus) == ("tiny", "detector")
             assert not await letters(bus)
+            (alert,) = open_alerts(await read_transitions(bus, TOPICS))
+            assert (alert.rule, alert.state, alert.labels["product"]) == ("model-returned", AlertState.FIRING, "p")
+            assert alert.summary.startswith("next was given up for p, tiny inspects it again: torch on cpu failed")
+
+            await activate(bus, config, "tiny")
+
+            async def settled() -> bool:
+                return not open_alerts(await read_transitions(bus, TOPICS))
+
+            await run_until(settled, DetectorService(config, bus, TOPICS))
+            assert (await read_transitions(bus, TOPICS))[-1].summary == "Kim activated tiny for p"
+
+    asyncio.run(main())
+
+
+class Vanishing:
+    """A real engine whose device is gone."""
+
+    def __init__(self, engine: Engine) -> None:
+        self.spec, self.ref = engine.spec, engine.ref
+
+    def infer(self, batch: Sequence[Channels]) -> list[RawDetections]:
+        raise RuntimeError(f"CUDA error: device is lost, {len(batch)} pictures with it")
+
+
+def test_people_are_told_of_an_engine_on_its_spare_until_the_detector_is_restarted(
+    models: Path, tmp_path: Path
+) -> None:
+    config = settings(models, tmp_path)
+
+    async def main() -> None:
+        with receiver() as webhook:
+            channel = WebhookChannel(kind="webhook", name="mes", url=f"http://127.0.0.1:{webhook.port}/")
+            async with line(config) as bus:
+                alerts = AlertsService(LineConfig(line="l", alerts=AlertsConfig(channels=(channel,))), bus, TOPICS)
+                service = DetectorService(config, bus, TOPICS, member="host-7")
+                engine = service.duty.current.engine("p")
+                service.duty.current.engines["tiny"] = SafeEngine(Vanishing(engine), lambda: engine, service.hear)
+                await alerts.prepare()
+                await bus.publish([outgoing(frame(seq)) for seq in range(3)])
+
+                async def inspected() -> bool:
+                    return len(await results(bus)) == 3
+
+                await run_until(inspected, service)
+                (alert,) = open_alerts(await read_transitions(bus, TOPICS))
+                assert (alert.rule, alert.labels) == ("detector-degraded", {"line": "l", "detector": "host-7"})
+                assert "tiny goes on with torch" in alert.summary
+
+                async def told() -> bool:
+                    return webhook.states == ["firing", "resolved"]
+
+                stop = asyncio.Event()
+                telling = asyncio.create_task(alerts.run(stop))
+                await run_until(told, DetectorService(config, bus, TOPICS, member="host-7"))
+                stop.set()
+                await telling
+                assert not open_alerts(await read_transitions(bus, TOPICS))
 
     asyncio.run(main())
 
