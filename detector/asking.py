@@ -4,6 +4,7 @@ import hashlib
 import multiprocessing
 import os
 import signal
+import threading
 from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
@@ -142,10 +143,19 @@ _at_work: list[Asker] = []
 
 
 def _start_worker(folder: Path, name: str, product: ProductConfig) -> None:
-    """Load the model once in a worker process, which leaves it to its parent to be interrupted."""
+    """Load the model once in a worker process, which leaves it to its parent to be interrupted, and goes with it."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    threading.Thread(target=_end_with_parent, daemon=True).start()
     torch.set_num_threads(1)
     _at_work.append(Asker(load_model(folder), name, product))
+
+
+def _end_with_parent() -> None:
+    """End this process when its parent is gone, however that was ended."""
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        parent.join()
+        os._exit(1)
 
 
 def _drawn_by_worker(known: Mapping[int, Answer | None]) -> Drawn:
