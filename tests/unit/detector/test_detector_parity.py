@@ -10,13 +10,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tiny_model import TINY, card
 
+from detector import asking
 from detector.answers import AnswerLog
 from detector.asking import Asker, reference
 from detector.engines import RawDetections
 from detector.engines.torch_engine import TorchEngine
 from detector.model import build_model
 from detector.parity import BOUNDS, Agreement, Answer, compare, shortfalls, summed
-from detector.registry import LoadedModel, pack_weights
+from detector.registry import LoadedModel, load_model, pack_weights, save_model
 from detector.verify import verify
 from taktwatch.config import LineConfig
 from taktwatch.records import ModelRef, Verdict
@@ -188,6 +189,21 @@ def test_a_second_engine_finds_the_answers_of_the_reference_ready(known: LoadedM
     assert path.read_bytes() == before
     assert both["torch"].detections == both["onnx"].detections > 0
     assert both["onnx"].recipe_sha256
+
+
+def test_worker_processes_say_what_one_process_says(
+    known: LoadedModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    weights = pack_weights(known.network)
+    named = known.card.model_copy(update={"weights_sha256": hashlib.sha256(weights).hexdigest()})
+    save_model(tmp_path / "tiny", named, weights)
+    stored = load_model(tmp_path / "tiny")
+    here = verify(line(tmp_path / "here"), stored, ["torch"], boards=10, on_boards=lambda _: None)
+    monkeypatch.setattr(asking, "WORKER_BOARDS", 1)
+    there = verify(line(tmp_path / "there"), stored, ["torch"], boards=10, on_boards=lambda _: None)
+    assert here["torch"].detections == there["torch"].detections > 0
+    assert there["torch"].score < 1e-3
+    assert (here["torch"].failed, here["torch"].unmatched) == (there["torch"].failed, there["torch"].unmatched)
 
 
 def test_an_answer_comes_back_as_it_was_given_and_a_torn_line_does_not(tmp_path: Path) -> None:
