@@ -13,25 +13,27 @@ import sys
 from pathlib import Path
 
 import numpy as np
+import torch
 from rich.console import Console
 
 ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT))
 
 from detector.asking import reference  # noqa: E402
-from detector.bench import Pace, bench_model, machine, simulated  # noqa: E402 - its folder was just made known
+from detector.bench import Pace, Runner, bench_model, machine, simulated  # noqa: E402 - its folder was just made known
 from detector.engines import Channels  # noqa: E402
-from detector.engines.choose import ENGINES, build_engine  # noqa: E402
+from detector.engines.choose import ENGINES, EngineName, build_engine  # noqa: E402
 from detector.evaluation.deeppcb import open_deeppcb  # noqa: E402
 from detector.inputs import template_inputs  # noqa: E402
 from detector.registry import LoadedModel, load_model  # noqa: E402
 from detector.tables import print_paces  # noqa: E402
 from taktwatch.config import DetectorConfig  # noqa: E402
-from taktwatch.errors import ConfigError  # noqa: E402
+from taktwatch.errors import ConfigError, ModelError  # noqa: E402
 
 PAGE = ROOT / "docs" / "benchmarks.md"
 BEGIN, END = "<!-- engines: begin -->", "<!-- engines: end -->"
 PICTURES = 64
+GPU: dict[EngineName, str] = {"torch": "torch, CUDA, float16", "onnx": "onnx, CUDA"}
 
 
 def read_pictures(folder: Path) -> list[Channels]:
@@ -51,8 +53,8 @@ def agreement(model: LoadedModel, settings: DetectorConfig, pictures: list[Chann
     for name in ENGINES:
         try:
             engine = build_engine(model, name, settings)
-        except ConfigError:
-            words.append(f"{name} not run (not installed)")
+        except ConfigError as error:
+            words.append(f"{name} not run ({str(error).split(';')[0]})")
             continue
         found = [engine.infer([one])[0] for one in pictures]
         alike = [
@@ -67,21 +69,39 @@ def agreement(model: LoadedModel, settings: DetectorConfig, pictures: list[Chann
     return "; ".join(words)
 
 
-def section(paces: list[Pace], setting: str, alike: str, batch: int) -> str:
+def on_gpu(model: LoadedModel, settings: DetectorConfig) -> tuple[dict[str, Runner], dict[str, str]]:
+    """Return the engines on this machine's CUDA device, and for the others why they are not run."""
+    runners: dict[str, Runner] = {}
+    absent: dict[str, str] = {}
+    device = settings.model_copy(update={"device": "cuda"})
+    for name, title in GPU.items():
+        try:
+            runners[title] = build_engine(model, name, device).infer
+        except (ConfigError, ModelError) as error:
+            absent[title] = "no CUDA device here" if not torch.cuda.is_available() else str(error).split(";")[0]
+    return runners, absent
+
+
+def section(paces: list[Pace], absent: dict[str, str], setting: str, alike: str, batch: int) -> str:
     """Write the page's section."""
     rows = "\n".join(
         f"| {pace.name} | {pace.p50_ms:.0f} | {pace.p95_ms:.0f} | {pace.p99_ms:.0f} | {pace.cpu_ms:.0f} | "
-        f"{pace.alone_per_s:.1f} | {pace.batch_per_s:.1f} | {pace.ratio:.2f}x | {pace.batch_ratio:.2f}x |"
+        f"{pace.cores:.1f} | {pace.alone_per_s:.1f} | {pace.batch_per_s:.1f} | {pace.ratio:.2f}x | "
+        f"{pace.batch_ratio:.2f}x | {pace.cpu_ratio:.2f}x |"
         for pace in paces
     )
+    heads = ("engine", "p50 ms", "p95 ms", "p99 ms", "CPU ms", "cores busy", "alone /s", f"in {batch}s /s")
+    heads += ("ratio alone", f"in {batch}s", "of CPU")
+    rows += "".join(f"\n| {name} | not run: {why} |" + " |" * 9 for name, why in absent.items())
     return f"""{BEGIN}
 ## Engines: one picture through the network
 
 `python benchmarks/engines.py`, {setting}. The first row is torchvision's own loop `model([x])` with its
 transform and its pasted masks; ratios are medians over turns next to each other.
+*In {batch}s*: in batches of {batch}; cores busy and the ratio of CPU time are those of batches.
 
-| engine | p50 ms | p95 ms | p99 ms | CPU ms | alone /s | batches of {batch} /s | ratio alone | ratio in batches |
-|---|---:|---:|---:|---:|---:|---:|---:|---:|
+| {" | ".join(heads)} |
+|---|{"---:|" * (len(heads) - 1)}
 {rows}
 
 Against the reference on these pictures: {alike}.
@@ -113,15 +133,23 @@ def main() -> None:
     what = f"{len(pictures)} {kind} of {width}x{height} px"
     where = machine()
     alike = agreement(model, settings, pictures[:16])
+    more, absent = on_gpu(model, settings)
     paces = bench_model(
-        settings, model, None, rounds=asked.rounds, batch=asked.batch, on_round=lambda: None, pictures=pictures
+        settings,
+        model,
+        None,
+        rounds=asked.rounds,
+        batch=asked.batch,
+        on_round=lambda: None,
+        pictures=pictures,
+        more=more,
     )
     print_paces(Console(width=120), paces, f"{where}; {what}", asked.batch)
     print(alike)
     if asked.write:
         cores = f"{asked.threads} thread(s) each" if asked.threads else "all cores"
         setting = f"{where}, {cores}; `{model.card.model_id}`, {what}, {asked.rounds} turns each"
-        part = section(paces, setting, alike, asked.batch)
+        part = section(paces, absent, setting, alike, asked.batch)
         PAGE.write_text(put(PAGE.read_text(encoding="utf-8"), part), encoding="utf-8")
 
 

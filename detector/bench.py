@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -35,6 +36,8 @@ BOARD_PX = (640, 640)
 class Pace:
     """One contender. Milliseconds of one picture alone, and of CPU time on it; pictures a second, alone and in batches.
 
+    cores: how many were at work on the mean while batches were inspected, CPU time over time, of all on the machine.
+    cpu_ratio: how many times less CPU time a picture of a batch took than the first contender's.
     ratio, batch_ratio: how many times faster than the first contender, the median of turns taken next to each other.
     """
 
@@ -43,6 +46,8 @@ class Pace:
     p95_ms: float
     p99_ms: float
     cpu_ms: float
+    cores: float
+    cpu_ratio: float
     alone_per_s: float
     batch_per_s: float
     ratio: float
@@ -58,10 +63,11 @@ def bench_model(
     batch: int,
     on_round: Callable[[], None],
     pictures: Sequence[Channels] | None = None,
+    more: Mapping[str, Runner] | None = None,
 ) -> list[Pace]:
     """Race engines (None: all that are installed and that this CPU can run) against `eager`, which comes first.
 
-    `pictures`: of one size; None draws simulated ones.
+    `pictures`: of one size; None draws simulated ones. `more`: further contenders by name.
     """
     pictures = pictures or simulated(model.spec)
     runners = {"torchvision eager": eager(model, pictures[0].shape[1:])}
@@ -71,6 +77,7 @@ def bench_model(
         except ConfigError:
             if names:
                 raise
+    runners |= more or {}
     return race(runners, pictures, rounds=rounds, batch=batch, on_round=on_round)
 
 
@@ -96,23 +103,18 @@ def race(
     Ratios compare with the first, which inspects a batch one by one where that is its way. Warm-up is not counted.
     """
     names = list(runners)
-    alone: dict[str, list[float]] = {name: [] for name in names}
-    together: dict[str, list[float]] = {name: [] for name in names}
-    cpu: dict[str, float] = dict.fromkeys(names, 0.0)
+    alone: dict[str, list[Taken]] = {name: [] for name in names}
+    together: dict[str, list[Taken]] = {name: [] for name in names}
     for number in range(-WARM_UP, rounds):
         first = number * batch
         chosen = [pictures[(first + at) % len(pictures)] for at in range(batch)]
         for name in names if number % 2 else names[::-1]:
-            worked = time.process_time()
-            one = _seconds(runners[name], chosen[:1])
-            worked = time.process_time() - worked
-            many = _seconds(runners[name], chosen) / batch
+            one, many = _taken(runners[name], chosen[:1]), _taken(runners[name], chosen)
             if number >= 0:
                 alone[name].append(one)
                 together[name].append(many)
-                cpu[name] += worked
         on_round()
-    return [_pace(name, alone, together, cpu[name] / rounds, names[0]) for name in names]
+    return [_pace(name, alone, together, names[0]) for name in names]
 
 
 def eager(model: LoadedModel, size: tuple[int, ...]) -> Runner:
@@ -143,30 +145,35 @@ def machine() -> str:
     return f"{name}, {len(os.sched_getaffinity(0))} cores{load}"
 
 
-def _seconds(run: Runner, batch: Sequence[Channels]) -> float:
+class Taken(NamedTuple):
+    """What one picture took, a batch shared out: seconds, and seconds of CPU time in this process."""
+
+    s: float
+    cpu_s: float
+
+
+def _taken(run: Runner, batch: Sequence[Channels]) -> Taken:
     """Time one call."""
-    began = time.perf_counter()
+    began, worked = time.perf_counter(), time.process_time()
     run(batch)
-    return time.perf_counter() - began
+    return Taken((time.perf_counter() - began) / len(batch), (time.process_time() - worked) / len(batch))
 
 
-def _pace(
-    name: str,
-    alone: Mapping[str, list[float]],
-    together: Mapping[str, list[float]],
-    cpu_s: float,
-    first: str,
-) -> Pace:
+def _pace(name: str, alone: Mapping[str, Sequence[Taken]], together: Mapping[str, Sequence[Taken]], first: str) -> Pace:
     """Sum one contender up."""
-    p50, p95, p99 = (float(np.quantile(alone[name], share)) * 1000 for share in (0.5, 0.95, 0.99))
+    own, base = np.array(alone[name]), np.array(alone[first])
+    batches, base_batches = np.array(together[name]), np.array(together[first])
+    p50, p95, p99 = (float(np.quantile(own[:, 0], share)) * 1000 for share in (0.5, 0.95, 0.99))
     return Pace(
         name=name,
         p50_ms=p50,
         p95_ms=p95,
         p99_ms=p99,
-        cpu_ms=cpu_s * 1000,
+        cpu_ms=float(own[:, 1].mean()) * 1000,
+        cores=float(batches[:, 1].sum() / batches[:, 0].sum()),
+        cpu_ratio=float(np.median(base_batches[:, 1] / batches[:, 1])),
         alone_per_s=1000 / p50,
-        batch_per_s=1 / float(np.median(together[name])),
-        ratio=float(np.median(np.array(alone[first]) / np.array(alone[name]))),
-        batch_ratio=float(np.median(np.array(together[first]) / np.array(together[name]))),
+        batch_per_s=1 / float(np.median(batches[:, 0])),
+        ratio=float(np.median(base[:, 0] / own[:, 0])),
+        batch_ratio=float(np.median(base_batches[:, 0] / batches[:, 0])),
     )

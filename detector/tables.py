@@ -120,13 +120,13 @@ def print_screenings(console: Console, screenings: Sequence[Screening], limit: f
 def print_paces(console: Console, paces: Sequence[Pace], where: str, batch: int) -> None:
     """Print a race; ratios are against the first, turn by turn."""
     table = Table("engine", title=where, title_justify="left")
-    for name in ("p50 ms", "p95 ms", "p99 ms", "CPU ms", "alone /s", f"batch of {batch} /s", "ratio", "batch ratio"):
+    names = ("p50 ms", "p95 ms", "p99 ms", "CPU ms", "cores", "alone /s", f"batch of {batch} /s")
+    for name in (*names, "ratio", "batch ratio", "CPU ratio"):
         table.add_column(name, justify="right")
     for pace in paces:
-        figures = (pace.p50_ms, pace.p95_ms, pace.p99_ms, pace.cpu_ms, pace.alone_per_s, pace.batch_per_s)
-        table.add_row(
-            pace.name, *(f"{value:.1f}" for value in figures), f"{pace.ratio:.2f}x", f"{pace.batch_ratio:.2f}x"
-        )
+        figures = (pace.p50_ms, pace.p95_ms, pace.p99_ms, pace.cpu_ms, pace.cores, pace.alone_per_s, pace.batch_per_s)
+        ratios = (pace.ratio, pace.batch_ratio, pace.cpu_ratio)
+        table.add_row(pace.name, *(f"{value:.1f}" for value in figures), *(f"{value:.2f}x" for value in ratios))
     console.print(table)
 
 
