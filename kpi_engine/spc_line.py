@@ -7,7 +7,7 @@ a baseline is made of them and holds from the next window on. A baseline that so
 Which windows met which limits is part of the state: the same log and the same adoptions give the same points.
 """
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import msgspec
 
@@ -28,12 +28,14 @@ __all__ = [
     "LineRules",
     "adopt",
     "fold",
+    "in_force",
     "merger_of",
     "place_key",
     "restore",
     "save",
     "settings_of",
     "still_valid",
+    "turned_to",
 ]
 
 VERSION = 1
@@ -67,13 +69,16 @@ class LineRules:
 class LineCharts(msgspec.Struct, frozen=True):
     """Charts, the baselines they are held to, and the subgroups collected where there is none, by place.
 
-    What is collected is kept by model and settings, too: what another model saw gives no limits.
+    What is collected is kept by model and settings, too: what another model saw gives no limits. `models` and `configs`
+    are those in force by product, as in `LineRules`; none before anybody looked.
     """
 
     charts: SpcState = SpcState()
     baselines: dict[str, Baseline] = {}
     collected: dict[str, tuple[Subgroup, ...]] = {}
     version: int = VERSION
+    models: dict[str, str] = {}
+    configs: dict[str, str] = {}
 
 
 def merger_of(config: LineConfig) -> Merger:
@@ -157,6 +162,17 @@ def still_valid(state: LineCharts, rules: LineRules) -> tuple[LineCharts, list[B
         else:
             kept[key] = known
     return (msgspec.structs.replace(state, baselines=kept) if refused else state), refused
+
+
+def in_force(state: LineCharts, rules: LineRules) -> LineRules:
+    """Return the rules with the models and settings that the state was folded with last."""
+    return replace(rules, models=state.models, configs=state.configs) if state.models else rules
+
+
+def turned_to(state: LineCharts, rules: LineRules) -> tuple[LineCharts, list[BaselineRefused]]:
+    """Put other models and settings in force; baselines of what runs no more are dropped, and it is said why."""
+    state, refused = still_valid(state, rules)
+    return msgspec.structs.replace(state, models=rules.models, configs=rules.configs), refused
 
 
 def settings_of(state: LineCharts, rules: LineRules) -> SpcSettings:

@@ -5,7 +5,8 @@ points, save state and position as one record, commit. A crash in between folds 
 same points with the same revisions.
 
 A baseline that somebody chose comes by a topic of its own, at no place of the kpis log. It is taken only where all that
-another life of this service may have published is folded again, and is saved before any window meets it.
+another life of this service may have published is folded again, and is saved before any window meets it. So is it
+heeded that another model was activated.
 """
 
 import asyncio
@@ -19,8 +20,9 @@ from kpi_engine.metrics import BAD_RECORDS, BASELINES, CONTROL_POINTS, SPC_SIGNA
 from kpi_engine.spc.baseline import Baseline, BaselineRefused, load, require
 from kpi_engine.spc.baseline import save as save_baseline
 from kpi_engine.spc.plans import METRICS
-from kpi_engine.spc_line import LineCharts, adopt, fold, place_key, restore, save, settings_of, still_valid
+from kpi_engine.spc_line import LineCharts, adopt, fold, in_force, place_key, restore, save, settings_of, turned_to
 from kpi_engine.spc_rules import rules_of
+from taktwatch.activation import as_activated, read_activations
 from taktwatch.bus import Bus, Message, Outgoing, Partition, Rebalance
 from taktwatch.checkpoints import load_checkpoint, save_checkpoint
 from taktwatch.config import LineConfig
@@ -46,14 +48,17 @@ class SpcService:
         self.bus = bus
         self.topics = topics
         self.member = member
-        self.rules = rules_of(config)
+        self.config = config
+        self.configured = rules_of(config)
         self.interval_s = config.kpi.checkpoint_interval_s
         self.begin(LineCharts(), 0)
 
     def begin(self, state: LineCharts, position: int) -> None:
         """Hold this state, nothing published of it yet."""
         self.state = state
+        self.rules = in_force(state, self.configured)
         self.settings = settings_of(state, self.rules)
+        self.models_read = -1
         self.position = self.saved = position
         self.points: list[ControlPoint] = []
         self.made: list[Baseline] = []
@@ -87,6 +92,7 @@ class SpcService:
                 await asyncio.to_thread(self.fold_all, messages)
             if clock() >= due:
                 await self.settle()
+                await self.follow_models()
                 await self.take_chosen()
                 due = clock() + self.interval_s
         await self.settle()
@@ -98,9 +104,6 @@ class SpcService:
             state, position = LineCharts(), 0
             if checkpoint is not None:
                 state, position = await asyncio.to_thread(restore, checkpoint.state), checkpoint.position
-            state, refused = still_valid(state, self.rules)
-            for error in refused:
-                log.warning("limits are no longer valid; learning new ones", error=str(error))
             self.begin(state, position)
             self.held = partition
             spans = await self.bus.spans(self.topics.kpis)
@@ -174,6 +177,25 @@ class SpcService:
         checkpoint = Checkpoint(group=GROUP, topic=topic, partition=number, position=self.position, state=state)
         await save_checkpoint(self.bus, self.topics, checkpoint)
         self.saved = self.position
+
+    async def follow_models(self) -> None:
+        """Where another model was activated, its predecessor's limits hold no longer; its own are learnt, or chosen."""
+        if self.held is None or self.position < self.caught_up:
+            return
+        after = (await self.bus.spans(self.topics.models))[0].next
+        if after == self.models_read:
+            return
+        activations = await read_activations(self.bus, self.topics, self.config.line, self.config.products)
+        rules = await asyncio.to_thread(rules_of, as_activated(self.config, activations))
+        self.models_read = after
+        self.state, refused = turned_to(self.state, rules)
+        for error in refused:
+            log.warning("limits are no longer valid; learning new ones", error=str(error))
+        if rules != self.rules:
+            log.info("other models or settings are in force", models=rules.models)
+            self.rules, self.baselines_read = rules, 0  # limits that were refused may be right for what runs now
+            self.settings = settings_of(self.state, rules)
+            await self.save_state()  # before any window meets it
 
     async def take_chosen(self) -> None:
         """Take baselines that somebody chose; the newest of each place."""

@@ -14,6 +14,7 @@ from kpi_engine.spc.plans import METRICS
 from kpi_engine.spc_line import merger_of, place_key
 from kpi_engine.spc_rules import rules_of
 from kpi_engine.spc_service import baseline_record
+from taktwatch.activation import as_activated, read_activations
 from taktwatch.app import open_line
 from taktwatch.bus import Bus
 from taktwatch.config import LineConfig
@@ -46,10 +47,11 @@ async def choose_baseline(
     """
     product = product or product_at(config, station)
     config.product(product)
-    identity = rules_of(config).running(config.line, station, product)
     windows = await stored_windows(config, KpiQuery("1m", since, until, config.line, station, product), environ)
     subgroups = merged_windows(windows, config.spc.metric, merger_of(config))
     async with open_line(config, ()) as line:
+        activations = await read_activations(line.bus, line.topics, config.line, config.products)
+        identity = rules_of(as_activated(config, activations)).running(config.line, station, product)
         previous = await newest_baseline(line.bus, line.topics, place_key(config.line, station, product))
         if previous is not None and previous.identity != identity:
             previous = None  # of another model or configuration: nothing is continued

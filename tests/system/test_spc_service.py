@@ -24,8 +24,9 @@ from kpi_engine.spc_rules import rules_of
 from kpi_engine.spc_service import GROUP, SpcService, baseline_record
 from kpi_engine.spc_sink import GROUP as SINK_GROUP
 from kpi_engine.spc_sink import SpcSink
+from taktwatch.activation import activation_of, publish_activation
 from taktwatch.bus import Bus
-from taktwatch.config import KpiConfig, LineConfig
+from taktwatch.config import KpiConfig, LineConfig, ProductConfig
 from taktwatch.records import ControlPoint, KpiWindow, SpcBaseline
 from taktwatch.store import SpcQuery
 from taktwatch.store.connect import open_store
@@ -231,6 +232,45 @@ def test_a_baseline_of_another_model_or_configuration_is_refused(sqlite_bus_url:
             newest = (await records(bus, TOPICS.baselines))[-1]
             assert isinstance(newest, SpcBaseline)
             assert (newest.author, newest.baseline_id) == ("phase I", points[-1].baseline_id)
+
+    asyncio.run(main())
+
+
+def test_limits_go_with_the_model_that_was_activated_and_come_back_with_it(sqlite_bus_url: str) -> None:
+    product = ProductConfig(model="old", um_per_px=20.8)
+    config = QUICK.model_copy(update={"products": {"board": product}, "line": "line-1"})
+
+    async def main() -> None:
+        async with opened(sqlite_bus_url) as bus:
+            told = iter(range(1000))
+
+            async def activate(model: str) -> None:
+                chosen = activation_of(config, "board", model, author="somebody", reason="a trial", at=at(0))
+                await publish_activation(bus, TOPICS, chosen)
+
+            async def charted(chart: str) -> ControlPoint:
+                """Send windows until points are of this chart; return the newest."""
+
+                async def seen() -> bool:
+                    minute = next(told)
+                    await send(bus, calm(range(2 * minute, 2 * minute + 2)), TOPICS.kpis)
+                    await eventually(lambda: at_rest(bus))
+                    return (await points_of(bus))[-1].chart == chart
+
+                await eventually(seen)
+                return (await points_of(bus))[-1]
+
+            async with running(SpcService(config, bus, TOPICS)):
+                before = await charted("laney_ewma")
+                await activate("new")
+                assert (await charted("run")).baseline_id == ""
+            async with running(SpcService(config, bus, TOPICS)):  # another life: line.toml still says "old"
+                await send(bus, calm(range(1500, 1502)), TOPICS.kpis)
+                await eventually(lambda: at_rest(bus))
+                assert (await points_of(bus))[-1].chart == "run"
+                await activate("old")
+                again = await charted("laney_ewma")
+            assert again.baseline_id == before.baseline_id
 
     asyncio.run(main())
 
