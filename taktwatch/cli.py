@@ -360,6 +360,12 @@ def evaluate(
         str, typer.Option(help="A folder (DeepPCB's or COCO's format), or sim:board?layouts=40&boards=5.")
     ],
     against: Annotated[str | None, typer.Option(help="Another model to compare with on the same pictures.")] = None,
+    engine: Annotated[
+        str | None, typer.Option(help="Run it on this engine, proven or not; default: the line's")
+    ] = None,
+    against_engine: Annotated[
+        str | None, typer.Option(help="The engine of the other; alone: the same model is compared on it.")
+    ] = None,
     product: Annotated[
         str | None, typer.Option(help="By whose rules; default: deeppcb for its format, else the first that fits.")
     ] = None,
@@ -393,7 +399,16 @@ def evaluate(
 
     try:
         report = run_evaluation(
-            settings, model, dataset, folder, against=against, product=product, seed=seed, on_progress=on_progress
+            settings,
+            model,
+            dataset,
+            folder,
+            against=against,
+            engine=engine,
+            against_engine=against_engine,
+            product=product,
+            seed=seed,
+            on_progress=on_progress,
         )
     finally:
         if tasks:

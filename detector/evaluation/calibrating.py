@@ -5,7 +5,7 @@ from collections.abc import Callable, Sequence
 from detector.evaluation.calibration import calibrate
 from detector.evaluation.datasets import Dataset
 from detector.evaluation.outcomes import Outcome
-from detector.evaluation.runner import Runner, choose_product, model_folder
+from detector.evaluation.runner import Runner, choose_product, model_folder, with_engine
 from detector.evaluation.simulated import parse_simulated
 from detector.scores import Calibration, Costs, save_calibration
 from taktwatch.config import LineConfig
@@ -45,11 +45,6 @@ def calibrate_model(
     made = [learnt(runner, outcomes, data, name) for runner, outcomes in zip(runners, seen, strict=True)]
     save_calibration(folder, made)
     return made
-
-
-def with_engine(config: LineConfig, engine: str) -> LineConfig:
-    """Return the line with another engine."""
-    return config.model_copy(update={"detector": config.detector.model_copy(update={"engine": engine})})
 
 
 def learnt(runner: Runner, outcomes: Sequence[Outcome], data: Dataset, name: str) -> Calibration:

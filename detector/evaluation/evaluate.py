@@ -12,8 +12,9 @@ from detector.evaluation.figures import Scored, score
 from detector.evaluation.outcomes import Outcome
 from detector.evaluation.page import Shown, page
 from detector.evaluation.report import Origin, Report
-from detector.evaluation.runner import Runner, choose_product, model_folder
+from detector.evaluation.runner import Runner, choose_product, model_folder, with_engine
 from detector.evaluation.worst import Mistake, picture_of, worst_false_calls, worst_misses
+from detector.scores import family
 from taktwatch.config import LineConfig
 from taktwatch.errors import ConfigError
 
@@ -43,18 +44,27 @@ def evaluate(
     out: Path,
     *,
     against: str | None = None,
+    engine: str | None = None,
+    against_engine: str | None = None,
     product: str | None = None,
     seed: int = SEED,
     on_progress: Progress = lambda _name, _done, _total: None,
 ) -> Report:
     """Evaluate a model (folder, or name in the models folder) on a data set, and compare it with another.
 
-    Writes `report.html`, `metrics.json` and `outcomes.json` into `out`. Everything that can be wrong with the data set,
-    product or models is refused before the first picture: `BadInput`, `ConfigError`, `ModelError`, `UnknownProduct`.
+    Engines are the line's where none is named; a model may be compared with itself on another. Writes `report.html`,
+    `metrics.json` and `outcomes.json` into `out`. Everything that can be wrong with the data set, product or models is
+    refused before the first picture: `BadInput`, `ConfigError`, `ModelError`, `UnknownProduct`.
     """
     data = open_dataset(dataset)
     name = choose_product(config, data, product)
-    runners = [Runner(config, model_folder(config, one), name) for one in (model, against) if one is not None]
+    if against is None and against_engine is not None:
+        against = model
+    runners = [
+        Runner(config if on is None else with_engine(config, on), model_folder(config, one), name)
+        for one, on in ((model, engine), (against, against_engine))
+        if one is not None
+    ]
     for runner in runners:
         runner.check(data)
     try:
@@ -65,8 +75,12 @@ def evaluate(
     first = done[0]
     comparison = None
     if len(done) > 1:
-        one, other = ((each.runner.engine.ref.model_id, each.outcomes, each.scored) for each in done)
+        names = [each.runner.engine.ref.model_id for each in done]
+        if len(set(names)) == 1:
+            names = [f"{names[0]} on {_engine_name(each.runner)}" for each in done]
+        one, other = ((called, each.outcomes, each.scored) for called, each in zip(names, done, strict=True))
         comparison = compare(one, other, seed=seed)
+    options = {"--engine": engine, "--against": against, "--against-engine": against_engine}
     words = f"taktwatch evaluate {model} --dataset {dataset} --product {name}"
     origin = Origin(
         model=first.runner.ref,
@@ -76,7 +90,7 @@ def evaluate(
         config_sha256=config.product_sha256(name),
         thresholds=first.runner.scores.thresholds,
         seed=seed,
-        command=f"{words} --against {against}" if against else words,
+        command=" ".join([words, *(f"{option} {value}" for option, value in options.items() if value is not None)]),
         learned_from=tuple(source.name for source in first.runner.model.card.training_data),
     )
     report = Report(origin=origin, figures=first.scored.figures, comparison=comparison, page=PAGE)
@@ -87,6 +101,11 @@ def evaluate(
 def read_outcomes(path: Path) -> list[Outcome]:
     """Read `outcomes.json` back."""
     return msgspec.json.decode(path.read_bytes(), type=list[Outcome])
+
+
+def _engine_name(runner: Runner) -> str:
+    """Name the engine a model runs on."""
+    return f"{family(runner.engine.ref.engine)} {runner.engine.ref.precision}"
 
 
 def _run(runner: Runner, data: Dataset, seed: int, on_progress: Progress) -> Evaluated:

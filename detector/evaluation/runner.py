@@ -8,7 +8,7 @@ import msgspec
 import numpy as np
 
 from detector.engines import RawDetections
-from detector.engines.choose import build_engine, open_engine
+from detector.engines.choose import build_engine, known_engine, open_engine
 from detector.evaluation.datasets import Dataset, Item, Labelled
 from detector.evaluation.outcomes import Found, Outcome, TrueDefect
 from detector.evidence import shown
@@ -50,6 +50,13 @@ def choose_product(config: LineConfig, dataset: Dataset, name: str | None) -> st
     if product.view != dataset.view:
         raise ConfigError(f"product {name!r} is a {product.view} view, {dataset.name} shows {dataset.view} views")
     return name
+
+
+def with_engine(config: LineConfig, engine: str) -> LineConfig:
+    """Return the line with another engine. Raises `ConfigError` for one that is not known."""
+    if engine != "auto":
+        known_engine(engine)
+    return config.model_copy(update={"detector": config.detector.model_copy(update={"engine": engine})})
 
 
 @dataclass(eq=False)

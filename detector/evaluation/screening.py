@@ -11,11 +11,10 @@ import numpy as np
 import numpy.typing as npt
 
 from detector.engines.screened import ScreenedEngine
-from detector.evaluation.calibrating import with_engine
 from detector.evaluation.datasets import Dataset, Item
 from detector.evaluation.matching import pair
 from detector.evaluation.outcomes import Outcome
-from detector.evaluation.runner import Runner, choose_product, model_folder
+from detector.evaluation.runner import Runner, choose_product, model_folder, with_engine
 from detector.screen import LEVELS, METHOD, covers, strength
 from detector.screening import Screening, hashed, save_screenings
 from taktwatch.config import LineConfig

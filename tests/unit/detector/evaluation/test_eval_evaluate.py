@@ -46,7 +46,7 @@ def settings(models: Path) -> LineConfig:
     board = {"model": "one", "um_per_px": 20.0, "box_margin_um": 40.0, "classes": classes}
     tables = {
         "products": {"p": board, "s": {**board, "view": "section"}, "few": {**board, "classes": {"open": {}}}},
-        "detector": {"models_dir": str(models), "device": "cpu", "threads": 1},
+        "detector": {"models_dir": str(models), "engines_dir": str(models / "engines"), "device": "cpu", "threads": 1},
     }
     return parse_config(tables, "test", {})
 
@@ -85,6 +85,17 @@ def test_a_report_holds_figures_page_and_outcomes(models: Path, tmp_path: Path) 
     assert sum(len(one.truths) for one in outcomes) == report.figures.truths
     assert any(found.reported for one in outcomes for found in one.found)
     assert any(not found.reported for one in outcomes for found in one.found)
+
+
+def test_a_model_is_compared_with_itself_on_another_engine(models: Path, tmp_path: Path) -> None:
+    report = evaluate(settings(models), "one", SMALL, tmp_path, engine="onnx", against_engine="torch")
+    assert report.origin.model.engine.startswith("onnxruntime")
+    assert report.comparison is not None
+    assert report.comparison.first.endswith(" on onnxruntime float32")
+    assert report.comparison.second.endswith(" on torch float32")
+    assert report.origin.command.endswith("--engine onnx --against one --against-engine torch")
+    with pytest.raises(ConfigError, match="no engine is called 'abacus'"):
+        evaluate(settings(models), "one", SMALL, tmp_path, engine="abacus")
 
 
 def test_the_page_needs_nothing_else_and_speaks_without_pictures(models: Path, tmp_path: Path) -> None:
