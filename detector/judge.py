@@ -20,7 +20,7 @@ from detector.walker import Walk, walk
 from taktwatch.config import ProductConfig
 from taktwatch.records import Detection, Doubt, LayerProfile, Registration, Verdict, defect_words
 
-__all__ = ["LAYER", "Finding", "Judgement", "findings", "judge", "within"]
+__all__ = ["LAYER", "Finding", "Judgement", "findings", "judge", "passing", "within"]
 
 LAYER = "copper_layer"
 """The class of section models that is no defect but what defects sit in."""
@@ -75,7 +75,12 @@ class Judgement:
 
 
 def findings(raw: RawDetections, spec: ModelSpec, scores: Scores, height: int, width: int) -> list[Finding]:
-    """Return what passes the product's thresholds, best score first; classes the product does not list are left out.
+    """Return what passes the product's thresholds, best score first, at each place the best name alone."""
+    return _once(sorted(passing(raw, spec, scores, height, width), key=lambda one: (-one.score, -(one.raw or 0.0))))
+
+
+def passing(raw: RawDetections, spec: ModelSpec, scores: Scores, height: int, width: int) -> list[Finding]:
+    """Return all detections that pass the product's thresholds; classes the product does not list are left out.
 
     A defect smaller than its class's least area stays where the mask is too unsure to say so.
     """
@@ -92,7 +97,7 @@ def findings(raw: RawDetections, spec: ModelSpec, scores: Scores, height: int, w
         unsure = 0.0 if label == LAYER else product.unsure_px * finding.unsure_px
         if finding.roi.area_px + unsure >= limits.min_area_px:
             kept.append(finding)
-    return _once(sorted(kept, key=lambda finding: (-finding.score, -(finding.raw or 0.0))))
+    return kept
 
 
 def within(

@@ -13,7 +13,7 @@ from detector.evaluation.datasets import Dataset, Item, Labelled
 from detector.evaluation.outcomes import Found, Outcome, TrueDefect
 from detector.evidence import shown
 from detector.inspect import Inspector
-from detector.judge import Finding, findings, judge
+from detector.judge import Finding, findings, judge, passing
 from detector.masks import Roi, grow_box, to_rle
 from detector.registry import LoadedModel, load_model
 from detector.scores import Scores, open_scores
@@ -122,11 +122,14 @@ class Runner:
             raise BadInput(f"{item.name}: {error}") from error
 
     def outcome(self, item: Item, labelled: Labelled, prepared: Prepared, raw: RawDetections) -> Outcome:
-        """Hold what a network found in a picture against its truth."""
+        """Hold what a network found in a picture against its truth.
+
+        What is reported has one name at a place; what is ranked has all that the network gave, as published rules do.
+        """
         height, width = prepared.size
         pair, least = prepared.inputs.pair, self.product.min_shown_px
         reported = shown(findings(raw, self.model.spec, self.scores, height, width), pair, least)
-        everything = shown(findings(raw, self.model.spec, self.everything, height, width), pair, least)
+        everything = shown(passing(raw, self.model.spec, self.everything, height, width), pair, least)
         said = self.inspector.conclude(prepared, raw)
         told_truth = [told(one) for one in labelled.truths]
         truth = judge(told_truth, self.exact, scale=prepared.scale, height=height, width=width)

@@ -144,7 +144,7 @@ def test_thresholds_of_two_classes_cost_no_more_than_equal_ones() -> None:
 PRODUCT = ProductConfig(model="m", um_per_px=20, domain="simulated", classes={"open": {}, "short": {}})
 
 
-def test_a_calibration_is_used_for_its_own_pictures_engine_and_precision_alone(tmp_path: Path) -> None:
+def test_a_calibration_is_used_for_its_own_pictures_and_precision_alone(tmp_path: Path) -> None:
     made = calibrated(boards(1))
     save_calibration(tmp_path, [made])
     scores = open_scores(tmp_path, MODEL, "p", PRODUCT)
@@ -153,8 +153,10 @@ def test_a_calibration_is_used_for_its_own_pictures_engine_and_precision_alone(t
     assert scores.chance("open", 0.7) == made.classes["open"].chance(0.7) < 0.7
     newer = msgspec.structs.replace(MODEL, engine="torch 2.16.1")
     assert open_scores(tmp_path, newer, "p", PRODUCT).calibration == made
+    exact = msgspec.structs.replace(MODEL, engine="openvino 2026.1")
+    assert open_scores(tmp_path, exact, "p", PRODUCT).calibration == made  # engines in float32 agree
     others = (
-        (msgspec.structs.replace(MODEL, engine="openvino 2026.1"), PRODUCT),
+        (msgspec.structs.replace(exact, precision="bfloat16"), PRODUCT),
         (msgspec.structs.replace(MODEL, precision="int8"), PRODUCT),
         (MODEL, PRODUCT.model_copy(update={"domain": "real"})),
         (MODEL, PRODUCT.model_copy(update={"domain": ""})),
