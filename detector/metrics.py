@@ -12,6 +12,7 @@ __all__ = [
     "IN_HAND",
     "LATENCY_SECONDS",
     "QUEUE_FRAMES",
+    "SHADOW_FRAMES",
 ]
 
 FRAMES = Counter(
@@ -36,6 +37,11 @@ LATENCY_SECONDS = Histogram(
 BATCH_FRAMES = Histogram("taktwatch_detector_batch_frames", "Frames per batch.", buckets=(1, 2, 4, 8, 16, 32, 64))
 IN_HAND = Gauge("taktwatch_detector_in_hand_frames", "Frames polled whose results are not published yet.")
 QUEUE_FRAMES = Gauge("taktwatch_detector_queue_frames", "Frames in each stage's queue.", ["stage"])
+SHADOW_FRAMES = Counter(
+    "taktwatch_detector_shadow_frames",
+    "Frames for a model beside the counted one.",
+    ["outcome"],
+)
 DEGRADED = Gauge(
     "taktwatch_detector_degraded", "1 where an engine runs on its spare or in smaller batches, or was given up."
 )

@@ -16,14 +16,13 @@ from dataclasses import replace
 from datetime import timedelta
 from typing import Any, TypeVar
 
-import msgspec
-
 from detector.duty import Duty
 from detector.gathering import Gathering
 from detector.inspect import Inspector
 from detector.metrics import BATCH_FRAMES, IN_HAND, LATENCY_SECONDS, QUEUE_FRAMES
 from detector.positions import Positions
-from detector.stages import Item, frame_in, judged, looked, made_ready, records_of, taken
+from detector.shadow import Shadow
+from detector.stages import Item, frame_in, judged, looked, made_ready, records_of, taken, without_picture
 from detector.steps import Inspection, Seen
 from detector.templates import Templates
 from detector.waiting import Policy, Waiting
@@ -61,6 +60,7 @@ class Pipeline:
         templates: Templates,
         *,
         network: Executor,
+        shadow: Shadow,
     ) -> None:
         """Nothing is read before `run`. `network` has one thread: engines are no more than one's."""
         settings = config.detector
@@ -78,7 +78,9 @@ class Pipeline:
         self.out: asyncio.Queue[tuple[Item, list[Outgoing]]] = asyncio.Queue(OUT_BOUND)
         self.wanted, self.landed = asyncio.Event(), asyncio.Event()
         self.stages = ThreadPoolExecutor(self.threads, thread_name_prefix="stage")
-        self.network = network
+        self.network, self.looking = network, False
+        self.shadow = shadow
+        shadow.is_idle = self.is_idle
 
     async def run(self, consumer: Consumer, stop: asyncio.Event) -> None:
         """Inspect until `stop`, then finish what is in hand. The first failure of any stage ends all and is raised."""
@@ -194,12 +196,14 @@ class Pipeline:
             inspector = batch[0].inspector
             assert inspector is not None  # noqa: S101 - it is ready
             prepared = [item.ready for item in batch if item.ready is not None]
-            began = self.now_s()
+            began, self.looking = self.now_s(), True
             try:
                 seen = await loop.run_in_executor(self.network, looked, inspector, prepared)
             except EngineFailed as error:
                 await self.fall_back(inspector, batch, error)
                 continue
+            finally:
+                self.looking = False
             self.gathering.learn(batch, self.now_s() - began)
             BATCH_FRAMES.observe(len(batch))
             for item, one in zip(batch, seen, strict=True):
@@ -226,6 +230,7 @@ class Pipeline:
         while True:
             item, seen = await self.to_judge.get()
             await self.conclude(await self.in_thread(judged, item, seen))
+            self.shadow.offer(item)
 
     async def conclude(self, item: Item) -> None:
         """Hand the records of an item to the publisher."""
@@ -246,6 +251,10 @@ class Pipeline:
                     LATENCY_SECONDS.labels(item.frame.station).observe((at - item.frame.received_at).total_seconds())
                 if item.inspector is not None and item.said is not None:
                     self.duty.proved(item.inspector)
+
+    def is_idle(self) -> bool:
+        """Whether no frame waits for the network or is in it."""
+        return not (self.looking or self.gathering.ready or self.gathering.coming or len(self.waiting))
 
     def begin(self, item: Item) -> None:
         """Take an item in hand."""
@@ -281,13 +290,6 @@ class Pipeline:
     def now_s() -> float:
         """Return the event loop's time."""
         return asyncio.get_running_loop().time()
-
-
-def without_picture(item: Item) -> Item:
-    """Return an item that waits without its picture."""
-    assert item.frame is not None  # noqa: S101 - frames alone wait
-    bare = msgspec.structs.replace(item.message, value=b"")
-    return replace(item, message=bare, frame=msgspec.structs.replace(item.frame, image=b""), kept=False)
 
 
 def first_cause(failures: BaseExceptionGroup[BaseException]) -> BaseException:

@@ -18,6 +18,7 @@ from detector.duty import Duty
 from detector.inspect import Inspector
 from detector.metrics import DEGRADED
 from detector.pipeline import Pipeline, first_cause
+from detector.shadow import Shadow
 from detector.stages import Item, made_ready, records_of, taken
 from detector.swap import Swaps
 from detector.templates import Templates
@@ -46,8 +47,9 @@ class DetectorService:
             on_return=self.give_up,
             on_proved=lambda: None,
         )
-        self.swaps = Swaps(config, bus, topics, self.duty, self.alarms)
         self.templates = Templates(bus, topics, config.ingest)
+        self.shadow = Shadow(bus, topics, self.templates)
+        self.swaps = Swaps(config, bus, topics, duty=self.duty, alarms=self.alarms, shadow=self.shadow)
         self.network = ThreadPoolExecutor(1, thread_name_prefix="network")
         self.pause_s = FIRST_PAUSE_S
 
@@ -84,7 +86,9 @@ class DetectorService:
         """Join the group and inspect until `stop`. Raises `BackendUnavailable`, `OffsetLost`."""
         await self.alarms.begin()
         position = await self.swaps.begin()
-        pipeline = Pipeline(self.config, self.bus, self.topics, self.duty, self.templates, network=self.network)
+        pipeline = Pipeline(
+            self.config, self.bus, self.topics, self.duty, self.templates, network=self.network, shadow=self.shadow
+        )
 
         async def revoked(partitions: frozenset[Partition]) -> None:
             await pipeline.revoked(partitions)
@@ -102,6 +106,7 @@ class DetectorService:
                         group.create_task(self.swaps.follow(position)),
                         group.create_task(self.swaps.tell_returns()),
                         group.create_task(self.alarms.tell()),
+                        group.create_task(self.shadow.run()),
                     ]
                     await pipeline.run(consumer, stop)
                     await self.alarms.tell_rest()

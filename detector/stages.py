@@ -5,6 +5,8 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
+import msgspec
+
 from detector.inspect import Inspector
 from detector.metrics import BAD_RECORDS, DOUBTS, FRAMES, INFERENCE_SECONDS
 from detector.outcomes import dead_frame, dead_record, dead_result, inspected, place_on_panel, skipped_result
@@ -17,7 +19,7 @@ from taktwatch.records import DeadLetter, Frame, InspectionResult
 from taktwatch.topics import Topics
 from taktwatch.wire import decode, encode
 
-__all__ = ["Item", "frame_in", "judged", "looked", "made_ready", "outgoing", "records_of", "taken"]
+__all__ = ["Item", "frame_in", "judged", "looked", "made_ready", "outgoing", "records_of", "taken", "without_picture"]
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -60,6 +62,13 @@ def frame_in(message: Message) -> Frame:
     if not isinstance(record, Frame):
         raise BadInput(f"a {type(record).__name__} on {message.topic}, which takes frames alone")
     return record
+
+
+def without_picture(item: Item) -> Item:
+    """Return an item that waits without its picture."""
+    assert item.frame is not None  # noqa: S101 - frames alone wait
+    bare = msgspec.structs.replace(item.message, value=b"")
+    return replace(item, message=bare, frame=msgspec.structs.replace(item.frame, image=b""), kept=False)
 
 
 def made_ready(inspector: Inspector, frame: Frame, template: Picture | None) -> Prepared:

@@ -12,6 +12,7 @@ import structlog
 from detector.alarms import AUTHOR, Alarms
 from detector.duty import Duty
 from detector.inspect import Inspector
+from detector.shadow import Shadow
 from taktwatch.activation import activation_of, as_activated, publish_activation, read_activations
 from taktwatch.bus import Bus
 from taktwatch.clock import now
@@ -31,8 +32,11 @@ log = structlog.get_logger()
 class Swaps:
     """Follows the activations of a line and puts them on duty."""
 
-    def __init__(self, config: LineConfig, bus: Bus, topics: Topics, duty: Duty, alarms: Alarms) -> None:
-        self.config, self.bus, self.topics, self.duty, self.alarms = config, bus, topics, duty, alarms
+    def __init__(
+        self, config: LineConfig, bus: Bus, topics: Topics, *, duty: Duty, alarms: Alarms, shadow: Shadow
+    ) -> None:
+        self.config, self.bus, self.topics = config, bus, topics
+        self.duty, self.alarms, self.shadow = duty, alarms, shadow
         self.activations: dict[str, ModelActivation] = {}
         self.given_up: asyncio.Queue[str] = asyncio.Queue()
 
@@ -77,8 +81,29 @@ class Swaps:
             self.duty.switch(inspector)
             log.info("model switched", product=name, model=activation.model, author=activation.author)
         self.activations[name] = activation
+        await self.run_beside(activation)
         if activation.author != AUTHOR:
             await self.alarms.activated(activation)
+
+    async def run_beside(self, activation: ModelActivation) -> None:
+        """Let the model that an activation names as shadow run beside the counted one; what cannot be opened is not."""
+        name, beside = activation.product, activation.shadow
+        running = self.shadow.inspectors.get(name)
+        if beside and running is not None and running.config.product(name).model == beside:
+            return
+        self.shadow.inspectors.pop(name, None)
+        if not beside:
+            return
+        product = self.config.product(name).model_copy(update={"model": beside})
+        config = self.config.model_copy(update={"products": {**self.config.products, name: product}})
+        inspector = Inspector(config)
+        try:
+            await asyncio.to_thread(warm, inspector, name, "")
+        except (ModelError, ConfigError, EngineFailed):
+            log.exception("a model cannot run beside the counted one", product=name, model=beside)
+            return
+        self.shadow.inspectors[name] = inspector
+        log.info("a model runs beside the counted one", product=name, model=beside)
 
     async def tell_returns(self) -> None:
         """Publish that the models before are at work again, each time one was given up, for ever."""
@@ -95,7 +120,13 @@ class Swaps:
         model = self.duty.current.config.product(name).model
         said = f"{failed.model} was given up for {name}, {model} inspects it again: {why}"
         activation = activation_of(
-            self.config, name, model, author=AUTHOR, reason=f"{failed.model} was given up: {why}", at=now()
+            self.config,
+            name,
+            model,
+            shadow=failed.shadow,
+            author=AUTHOR,
+            reason=f"{failed.model} was given up: {why}",
+            at=now(),
         )
         self.activations[name] = activation
         await self.alarms.given_up(failed, said)

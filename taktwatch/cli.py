@@ -25,7 +25,7 @@ from taktwatch import __version__
 from taktwatch.app import SERVICES, Line, open_line, run_line
 from taktwatch.clock import now
 from taktwatch.config import LineConfig, load_config
-from taktwatch.errors import ConfigError, TaktwatchError
+from taktwatch.errors import BadInput, ConfigError, TaktwatchError
 from taktwatch.records import Verdict
 
 __all__ = ["app", "main"]
@@ -677,6 +677,69 @@ def models_activate(
 
     with_signals(work)
     out.print(f"{card.model_id} inspects {product!r} from now on", highlight=False, soft_wrap=True)
+
+
+@models_app.command("shadow")
+def models_shadow(
+    model: Annotated[str, typer.Argument(help="Its name in the models folder; none to end it.")],
+    product: Annotated[str, typer.Option(help="Beside which product's model it runs.")],
+    author: Annotated[str, typer.Option(help="Who decides.")],
+    reason: Annotated[str, typer.Option(help="Why.")],
+    config: ConfigOption = None,
+    bus: BusOption = None,
+    prefix: PrefixOption = None,
+) -> None:
+    """Let a model run beside the one that inspects a product: on the same frames, counted by nobody."""
+    from detector.registry import load_model
+    from taktwatch.activation import activation_of, as_activated, publish_activation, read_activations
+
+    settings = read_config(config, bus=bus, prefix=prefix)
+    beside = "" if model == "none" else model
+    if beside:
+        load_model(settings.detector.models_dir / beside)
+
+    async def work(_: asyncio.Event) -> None:
+        async with open_line(settings, ()) as line:
+            known = await read_activations(line.bus, line.topics, settings.line, [product])
+            serving = as_activated(settings, known).product(product).model
+            model_id = known[product].model_id if product in known and known[product].model == serving else ""
+            chosen = activation_of(
+                settings, product, serving, model_id=model_id, shadow=beside, author=author, reason=reason, at=now()
+            )
+            await publish_activation(line.bus, line.topics, chosen)
+
+    with_signals(work)
+    words = f"{beside} runs beside it from now on" if beside else "no model runs beside it any more"
+    out.print(f"product {product!r}: {words}", highlight=False, soft_wrap=True)
+
+
+@models_app.command("shadow-report")
+def models_shadow_report(
+    product: Annotated[str, typer.Option(help="Of which product.")],
+    since: Annotated[
+        datetime | None, typer.Option(formats=["%Y-%m-%dT%H:%M:%SZ", "%Y-%m-%dT%H:%M:%S", "%Y-%m-%d"])
+    ] = None,
+    config: ConfigOption = None,
+    bus: BusOption = None,
+    prefix: PrefixOption = None,
+    json: JsonOption = False,
+) -> None:
+    """Compare the model that runs beside with the counted one, on the frames that both saw (`since`: UTC)."""
+    from detector.evaluation.shadowing import words_of
+    from detector.shadow_report import shadow_report
+
+    settings = read_config(config, bus=bus, prefix=prefix)
+    start = None if since is None else since.replace(tzinfo=UTC)
+
+    async def work(_: asyncio.Event) -> None:
+        async with open_line(settings, ()) as line:
+            said = await shadow_report(line.bus, line.topics, product, since=start)
+        if said is None:
+            raise BadInput(f"no frame of {product!r} was seen by two models; see `taktwatch models shadow`")
+        text = msgspec.json.encode(said).decode() if json else "\n".join(words_of(said))
+        out.print(text, highlight=False, soft_wrap=True)
+
+    with_signals(work)
 
 
 @models_app.command("export")
