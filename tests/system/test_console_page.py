@@ -2,14 +2,16 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
 from console_line import ConsoleThread, RunningConsole, minute_window, this_minute
+from msgspec.structs import replace
 from playwright.sync_api import Browser, Page, expect
 from servers.chromium import browser
 
-from taktwatch.records import AlertState, MarkState, Verdict
+from taktwatch.records import AlertState, KpiWindow, MarkState, Verdict
 
 pytestmark = pytest.mark.chromium
 
@@ -77,6 +79,33 @@ def test_live_numbers_change_when_records_arrive(chromium: Browser, tmp_path: Pa
         soon(page, f"{top} .tile-figures", "6.00")
         soon(page, "#connection", "Live")
     assert complaints == []
+
+
+def test_scores_that_drift_are_said_at_their_station(chromium: Browser, tmp_path: Path) -> None:
+    """`top` finds what it always found, less and less sure of it; `section` is as sure as it was the week before."""
+    complaints: list[str] = []
+    hour = this_minute().replace(minute=0)
+    with ConsoleThread(tmp_path) as thread:
+        for name, score_bp in (("top", 8300), ("section", 9500)):
+            before = minute_window(hour - timedelta(days=2), station=name, inspected=400, failed=90)
+            week = scored(replace(before, window="1h", end=before.start + timedelta(hours=1)), 9500)
+            present = scored(minute_window(this_minute(), station=name, inspected=400, failed=90), score_bp)
+            thread.do(thread.console.store.write([week, present]))
+            thread.do(thread.console.conveyor.mark(0, station=name))
+        with opened(chromium, thread.console.url, complaints) as page:
+            soon(page, f"{tile(page)} .drift", "Scores sink \u22120.120")
+            soon(page, f"{tile(page)} .drift", "against the week before \u00b7 n 90")
+            soon(page, f"{tile(page, 'section')} .drift", "Score drift +0.000")
+            assert page.locator(f'{tile(page)} .drift[data-tone="bad"]').count() == 1
+            assert page.locator('.drift[data-tone="bad"]').count() == 1
+    assert complaints == []
+
+
+def scored(window: KpiWindow, score_bp: int) -> KpiWindow:
+    """Give every defect of a window one of two scores that lie around `score_bp`."""
+    n, apart_bp = window.failed, 100
+    squares = n * (score_bp * score_bp + apart_bp * apart_bp)
+    return replace(window, scored=n, score_sum_bp=n * score_bp, score_squares_bp2=squares)
 
 
 def test_a_defect_is_outlined_on_its_picture(chromium: Browser, tmp_path: Path) -> None:

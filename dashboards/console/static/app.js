@@ -16,6 +16,7 @@ const KEEP_BOARDS = 60;
 const DRAW_MS = 200;
 const KPI_MS = 2000;
 const KPI_IDLE_MS = 20000;
+const DRIFT_MS = 60000;
 
 const state = {
   live: "connecting",
@@ -26,6 +27,7 @@ const state = {
   arrived: [],
   alerts: { open: [], history: [] },
   kpis: null,
+  drifts: [],
   minutes: 60,
 };
 const tiles = new Map();
@@ -89,7 +91,8 @@ function draw() {
       host.append(tile.root);
     }
     const row = state.kpis?.stations.find((other) => other.station === name) ?? null;
-    tile.draw(station, state.boards.get(name) ?? [], row, now);
+    const drifts = state.drifts.filter((drift) => drift.station === name);
+    tile.draw(station, state.boards.get(name) ?? [], row, drifts, now);
   }
   for (const [name, tile] of tiles) {
     if (!state.stations.has(name)) {
@@ -124,6 +127,7 @@ function drawHeader(now) {
 }
 
 let kpisAt = 0;
+let driftsAt = 0;
 let kpiTimer = null;
 
 /** Read the figures again, at most every two seconds however often they change. */
@@ -141,6 +145,7 @@ async function readKpis() {
       state.kpis = kpis;
       state.kpiError = "";
       drawKpis();
+      await readDrifts(minutes);
     }
   } catch (error) {
     if (!(error instanceof Unauthorized) && state.live === "live") state.kpiError = error.message;
@@ -149,6 +154,14 @@ async function readKpis() {
     if (minutes !== state.minutes) askKpis();
   }
   drawSoon();
+}
+
+/** Read how scores drifted over the range, once a minute: it takes a week of windows. */
+async function readDrifts(minutes) {
+  if (Date.now() - driftsAt < DRIFT_MS) return;
+  driftsAt = Date.now();
+  const drifts = await ask(`/v1/kpis/drift?minutes=${minutes}&step_s=${60 * minutes}`);
+  if (minutes === state.minutes) state.drifts = drifts.series;
 }
 
 const rangeName = () => document.querySelector("#ranges [aria-pressed=true]").textContent;
@@ -189,7 +202,7 @@ for (const button of byId("ranges").children) {
   button.addEventListener("click", () => {
     for (const other of byId("ranges").children) other.setAttribute("aria-pressed", String(other === button));
     state.minutes = Number(button.dataset.minutes);
-    kpisAt = 0;
+    kpisAt = driftsAt = 0;
     clearTimeout(kpiTimer);
     kpiTimer = null;
     askKpis();

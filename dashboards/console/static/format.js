@@ -21,6 +21,8 @@ export function percent(value) {
 export const interval = (rate) =>
   rate && rate.low !== null ? `${percent(rate.low).replace("\u202f%", "")} – ${percent(rate.high)}` : "";
 
+export const signed = (value) => `${value < 0 ? "\u2212" : "+"}${Math.abs(value).toFixed(3)}`;
+
 export function seconds(value) {
   if (value === null || value === undefined) return "–";
   if (value < 1) return `${Math.round(value * 1000)}\u202fms`;

@@ -1,7 +1,7 @@
 // One tile per station: what the camera does, the last verdict, the last picture, and the figures of the chosen range.
 
 import { h, icon, setText } from "./dom.js";
-import { age, boardName, className, integer, interval, percent, seconds } from "./format.js";
+import { age, boardName, className, integer, interval, percent, seconds, signed } from "./format.js";
 import { shot } from "./overlay.js";
 
 const STATES = {
@@ -13,6 +13,7 @@ const STATES = {
   silent: ["Camera silent", "Nothing heard from the camera"],
 };
 const TICKS = 48;
+const WORTH_SAYING = 0.01;
 
 export class StationTile {
   constructor(onOpen) {
@@ -25,6 +26,7 @@ export class StationTile {
     this.board = h("p", { class: "board" });
     this.reason = h("p", { class: "reason" });
     this.figures = h("dl", { class: "tile-figures" });
+    this.drift = h("p", { class: "drift", hidden: "" });
     this.ticks = h("div", { class: "ticks", role: "img" });
     this.root = h(
       "article",
@@ -36,13 +38,14 @@ export class StationTile {
         h("header", {}, h("div", { class: "tile-name" }, this.name, this.product), this.state),
         h("div", { class: "said" }, this.verdict, h("div", { class: "said-what" }, this.board, this.reason)),
         this.figures,
+        this.drift,
         this.ticks,
       ),
     );
   }
 
-  /** Draw a station; `now` is the server's clock in ms, `row` its KPIs over the range, or null. */
-  draw(station, boards, row, now) {
+  /** Draw a station; `now` is the server's clock in ms, `row` its KPIs over the range, or null, `drifts` of its products. */
+  draw(station, boards, row, drifts, now) {
     const [label, note] = STATES[station.state] ?? [station.state, ""];
     this.root.dataset.state = station.state;
     this.root.dataset.station = station.station;
@@ -54,6 +57,7 @@ export class StationTile {
     this.drawVerdict(station, now);
     this.drawPicture(station.last);
     this.drawFigures(station, row);
+    this.drawDrift(drifts.find((drift) => drift.product === station.product));
     this.drawTicks(boards);
   }
 
@@ -96,6 +100,19 @@ export class StationTile {
     this.figures.replaceChildren(
       ...items.map(([name, value, note]) => h("div", {}, h("dt", {}, name), h("dd", {}, value), h("dd", { class: "note" }, note))),
     );
+  }
+
+  /** How far scores moved over the range, against the week before it; said loudly where that is no accident. */
+  drawDrift(drift) {
+    const points = drift?.points.filter((point) => point.figure.value !== null) ?? [];
+    const newest = points.at(-1)?.figure;
+    this.drift.hidden = !newest;
+    if (!newest) return;
+    const moved = Math.abs(newest.value) >= WORTH_SAYING && newest.low * newest.high > 0;
+    this.drift.dataset.tone = moved ? "bad" : "";
+    const way = newest.value < 0 ? "Scores sink" : "Scores rise";
+    const range = newest.low === null ? "" : ` (${signed(newest.low)} to ${signed(newest.high)})`;
+    setText(this.drift, `${moved ? way : "Score drift"} ${signed(newest.value)}${range} against the week before · n ${integer(newest.n)}`);
   }
 
   drawTicks(boards) {
