@@ -44,6 +44,11 @@ class OnnxEngine:
         self.sessions = [
             onnxruntime.InferenceSession(export.part(name), options, providers=providers) for name in PARTS
         ]
+        if device == "cuda" and self.sessions[0].get_providers()[0] != CUDA:  # it goes on without a word otherwise
+            raise ModelError(
+                "detector.device is cuda, but onnxruntime cannot use its CUDA provider here (driver, CUDA or cuDNN of "
+                "another version?); set it to auto or cpu"
+            )
         self.names = [session.get_inputs()[0].name for session in self.sessions]
         self.model, self.export = model, export
         self.version: str = export.card.runtime

@@ -260,6 +260,15 @@ def test_a_missing_runtime_says_what_to_install(
         build_engine(model, name, DetectorConfig(engines_dir=tmp_path))
 
 
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a CUDA device here")
+@pytest.mark.parametrize(("name", "words"), [("torch", "torch sees no CUDA device"), ("onnx", "no CUDA provider")])
+def test_a_cuda_device_that_is_not_there_is_said_with_what_to_set(
+    model: LoadedModel, settings: DetectorConfig, name: EngineName, words: str
+) -> None:
+    with pytest.raises(ModelError, match=rf"{words}; .*set it to auto or cpu"):
+        build_engine(model, name, settings.model_copy(update={"device": "cuda"}))
+
+
 def test_a_folder_that_cannot_be_written_is_named(model: LoadedModel, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("in the way")
     with pytest.raises(ConfigError, match=r"cannot be written: .*; set detector\.engines_dir"):
