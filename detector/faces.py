@@ -13,7 +13,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from detector.masks import Roi
+from detector.masks import CUT, Roi
 
 __all__ = ["Faces", "Layer", "layer_of", "transposed"]
 
@@ -138,7 +138,7 @@ class Layer:
 
 def transposed(roi: Roi) -> Roi:
     """Exchange x and y."""
-    return Roi(roi.mask.T, roi.y0, roi.x0)
+    return Roi(roi.mask.T, roi.y0, roi.x0, None if roi.shares is None else roi.shares.T)
 
 
 def layer_of(roi: Roi, sites: Sequence[Roi] = ()) -> Layer | None:
@@ -253,7 +253,8 @@ class _Runs:
 def _faces(roi: Roi, runs: _Runs, sites: Sequence[Roi]) -> Faces:
     """Return the faces of one path, bridged where sites eat into it."""
     x0, count = int(runs.column[0]), runs.column.size
-    upper, lower = runs.start.astype(np.float64), runs.end.astype(np.float64)
+    upper = runs.start + _between(roi, runs.column, runs.start, -1)
+    lower = runs.end - _between(roi, runs.column, runs.end - 1, 1)
     sound, runs_x0 = np.ones(count, np.bool_), roi.x0 + x0
     for site in sites:
         x_first, y_first, x_end, y_end = site.box
@@ -265,6 +266,21 @@ def _faces(roi: Roi, runs: _Runs, sites: Sequence[Roi]) -> Faces:
     if not known.size:
         known = np.flatnonzero(sound) if sound.any() else np.arange(count)
     return Faces(roi.x0 + x0, roi.y0 + _bridged(known, upper, count), roi.y0 + _bridged(known, lower, count), left_out)
+
+
+def _between(roi: Roi, column: Ints, row: Ints, outwards: int) -> Floats:
+    """Return how far inside the border of its outermost rows (W,) a face lies, -0.5 to 0.5 px; 0 where nobody knows.
+
+    Shares of pixels are read at their middles, linearly between them: the face is where one half is crossed.
+    """
+    beside = row + outwards
+    if roi.shares is None:
+        return np.zeros(row.size)
+    known = (beside >= 0) & (beside < roi.shares.shape[0])
+    inner = roi.shares[row, column].astype(np.float64)
+    outer = roi.shares[np.where(known, beside, row), column]
+    known &= (inner > CUT) & (outer <= CUT)
+    return np.where(known, 0.5 - (inner - CUT) / np.where(known, inner - outer, 1.0), 0.0)
 
 
 def _bridged(known: Ints, face: Floats, count: int) -> Floats:

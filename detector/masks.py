@@ -22,11 +22,16 @@ CUT = 0.5
 
 @dataclass(frozen=True, eq=False, slots=True)
 class Roi:
-    """A piece of a mask: bool (h, w), its upper left pixel at (x0, y0) of the frame."""
+    """A piece of a mask: bool (h, w), its upper left pixel at (x0, y0) of the frame.
+
+    `shares`, where known: how much of each pixel belongs to it, float (h, w) 0 to 1; the mask is where that is above
+    one half. They tell where between two pixels an edge runs.
+    """
 
     mask: npt.NDArray[np.bool_]
     x0: int
     y0: int
+    shares: npt.NDArray[np.floating] | None = None
 
     @property
     def area_px(self) -> int:
@@ -61,7 +66,8 @@ def roi_mask(probabilities: npt.NDArray[np.float32], box: npt.NDArray[np.float32
     side = probabilities.shape[0]
     across = _weights(np.arange(x0, x1), float(box[0]), float(box[2]), side)
     down = _weights(np.arange(y0, y1), float(box[1]), float(box[3]), side)
-    return Roi(np.asarray(down @ probabilities @ across.T > CUT), x0, y0)
+    shares = down @ probabilities @ across.T
+    return Roi(np.asarray(shares > CUT), x0, y0, shares)
 
 
 def _weights(pixels: npt.NDArray[np.int64], low: float, high: float, side: int) -> npt.NDArray[np.float32]:

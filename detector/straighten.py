@@ -7,11 +7,12 @@ taken at once: bands of any tilt and curvature cost what straight ones cost.
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import cv2
 import numpy as np
 import numpy.typing as npt
 
 from detector.faces import Faces
-from detector.masks import Roi
+from detector.masks import CUT, Roi
 
 __all__ = ["Course", "course"]
 
@@ -141,9 +142,19 @@ def _corroded(upper: Floats, lower: Floats, sites: Sequence[Roi]) -> Bools:
         limit = corner + np.array(site.mask.shape[::-1])
         near = np.flatnonzero(((high >= corner) & (low <= limit)).all(axis=1))
         at = upper[near, None] + share[:, None] * (lower - upper)[near, None]
-        col, row = (np.floor(at - corner).astype(np.int64)[..., axis] for axis in (0, 1))
-        there = (col >= 0) & (row >= 0) & (col < site.mask.shape[1]) & (row < site.mask.shape[0])
-        seen = np.zeros_like(there)
-        seen[there] = site.mask[row[there], col[there]]
-        found[near] |= seen
+        if near.size:
+            found[near] |= _inside(site, at - corner)
     return found
+
+
+def _inside(site: Roi, at: Floats) -> Bools:
+    """Say which places (..., 2), x and y from a site's corner, lie in it: between pixels where shares are known."""
+    if site.shares is not None:
+        x, y = (at[..., axis].astype(np.float32) - np.float32(0.5) for axis in (0, 1))
+        shares = np.ascontiguousarray(site.shares, np.float32)
+        return np.asarray(cv2.remap(shares, x, y, cv2.INTER_LINEAR, borderValue=0) > CUT)
+    col, row = (np.floor(at).astype(np.int64)[..., axis] for axis in (0, 1))
+    there = (col >= 0) & (row >= 0) & (col < site.mask.shape[1]) & (row < site.mask.shape[0])
+    seen = np.zeros(there.shape, np.bool_)
+    seen[there] = site.mask[row[there], col[there]]
+    return seen

@@ -1,6 +1,7 @@
 """A walk along a section's layers, shown: drawn onto the picture, and plotted layer by layer along its length. Pure."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from itertools import pairwise
 
 import cv2
@@ -12,7 +13,7 @@ from detector.judge import LAYER
 from detector.masks import Roi
 from detector.straighten import Course
 from detector.walker import SURFACE_PX, Walk, Walked, walk
-from taktwatch.records import Detection
+from taktwatch.records import Detection, LayerProfile
 from taktwatch.rle import decode_roi
 
 __all__ = ["draw_walk", "profile_plot", "walk_of"]
@@ -30,11 +31,18 @@ EVERY_PX = 24
 TICKS = 5
 
 
-def walk_of(detections: Sequence[Detection], um_per_px: float) -> Walk:
-    """Walk again along what a result says was found; in um per px down the picture."""
-    layers = [Roi(*decode_roi(found.mask)) for found in detections if found.label == LAYER]
+def walk_of(detections: Sequence[Detection], um_per_px: float, layers: Sequence[LayerProfile] = ()) -> Walk:
+    """Walk again along what a result says was found; in um per px down the picture.
+
+    A result's masks have whole pixels, its `layers` were measured between them: those figures stand.
+    """
+    metal = [Roi(*decode_roi(found.mask)) for found in detections if found.label == LAYER]
     sites = [Roi(*decode_roi(found.mask)) for found in detections if found.label != LAYER]
-    return walk(layers, sites, um_per_px, detections[0].mask.size if detections else None)
+    walked = walk(metal, sites, um_per_px, detections[0].mask.size if detections else None)
+    if len(layers) != len(walked.layers):
+        return walked
+    told = [replace(layer, profile=profile) for layer, profile in zip(walked.layers, layers, strict=True)]
+    return replace(walked, layers=tuple(told))
 
 
 def draw_walk(picture: Picture, walked: Walk) -> Picture:

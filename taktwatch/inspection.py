@@ -130,7 +130,7 @@ def answer(report: "PictureReport", overlay: Path | None, written: set[str], um_
 
         name, picture = free_name(report.path.stem, written), report.picture
         if done.layers:
-            walked = walk_of(done.detections, um_per_px)
+            walked = walk_of(done.detections, um_per_px, done.layers)
             picture = draw_walk(picture, walked)
             for layer in walked.layers:
                 plotted.append(overlay / f"{name}-{layer.profile.layer}.svg")

@@ -25,6 +25,11 @@ class Band:
         return np.abs(self.across) < self.thickness / 2
 
     @property
+    def shares(self) -> np.ndarray:
+        """How much of each pixel lies in it, 0 to 1; exact where it runs along the rows."""
+        return np.clip(0.5 + self.thickness / 2 - np.abs(self.across), 0, 1)
+
+    @property
     def roi(self) -> Roi:
         return Roi(self.mask, 0, 0)
 
@@ -33,6 +38,12 @@ class Band:
         there = (self.along >= start) & (self.along < start + length)
         face = self.across < depth - self.thickness / 2 if upper else self.across > self.thickness / 2 - depth
         return Roi(self.mask & there & face, 0, 0)
+
+    def eaten(self, start: float, length: float, depth: float, *, upper: bool = True) -> np.ndarray:
+        """Return how much of each pixel such a notch takes away, 0 to 1."""
+        there = (self.along >= start) & (self.along < start + length)
+        inwards = self.across if upper else -self.across
+        return np.where(there, np.minimum(self.shares, np.clip(0.5 + depth - self.thickness / 2 - inwards, 0, 1)), 0.0)
 
     def cavity(self, start: float, length: float, depth: float) -> Roi:
         """Return corrosion in the middle."""

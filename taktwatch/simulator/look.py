@@ -53,6 +53,7 @@ HELD_OUT_MASKS: tuple[Rgb, ...] = (
 HELD_OUT_METALS: tuple[Rgb, ...] = ((214, 142, 104), (188, 194, 202), (240, 214, 140))
 HELD_OUT_SILKS: tuple[Rgb, ...] = ((238, 222, 90), (250, 250, 250), (24, 24, 26))
 HELD_OUT_LAMINATES: tuple[Rgb, ...] = ((172, 160, 128), (96, 88, 62))
+LEAST_LUMINANCE = 45  # grey levels between metal and laminate: boards are compared in grey
 
 
 @dataclass(frozen=True, slots=True)
@@ -198,17 +199,25 @@ def _held_out(look: BoardLook, rng: np.random.Generator) -> BoardLook:
     if look.camera == "binary":
         return replace(look, style="held-out", sensor=sensor)
     mask = None if look.solder_mask is None else HELD_OUT_MASKS[int(rng.integers(len(HELD_OUT_MASKS)))]
+    metal = HELD_OUT_METALS[int(rng.integers(len(HELD_OUT_METALS)))]
+    dark_enough = [one for one in HELD_OUT_LAMINATES if _luminance(metal) - _luminance(one) >= LEAST_LUMINANCE]
     return replace(
         look,
         style="held-out",
         solder_mask=mask,
-        metal=HELD_OUT_METALS[int(rng.integers(len(HELD_OUT_METALS)))] if mask is not None else look.metal,
+        metal=metal if mask is not None else look.metal,
         silk=HELD_OUT_SILKS[int(rng.integers(len(HELD_OUT_SILKS)))],
-        laminate=HELD_OUT_LAMINATES[int(rng.integers(len(HELD_OUT_LAMINATES)))] if mask is not None else look.laminate,
+        laminate=dark_enough[int(rng.integers(len(dark_enough)))] if mask is not None else look.laminate,
         trace_contrast=float(rng.uniform(0.25, 0.45)),
         trace_tint=_tint(mask),
         sensor=sensor,
     )
+
+
+def _luminance(colour: Rgb) -> float:
+    """Return how bright a colour is in grey, 0 to 255 (ITU-R BT.601)."""
+    red, green, blue = colour
+    return 0.299 * red + 0.587 * green + 0.114 * blue
 
 
 def _tint(mask: Rgb | None) -> Rgb:

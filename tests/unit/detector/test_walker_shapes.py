@@ -29,9 +29,28 @@ def test_thickness_is_exact_to_half_a_pixel(shape: str, seed: int) -> None:
 
 
 @pytest.mark.parametrize("thickness", [12.0, 12.3, 12.5, 12.8])
-def test_a_band_that_lies_along_the_rows_is_as_thick_as_its_mask(thickness: float) -> None:
-    band = straight(0.2, thickness)
+@pytest.mark.parametrize("at", [0.0, 0.2, 0.5, 0.9])
+def test_a_band_along_the_rows_is_as_thick_as_it_is_where_shares_of_pixels_are_known(
+    thickness: float, at: float
+) -> None:
+    band = straight(at, thickness)
+    shared = Roi(band.mask, 0, 0, band.shares)
+    assert only([shared], []).thickness_um == pytest.approx(thickness, abs=0.2)
     assert only([band.roi], []).thickness_um == np.count_nonzero(band.mask[:, WIDTH // 2])
+
+
+@pytest.mark.parametrize("shape", sorted(SHAPES))
+@pytest.mark.parametrize("seed", range(4))
+def test_shares_of_pixels_make_every_band_more_exact(shape: str, seed: int) -> None:
+    rng = np.random.default_rng([seed, len(shape), 3])
+    band = SHAPES[shape](rng)
+    start, length, depth = rng.uniform(-60, 20), rng.uniform(15, 60), rng.uniform(0.3, 0.7) * band.thickness
+    notch = band.notch(start, length, depth)
+    eaten = band.eaten(start, length, depth)
+    notched = Roi(band.mask & ~notch.mask, 0, 0, band.shares - eaten)
+    profile = only([notched], [Roi(notch.mask, 0, 0, eaten)])
+    assert profile.thickness_um == pytest.approx(band.thickness, abs=0.1)
+    assert profile.corroded_area_share == pytest.approx(eaten.sum() / band.shares.sum(), abs=EXTENT)
 
 
 @pytest.mark.parametrize("shape", sorted(SHAPES))

@@ -132,3 +132,12 @@ def test_a_mask_is_carried_by_the_pose_of_its_board() -> None:
     mask[100:110, 120:140] = True
     carried = to_picture(mask, pose, SMALL)
     assert np.array_equal(np.argwhere(carried)[0], (84, 104))
+
+
+def test_metal_and_laminate_of_the_style_held_out_differ_in_grey() -> None:
+    """Boards are compared in grey: where both are equally bright nobody could see a defect."""
+    for seed in range(60):
+        look = product_look(seed, "colour", "held-out")
+        pixels = np.array([[look.metal, look.laminate]], np.uint8)
+        metal, laminate = cv2.cvtColor(pixels, cv2.COLOR_RGB2GRAY)[0].tolist()
+        assert abs(metal - laminate) > 40
