@@ -15,6 +15,7 @@ import numpy.typing as npt
 
 from detector.engines import Channels, RawDetections
 from detector.evaluate import box_iou
+from detector.masks import Roi
 
 __all__ = ["LEVELS", "METHOD", "Crop", "Sheet", "boxes_of", "carried_back", "covers", "lay_out", "strength"]
 
@@ -30,6 +31,7 @@ WORTH = 0.5
 
 LEVELS, MIDDLE = 32, 128
 """Levels to a spread of the template's brightness, and that of its mean."""
+FAINT = 0.7
 THIN_PX, SMOOTH_PX = 1, 5
 CONTEXT_PX = 16  # what the network sees around a difference
 LEAST_CROP_PX, STEP_PX = 64, 16  # sides of crops
@@ -86,10 +88,15 @@ def strength(channels: Channels) -> Levels:
 
 
 def boxes_of(differs: Levels, threshold: float) -> list[Box]:
-    """Return the boxes (x0, y0, x1, y1) of connected differences (H, W) above a threshold in spreads."""
-    _, hot = cv2.threshold(differs, threshold * LEVELS, 255, cv2.THRESH_BINARY)
+    """Return the boxes (x0, y0, x1, y1) of differences (H, W) that somewhere exceed a threshold, in spreads.
+
+    A difference reaches as far as it is more than `FAINT` of that: where a defect is strong tells where to look, not
+    how far.
+    """
+    _, hot = cv2.threshold(differs, threshold * FAINT * LEVELS, 255, cv2.THRESH_BINARY)
     outlines, _ = cv2.findContours(hot, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_SIMPLE)
-    return [(x, y, x + width, y + height) for x, y, width, height in map(cv2.boundingRect, outlines)]
+    boxes = ((x, y, x + width, y + height) for x, y, width, height in map(cv2.boundingRect, outlines))
+    return [(x0, y0, x1, y1) for x0, y0, x1, y1 in boxes if differs[y0:y1, x0:x1].max() > threshold * LEVELS]
 
 
 def lay_out(differences: Sequence[Box], size: tuple[int, int]) -> Sheet | None:
@@ -113,13 +120,20 @@ def lay_out(differences: Sequence[Box], size: tuple[int, int]) -> Sheet | None:
     return None
 
 
-def covers(sheet: Sheet | None, box: tuple[float, float, float, float]) -> bool:
-    """Whether the network sees all of a box (x0, y0, x1, y1), in one piece."""
+def covers(sheet: Sheet | None, defect: Roi) -> bool:
+    """Whether the network sees the greater part of a defect in one piece.
+
+    >>> sheet = lay_out([(100, 100, 110, 108)], (640, 640))
+    >>> covers(sheet, Roi(np.ones((8, 80), bool), 100, 100)), covers(sheet, Roi(np.ones((8, 8), bool), 100, 100))
+    (False, True)
+    """
     if sheet is None:
         return True
-    x0, y0, x1, y1 = box
-    inside = (crop.box for crop in sheet.crops)
-    return any(left <= x0 and top <= y0 and x1 <= right and y1 <= bottom for left, top, right, bottom in inside)
+    for crop in sheet.crops:
+        left, top, right, bottom = np.subtract(crop.box, (defect.x0, defect.y0) * 2).clip(0)
+        if 2 * np.count_nonzero(defect.mask[top:bottom, left:right]) >= defect.area_px:
+            return True
+    return False
 
 
 def carried_back(raw: RawDetections, sheet: Sheet, *, box_nms: float) -> RawDetections:

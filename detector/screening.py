@@ -29,9 +29,9 @@ log = structlog.get_logger()
 class Screening(msgspec.Struct, frozen=True, kw_only=True):
     """A threshold, chosen on some boards of a set, and what it misses on the others; `sha256` hashes all the rest.
 
-    defects: true ones on the `pictures` measured. uncovered: of these, no crop holds them. lost: the network reports
-    them in the whole picture and not in the crops. unasked, whole: pictures without a call of the network, and those
-    that it saw whole; seen: share of all pixels that went through it.
+    defects: true ones on the `pictures` measured. uncovered: of these, no crop holds the greater part. lost: the
+    network reports them in the whole picture and not in the crops. unasked, whole: pictures without a call of the
+    network, and those that it saw whole; seen: share of all pixels that went through it.
     """
 
     model_id: str

@@ -15,15 +15,16 @@ from detector.evaluation.datasets import Dataset, Item
 from detector.evaluation.matching import pair
 from detector.evaluation.outcomes import Outcome
 from detector.evaluation.runner import Runner, choose_product, model_folder, with_engine
+from detector.masks import Roi
 from detector.screen import LEVELS, METHOD, covers, strength
 from detector.screening import Screening, hashed, save_screenings
 from taktwatch.config import LineConfig
 from taktwatch.errors import BadInput
-from taktwatch.rle import bbox
+from taktwatch.rle import bbox, decode_roi
 
 __all__ = ["choose_threshold", "measure_screen"]
 
-FAINTER = 0.9
+FAINTER = 0.8
 """The threshold is this share of the faintest defect that is to be seen: others will be fainter."""
 CHOSEN_SHARE = 0.25
 """Of what may be missed, so much may be while choosing; the rest is for what the bound does not know."""
@@ -74,7 +75,7 @@ def choose_threshold(peaks: Sequence[float], most: float) -> float:
     """Return the threshold for defects that differ by so much at their strongest, in spreads, and a share to miss.
 
     >>> choose_threshold([0.5, 1.0, 2.0], 0.01)
-    0.45
+    0.4
     """
     spared = int(CHOSEN_SHARE * most * len(peaks))
     return round(max(FAINTER * sorted(peaks)[spared], 1 / LEVELS), 4)
@@ -97,7 +98,8 @@ class _Count:
         sheet = self.screen.layout(channels)
         plain = self.runner.outcome(item, labelled, prepared, self.runner.engine.infer([channels])[0])
         behind = self.runner.outcome(item, labelled, prepared, self.screen.infer([channels])[0])
-        uncovered = {at for at, truth in enumerate(labelled.truths) if not covers(sheet, bbox(truth.mask))}
+        defects = [Roi(*decode_roi(truth.mask)) for truth in labelled.truths]
+        uncovered = {at for at, defect in enumerate(defects) if not covers(sheet, defect)}
         self.pictures += 1
         self.defects += len(labelled.truths)
         self.uncovered += len(uncovered)

@@ -18,6 +18,7 @@ from detector.engines.screened import ScreenedEngine
 from detector.engines.torch_engine import TorchEngine
 from detector.inputs import Contrast, template_channels, template_inputs
 from detector.inspect import Inspector
+from detector.masks import Roi
 from detector.model import build_model
 from detector.registry import LoadedModel, pack_weights, save_model
 from detector.screen import METHOD, Crop, Sheet, boxes_of, carried_back, covers, lay_out, strength
@@ -38,6 +39,10 @@ Mark = tuple[int, int, int, int]
 
 def channels(marks: tuple[Mark, ...]) -> Channels:
     return template_channels(marked(TEMPLATE, marks)[..., 0], TEMPLATE[..., 0], CONTRAST)
+
+
+def filled(x0: int, y0: int, x1: int, y1: int) -> Roi:
+    return Roi(np.ones((y1 - y0, x1 - x0), bool), x0, y0)
 
 
 def found(engine: Differences | ScreenedEngine, marks: tuple[Mark, ...]) -> list[tuple[float, ...]]:
@@ -87,9 +92,9 @@ def test_crops_that_overlap_are_one_crop() -> None:
     sheet = lay_out([(100, 100, 110, 108), (118, 100, 125, 108), (400, 400, 410, 410)], (640, 640))
     assert sheet is not None
     assert sorted(len(crop.differences) for crop in sheet.crops) == [1, 2]
-    assert covers(sheet, (100, 100, 125, 108))
-    assert not covers(sheet, (100, 100, 405, 405))
-    assert covers(None, (0, 0, 640, 640))
+    assert covers(sheet, filled(100, 100, 125, 108))
+    assert not covers(sheet, filled(100, 100, 405, 405))
+    assert covers(None, filled(0, 0, 640, 640))
 
 
 @settings(max_examples=100, deadline=None)
@@ -101,7 +106,7 @@ def test_every_difference_is_in_a_crop_and_crops_share_no_place_of_the_sheet(pla
     sheet = lay_out(boxes, (480, 640))
     if sheet is None:
         return
-    assert all(covers(sheet, box) for box in boxes)
+    assert all(covers(sheet, filled(*box)) for box in boxes)
     assert sorted(box for crop in sheet.crops for box in crop.differences) == sorted(boxes)
     taken = np.zeros(sheet.size, int)
     for crop in sheet.crops:
@@ -144,8 +149,7 @@ def test_every_clear_defect_of_a_simulated_board_is_on_the_sheet(camera: str) ->
         seen = template_inputs(drawn.picture, drawn.template).channels
         sheet = lay_out(boxes_of(strength(seen), 0.3), (384, 384))
         for truth in drawn.truths:
-            rows, cols = np.nonzero(truth.mask)
-            assert covers(sheet, (cols.min(), rows.min(), cols.max() + 1, rows.max() + 1)), (truth.label, seed)
+            assert covers(sheet, Roi(truth.mask, 0, 0)), (truth.label, seed)
 
 
 def test_a_picture_alone_gives_what_it_gives_in_a_batch_of_sheets_of_other_sizes() -> None:

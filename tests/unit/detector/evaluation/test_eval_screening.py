@@ -51,8 +51,8 @@ def test_measuring_counts_every_board_once_and_writes_what_it_found(line: LineCo
 
 def test_the_threshold_lies_below_the_faintest_defect_that_may_not_be_missed() -> None:
     peaks = [0.1 * step for step in range(1, 101)]
-    assert choose_threshold(peaks, 0.01) == pytest.approx(0.09)
-    assert choose_threshold(peaks, 0.08) == pytest.approx(0.27)  # two of a hundred may be missed while choosing
+    assert choose_threshold(peaks, 0.01) == pytest.approx(0.08)
+    assert choose_threshold(peaks, 0.08) == pytest.approx(0.24)  # two of a hundred may be missed while choosing
     assert choose_threshold([0.0], 0.01) > 0
 
 
