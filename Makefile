@@ -25,6 +25,7 @@ lint: setup
 bench: setup
 	$(BIN)/python benchmarks/bus.py
 	$(BIN)/python benchmarks/engines.py --write
+	$(BIN)/python benchmarks/screen.py --write
 	$(BIN)/python benchmarks/pipeline.py --write docs/benchmarks.md
 	$(BIN)/python benchmarks/panels.py --write docs/benchmarks.md
 

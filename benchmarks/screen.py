@@ -1,16 +1,18 @@
 """What screening first is worth: engines with and without it against plain torchvision `model([x])`, in one run.
 
-python benchmarks/screen.py --model FOLDER --pictures DEEPPCB/test      real pictures: accuracy and speed
 python benchmarks/screen.py                                             good boards re-imaged, one percent defective
-python benchmarks/screen.py --write                                     and put the tables into docs/benchmarks.md
+python benchmarks/screen.py --pictures DEEPPCB/test --measure DEEPPCB/train       real pictures: accuracy and speed
+python benchmarks/screen.py --write                                     and put the table into docs/benchmarks.md
 
-Thresholds are those that `taktwatch models screen` measured and put beside the model, for the product's domain.
+The screens are measured first, on --measure, as `taktwatch models screen` does; the model's folder stays as it is.
 Contenders take turns on the same pictures; every second turn goes backwards. Registering a picture with its template
 comes before all of them and is not part of their times.
 """
 
 import argparse
+import shutil
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -22,25 +24,25 @@ from rich.console import Console
 ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT))
 
+from detector.asking import reference  # noqa: E402 - its folder was just made known
 from detector.bench import Pace, eager, machine, race  # noqa: E402 - its folder was just made known
 from detector.engines import Channels  # noqa: E402
 from detector.engines.choose import ENGINES, known_engine  # noqa: E402
 from detector.engines.screened import ScreenedEngine  # noqa: E402
-from detector.evaluation.calibrating import with_engine  # noqa: E402
 from detector.evaluation.datasets import Dataset, Item, open_dataset  # noqa: E402
 from detector.evaluation.matching import RULE_IOU, pools  # noqa: E402
 from detector.evaluation.outcomes import Outcome  # noqa: E402
-from detector.evaluation.runner import Runner  # noqa: E402
-from detector.scores import family  # noqa: E402
-from detector.screening import Screening, read_screenings  # noqa: E402
+from detector.evaluation.runner import Runner, with_engine  # noqa: E402
+from detector.evaluation.screening import measure_screen  # noqa: E402
+from detector.screening import Screening, measured_for  # noqa: E402
 from detector.tables import print_paces  # noqa: E402
-from detector.verify import reference  # noqa: E402
 from taktwatch.config import LineConfig, load_config  # noqa: E402
-from taktwatch.errors import ConfigError, ModelError  # noqa: E402
+from taktwatch.errors import ConfigError  # noqa: E402
 
 PAGE = ROOT / "docs" / "benchmarks.md"
 PICTURES = 64
 EAGER, BEHIND = "torchvision eager", " + screen"
+MEASURE = "sim:board?layouts=100&boards=2&defective=1&first=7000000"
 STREAM = "sim:board?layouts=8&boards=50&defective=0.01&first=8000000"
 
 
@@ -55,25 +57,28 @@ class Contender:
 
 
 def contenders(config: LineConfig, folder: Path, product: str, wanted: Sequence[str]) -> list[Contender]:
-    """Return the engines that are installed and whose screen was measured. Raises `ModelError` where none was."""
+    """Return the engines that are installed, each behind the screen measured for it."""
+    found = []
+    for name in wanted:
+        runner = Runner(with_engine(config, known_engine(name)), folder, product)
+        one = measured_for(folder, runner.engine.ref, runner.product.domain or product)
+        if one is not None:
+            screen = ScreenedEngine(runner.engine, one.threshold, one.sha256)
+            found.append(Contender(name, runner, screen, one))
+    return found
+
+
+def installed(config: LineConfig, folder: Path, product: str, wanted: Sequence[str]) -> list[str]:
+    """Return the engines of those wanted (none: of all) that this machine can run."""
     found = []
     for name in wanted or ENGINES:
         try:
-            runner = Runner(with_engine(config, known_engine(name)), folder, product)
+            Runner(with_engine(config, known_engine(name)), folder, product)
         except ConfigError:
             if wanted:
                 raise
             continue
-        ref, domain = runner.engine.ref, runner.product.domain or product
-        key = (domain, family(ref.engine), ref.precision)
-        for one in read_screenings(folder, ref.model_id):
-            if one.key == key:
-                screen = ScreenedEngine(runner.engine, one.threshold, one.sha256)
-                found.append(Contender(name, runner, screen, one))
-    if not found:
-        raise ModelError(
-            f"no screen of {folder.name} was measured for pictures of {product!r}: run `taktwatch models screen` first"
-        )
+        found.append(name)
     return found
 
 
@@ -229,6 +234,7 @@ def main() -> None:
     parser.add_argument("--config", type=Path, default=ROOT / "line.toml")
     parser.add_argument("--pictures", help="labelled real pictures, DeepPCB's format")
     parser.add_argument("--stream", default=STREAM)
+    parser.add_argument("--measure", default=MEASURE, help="labelled boards that the screens are measured on")
     parser.add_argument("--product", help="default: deeppcb for --pictures, else demo-board")
     parser.add_argument("--engine", action="append", default=[])
     parser.add_argument("--rounds", type=int, default=20)
@@ -242,7 +248,11 @@ def main() -> None:
     data = open_dataset(asked.pictures or asked.stream)
     where = machine()
     product = asked.product or ("deeppcb" if asked.pictures else "demo-board")
-    chosen = contenders(config, asked.model, product, asked.engine)
+    with tempfile.TemporaryDirectory() as kept:
+        folder = Path(shutil.copytree(asked.model, Path(kept) / asked.model.name))
+        names = installed(config, folder, product, asked.engine)
+        measure_screen(config, str(folder), open_dataset(asked.measure), engines=names, product=product)
+        chosen = contenders(config, folder, product, names)
     model_id = chosen[0].runner.model.card.model_id
     cores = f"{asked.threads} thread(s) each" if asked.threads else "all cores"
     if asked.pictures:
@@ -251,8 +261,9 @@ def main() -> None:
         kind, table = "real", real_table(paces, ap, asked.batch)
         words = (
             f"## Screen first: real pictures\n\n`python benchmarks/screen.py --model {asked.model.name} --pictures "
-            f"{Path(asked.pictures).name}`, {where}, {cores}; `{model_id}`, {asked.rounds} turns on {PICTURES} of "
-            f"{len(data.items)} pictures, AP (IoU above 0.33, classes pooled) on all of them."
+            f"{Path(asked.pictures).name} --measure {Path(asked.measure).name}`, {where}, {cores}; `{model_id}`, "
+            f"{asked.rounds} turns on {PICTURES} of {len(data.items)} pictures, AP (IoU above 0.33, classes pooled) on "
+            "all of them."
         )
     else:
         told = stream(chosen, data, asked.batch)

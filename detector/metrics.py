@@ -12,6 +12,7 @@ __all__ = [
     "IN_HAND",
     "LATENCY_SECONDS",
     "QUEUE_FRAMES",
+    "SCREENED",
     "SHADOW_FRAMES",
 ]
 
@@ -44,4 +45,9 @@ SHADOW_FRAMES = Counter(
 )
 DEGRADED = Gauge(
     "taktwatch_detector_degraded", "1 where an engine runs on its spare or in smaller batches, or was given up."
+)
+SCREENED = Counter(
+    "taktwatch_detector_screened_pictures",
+    "Pictures that passed a screen, by what of them the network saw: nothing, crops, or the whole.",
+    ["model", "seen"],
 )

@@ -18,8 +18,9 @@ from detector.scores import family
 from detector.screen import METHOD
 from taktwatch.config import ProductConfig
 from taktwatch.errors import ModelError
+from taktwatch.records import ModelRef
 
-__all__ = ["FILE", "Screening", "hashed", "objection", "read_screenings", "save_screenings", "screened"]
+__all__ = ["FILE", "Screening", "hashed", "measured_for", "objection", "read_screenings", "save_screenings", "screened"]
 
 FILE = "screen.json"
 
@@ -87,17 +88,28 @@ def screened(engine: Engine, folder: Path, name: str, product: ProductConfig) ->
     """
     if product.screen == "off" or engine.spec.input != "template":
         return engine
-    ref = engine.ref
-    key = (product.domain or name, family(ref.engine), ref.precision)
-    found = next((one for one in read_screenings(folder, ref.model_id) if one.key == key), None)
+    ref, domain = engine.ref, product.domain or name
+    found = measured_for(folder, ref, domain)
     if found is None:
-        log.info("screen off", product=name, model=ref.model_id, why=f"not measured on {key[1]} {key[2]}, {key[0]!r}")
+        unknown = f"not measured on {family(ref.engine)} {ref.precision}, {domain!r}"
+        log.info("screen off", product=name, model=ref.model_id, why=unknown)
         return engine
     if why := objection(found, product):
         log.warning("screen off", product=name, model=ref.model_id, why=why)
         return engine
     log.info("screen on", product=name, model=ref.model_id, miss_upper=round(found.upper, 5), seen=round(found.seen, 3))
     return ScreenedEngine(engine, found.threshold, found.sha256)
+
+
+def measured_for(folder: Path, ref: ModelRef, domain: str) -> Screening | None:
+    """Return what was measured of a model as it runs, on one kind of pictures. Raises `ModelError`.
+
+    Engines in float32 share a measurement where they have none of their own: they are proven to agree within 0.001.
+    """
+    known = read_screenings(folder, ref.model_id)
+    alike = [one for one in known if (one.domain, one.precision) == (domain, ref.precision)]
+    own = [one for one in alike if family(one.engine) == family(ref.engine)]
+    return next(iter(own or (alike if ref.precision == "float32" else ())), None)
 
 
 def read_screenings(folder: Path, model_id: str) -> list[Screening]:

@@ -10,6 +10,7 @@ import msgspec
 import numpy as np
 
 from detector.engines import Channels, Engine, RawDetections
+from detector.metrics import SCREENED
 from detector.screen import Sheet, boxes_of, carried_back, lay_out, strength
 from detector.spec import ModelSpec
 from taktwatch.records import ModelRef
@@ -45,6 +46,9 @@ class ScreenedEngine:
     def infer(self, batch: Sequence[Channels]) -> list[RawDetections]:
         """Inspect pictures, each (3, H, W); only those that differ, or their sheets, go through the network."""
         layouts = [self.layout(channels) for channels in batch]
+        for sheet in layouts:
+            seen = "whole" if sheet is None else "crops" if sheet.crops else "nothing"
+            SCREENED.labels(self.ref.name, seen).inc()
         shown = [
             channels if sheet is None else sheet.drawn(channels)
             for channels, sheet in zip(batch, layouts, strict=True)

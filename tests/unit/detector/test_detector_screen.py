@@ -22,7 +22,7 @@ from detector.masks import Roi
 from detector.model import build_model
 from detector.registry import LoadedModel, pack_weights, save_model
 from detector.screen import METHOD, Crop, Sheet, boxes_of, carried_back, covers, lay_out, strength
-from detector.screening import Screening, hashed, objection, read_screenings, save_screenings, screened
+from detector.screening import Screening, hashed, measured_for, objection, read_screenings, save_screenings, screened
 from detector.swap import warm
 from taktwatch.config import LineConfig, ProductConfig, parse_config
 from taktwatch.errors import ModelError
@@ -206,6 +206,8 @@ def test_a_screen_is_used_only_where_the_bound_is_within_the_products_limit(tmp_
     assert screened(engine, tmp_path, "p", product(screen="off")) is engine
     assert screened(engine, tmp_path, "p", product(screen_max_miss=0.005)) is engine
     assert screened(engine, tmp_path, "p", product(domain="other")) is engine
+    assert measured_for(tmp_path, msgspec.structs.replace(REF, engine="openvino 1"), "p") == measured()
+    assert measured_for(tmp_path, msgspec.structs.replace(REF, precision="int8"), "p") is None
     assert screened(engine, tmp_path / "nothing", "p", product()) is engine
 
 
