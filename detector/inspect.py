@@ -21,7 +21,7 @@ from detector.failsafe import SafeEngine
 from detector.gate import refuse_unlicensed
 from detector.inputs import grey_of, inputs_of
 from detector.judge import Finding, Judgement, findings, judge, within
-from detector.large import inspect_large
+from detector.large import Tiled, conclude_large, look_large
 from detector.masks import Roi
 from detector.pattern import Pattern, Patterns
 from detector.reference import Reference, differences, fit, open_reference
@@ -191,14 +191,30 @@ class Inspector:
 
     def _together(self, batch: Sequence[Prepared]) -> list[Inspection]:
         """Inspect pictures of one model and size."""
-        if batch[0].large is not None:
-            products = [self.config.product(one.product) for one in batch]
-            return [
-                inspect_large(one, self.inspect_batch, self.config.detector, product, self._judged)
-                for one, product in zip(batch, products, strict=True)
-            ]
-        seen = self.infer(batch)
-        return [self.conclude(one, each.raw, each.infer_us, each.model) for one, each in zip(batch, seen, strict=True)]
+        return [self.end(one, seen) for one, seen in zip(batch, self.look(batch), strict=True)]
+
+    def look(self, batch: Sequence[Prepared]) -> Sequence[Seen | Tiled]:
+        """Run the network over pictures of one model and size, large ones tile by tile; one thread at a time.
+
+        Raises `EngineFailed`.
+        """
+        if batch[0].large is None:
+            return self.infer(batch)
+        settings, products = self.config.detector, [self.config.product(one.product) for one in batch]
+        return [
+            look_large(one, self.infer, self.end_seen, settings, product)
+            for one, product in zip(batch, products, strict=True)
+        ]
+
+    def end(self, one: Prepared, seen: Seen | Tiled) -> Inspection:
+        """Turn what the network saw into measures and a verdict; any thread."""
+        if isinstance(seen, Tiled):
+            return conclude_large(one, seen, self.config.product(one.product), self._judged)
+        return self.end_seen(one, seen)
+
+    def end_seen(self, one: Prepared, seen: Seen) -> Inspection:
+        """Judge a picture, or a tile of one."""
+        return self.conclude(one, seen.raw, seen.infer_us, seen.model)
 
     def infer(self, batch: Sequence[Prepared]) -> list[Seen]:
         """Run the network over pictures of one model and size, none large; one thread at a time.

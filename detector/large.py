@@ -1,45 +1,56 @@
 """A picture too large for the network in one piece goes through it in tiles; what they show is put together again.
 
-While some tiles are in the network, the next ones are registered: at most two batches of tiles are held.
+While some tiles are in the network, the next ones are registered and those before are judged: at most three batches of
+tiles are held.
 """
 
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from itertools import islice
 
 from detector.inputs import Contrast, contrast_of, inputs_of
 from detector.joining import Said, join, registration_on, worst
 from detector.judge import Judgement
 from detector.reference import fit
-from detector.steps import Inspection, Prepared
+from detector.steps import Inspection, Prepared, Seen
 from detector.tiles import Compass, Tile, tiles_of
 from taktwatch.config import DetectorConfig, ProductConfig
 from taktwatch.records import Detection
 
-__all__ = ["inspect_large"]
+__all__ = ["Tiled", "conclude_large", "look_large"]
 
 BATCH_PX = 1_000_000
 """So many pixels go through the network together, or one tile: memory grows with them, a CPU's pace does not."""
 
 
-def inspect_large(
+@dataclass(frozen=True, eq=False, slots=True)
+class Tiled:
+    """What was said of each tile of a large picture."""
+
+    tiles: tuple[tuple[Tile, Inspection], ...]
+
+
+def look_large(
     one: Prepared,
-    inspect_batch: Callable[[Sequence[Prepared]], list[Inspection]],
+    infer: Callable[[Sequence[Prepared]], list[Seen]],
+    conclude: Callable[[Prepared, Seen], Inspection],
     settings: DetectorConfig,
     product: ProductConfig,
-    judged: Callable[[Prepared, Sequence[Detection]], Judgement],
-) -> Inspection:
-    """Inspect a picture with `large` set in tiles of `settings.tile_px`; `inspect_batch` inspects those.
+) -> Tiled:
+    """Look at a picture with `large` set in tiles of `settings.tile_px`.
 
-    A board is judged by its worst tile, a section as a whole by `judged`: its layers go through many tiles.
+    `infer` runs the network over tiles of one size, in this thread; `conclude` says what it found in one, in another.
     """
     assert one.large is not None  # noqa: S101 - narrows the type; who calls has looked
     compass, contrast = Compass(), contrast_of(one.large[0])
     tiles = tiles_of(*one.large, settings.tile_px, settings.tile_overlap_px, compass)
     done: list[tuple[Tile, Inspection]] = []
-    with ThreadPoolExecutor(1, thread_name_prefix="tiles") as ahead:
+    with (
+        ThreadPoolExecutor(1, thread_name_prefix="tiles") as ahead,
+        ThreadPoolExecutor(1, thread_name_prefix="tiles-judged") as behind,
+    ):
 
         def more() -> list[tuple[Tile, Prepared]]:
             first = next(tiles, None)
@@ -51,12 +62,43 @@ def inspect_large(
         def ready(tile: Tile) -> tuple[Tile, Prepared]:
             return tile, prepared(one, tile, compass, contrast, product)
 
-        coming = ahead.submit(more)
+        def judged(held: Sequence[tuple[Tile, Prepared]], seen: Sequence[Seen]) -> None:
+            done.extend((tile, conclude(each, found)) for (tile, each), found in zip(held, seen, strict=True))
+
+        coming, judging = ahead.submit(more), behind.submit(judged, (), ())
         while held := coming.result():
             coming = ahead.submit(more)
-            found = inspect_batch([tile for _, tile in held])
-            done += [(tile, inspection) for (tile, _), inspection in zip(held, found, strict=True)]
-    whole = joined(one, done, product.box_margin_um / one.um_per_px)
+            seen = looked(held, infer)
+            judging.result()
+            judging = behind.submit(judged, held, seen)
+        judging.result()
+    return Tiled(tuple(done))
+
+
+def looked(held: Sequence[tuple[Tile, Prepared]], infer: Callable[[Sequence[Prepared]], list[Seen]]) -> list[Seen]:
+    """Run the network over tiles, those of one size together; return what it saw in their order."""
+    sizes: dict[tuple[int, int], list[int]] = {}
+    for place, (_, each) in enumerate(held):
+        sizes.setdefault(each.size, []).append(place)
+    seen = {
+        place: one
+        for places in sizes.values()
+        for place, one in zip(places, infer([held[place][1] for place in places]), strict=True)
+    }
+    return [seen[place] for place in range(len(held))]
+
+
+def conclude_large(
+    one: Prepared,
+    tiled: Tiled,
+    product: ProductConfig,
+    judged: Callable[[Prepared, Sequence[Detection]], Judgement],
+) -> Inspection:
+    """Put together what was said of the tiles.
+
+    A board is judged by its worst tile, a section as a whole by `judged`: its layers go through many tiles.
+    """
+    whole = joined(one, tiled.tiles, product.box_margin_um / one.um_per_px)
     if product.view == "board":
         return whole
     said = judged(one, whole.detections)

@@ -19,11 +19,12 @@ from typing import Any, TypeVar
 from detector.duty import Duty
 from detector.gathering import Gathering
 from detector.inspect import Inspector
+from detector.large import Tiled
 from detector.metrics import BATCH_FRAMES, IN_HAND, LATENCY_SECONDS, QUEUE_FRAMES
 from detector.positions import Positions
 from detector.shadow import Shadow
-from detector.stages import Item, frame_in, judged, looked, made_ready, records_of, taken, without_picture
-from detector.steps import Inspection, Seen
+from detector.stages import Item, frame_in, judged, made_ready, records_of, taken, without_picture
+from detector.steps import Seen
 from detector.templates import Templates
 from detector.waiting import Policy, Waiting
 from taktwatch.bus import Bus, Consumer, Outgoing, Partition
@@ -74,7 +75,7 @@ class Pipeline:
         self.gathering = Gathering(most=settings.max_batch, room=room, now_s=self.now_s)
         self.positions = Positions()
         self.in_hand: Counter[Partition] = Counter()
-        self.to_judge: asyncio.Queue[tuple[Item, Seen | Inspection]] = asyncio.Queue(JUDGED_BOUND)
+        self.to_judge: asyncio.Queue[tuple[Item, Seen | Tiled]] = asyncio.Queue(JUDGED_BOUND)
         self.out: asyncio.Queue[tuple[Item, list[Outgoing]]] = asyncio.Queue(OUT_BOUND)
         self.wanted, self.landed = asyncio.Event(), asyncio.Event()
         self.stages = ThreadPoolExecutor(self.threads, thread_name_prefix="stage")
@@ -198,7 +199,7 @@ class Pipeline:
             prepared = [item.ready for item in batch if item.ready is not None]
             began, self.looking = self.now_s(), True
             try:
-                seen = await loop.run_in_executor(self.network, looked, inspector, prepared)
+                seen = await loop.run_in_executor(self.network, inspector.look, prepared)
             except EngineFailed as error:
                 await self.fall_back(inspector, batch, error)
                 continue
@@ -219,7 +220,7 @@ class Pipeline:
         for item in batch:
             assert item.ready is not None  # noqa: S101 - it was in the network
             try:
-                (seen,) = await loop.run_in_executor(self.network, looked, inspector, [item.ready])
+                (seen,) = await loop.run_in_executor(self.network, inspector.look, [item.ready])
             except EngineFailed as alone:
                 await self.conclude(replace(item, error=str(alone), ready=None))
             else:

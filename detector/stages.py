@@ -2,12 +2,12 @@
 
 import hashlib
 import time
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import msgspec
 
 from detector.inspect import Inspector
+from detector.large import Tiled
 from detector.metrics import BAD_RECORDS, DOUBTS, FRAMES, INFERENCE_SECONDS
 from detector.outcomes import dead_frame, dead_record, dead_result, inspected, place_on_panel, skipped_result
 from detector.steps import Inspection, Picture, Prepared, Seen
@@ -19,7 +19,7 @@ from taktwatch.records import DeadLetter, Frame, InspectionResult
 from taktwatch.topics import Topics
 from taktwatch.wire import decode, encode
 
-__all__ = ["Item", "frame_in", "judged", "looked", "made_ready", "outgoing", "records_of", "taken", "without_picture"]
+__all__ = ["Item", "frame_in", "judged", "made_ready", "outgoing", "records_of", "taken", "without_picture"]
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -91,18 +91,11 @@ def made_ready(inspector: Inspector, frame: Frame, template: Picture | None) -> 
     return prepared.timed("decode", decoded_us)
 
 
-def judged(item: Item, seen: Seen | Inspection) -> Item:
-    """Turn what the network found into masks, measures and a verdict; a large picture has them already."""
-    if isinstance(seen, Inspection):
-        return replace(item, said=seen, ready=None)
+def judged(item: Item, seen: Seen | Tiled) -> Item:
+    """Turn what the network found into masks, measures and a verdict."""
     assert item.inspector is not None  # noqa: S101 - the network had it
     assert item.ready is not None  # noqa: S101 - same
-    return replace(item, said=item.inspector.conclude(item.ready, seen.raw, seen.infer_us, seen.model), ready=None)
-
-
-def looked(inspector: Inspector, batch: Sequence[Prepared]) -> Sequence[Seen | Inspection]:
-    """Run the network over pictures of one model and size; large ones go through it tile by tile, to their verdict."""
-    return inspector.infer(batch) if batch[0].large is None else inspector.inspect_batch(batch)
+    return replace(item, said=item.inspector.end(item.ready, seen), ready=None)
 
 
 def records_of(item: Item, topics: Topics, inspector: Inspector) -> list[Outgoing]:
