@@ -8,7 +8,7 @@ import numpy.typing as npt
 
 from detector.judge import LAYER
 from taktwatch.records import Detection
-from taktwatch.rle import decode
+from taktwatch.rle import decode_roi
 
 __all__ = ["draw_overlay"]
 
@@ -30,14 +30,18 @@ def draw_overlay(picture: Picture, detections: Sequence[Detection]) -> Picture:
     canvas = picture.copy()
     for found in detections:
         colour = LAYER_COLOUR if found.label == LAYER else DEFECT
-        contours, _ = cv2.findContours(decode(found.mask).astype(np.uint8), cv2.RETR_LIST, cv2.CHAIN_APPROX_NONE)
+        roi, x0, y0 = decode_roi(found.mask)
+        if not roi.size:
+            continue
+        seen = roi.astype(np.uint8)
+        contours, _ = cv2.findContours(seen, cv2.RETR_LIST, cv2.CHAIN_APPROX_NONE, offset=(x0, y0))
         cv2.drawContours(canvas, contours, -1, colour, 1)
     for found in detections:
         colour = LAYER_COLOUR if found.label == LAYER else DEFECT
-        x0, y0, x1, y1 = (round(end) for end in found.box_px)
+        left, top, right, bottom = (round(end) for end in found.box_px)
         if found.label != LAYER:
-            cv2.rectangle(canvas, (x0 - 3, y0 - 3), (x1 + 2, y1 + 2), colour, 1)
-        _write(canvas, f"{found.label} {found.score:.2f}", (x0 - 3, y0 - 6), colour)
+            cv2.rectangle(canvas, (left - 3, top - 3), (right + 2, bottom + 2), colour, 1)
+        _write(canvas, f"{found.label} {found.score:.2f}", (left - 3, top - 6), colour)
     return canvas
 
 

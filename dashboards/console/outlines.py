@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from taktwatch.records import Detection
-from taktwatch.rle import decode
+from taktwatch.rle import decode_roi
 
 __all__ = ["Outline", "outline", "path_data"]
 
@@ -31,11 +31,11 @@ class Outline:
 
 def outline(detection: Detection) -> Outline:
     """Trace the mask of a detection; an empty mask has no polygons."""
-    return Outline(label=detection.label, score=detection.score, polygons=trace(decode(detection.mask)))
+    return Outline(label=detection.label, score=detection.score, polygons=trace(*decode_roi(detection.mask)))
 
 
-def trace(mask: NDArray[np.bool_]) -> tuple[Polygon, ...]:
-    """Return the edges of a bool (H, W) mask as closed polygons of at least three points.
+def trace(mask: NDArray[np.bool_], left: int = 0, top: int = 0) -> tuple[Polygon, ...]:
+    """Return the edges of a bool (H, W) mask as closed polygons of at least three points; it begins at (left, top).
 
     >>> mask = np.zeros((8, 8), np.bool_)
     >>> mask[2:4, 3:6] = True
@@ -46,8 +46,8 @@ def trace(mask: NDArray[np.bool_]) -> tuple[Polygon, ...]:
     rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
     if not rows.size:
         return ()
-    y0, x0 = int(rows[0]), int(columns[0])
-    crop = mask[y0 : int(rows[-1]) + 1, x0 : int(columns[-1]) + 1].astype(np.uint8)
+    y0, x0 = top + int(rows[0]), left + int(columns[0])
+    crop = mask[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1].astype(np.uint8)
     scale = FINE if crop.size <= FINE_PX else 1
     fine = np.kron(crop, np.ones((scale, scale), np.uint8))
     contours, _ = cv2.findContours(fine, cv2.RETR_CCOMP, cv2.CHAIN_APPROX_SIMPLE)
