@@ -60,8 +60,8 @@ class Board(msgspec.Struct, array_like=True):
     lot: tuple[int, int, str] | None = None
     minute: int | None = None
     closed: bool = False
-    said: list[tuple[int, int, tuple[str, ...]]] = []
-    absent: list[tuple[int, int, str]] = []
+    said: tuple[tuple[int, int, tuple[str, ...]], ...] = ()
+    absent: tuple[tuple[int, int, str], ...] = ()
     in_pieces: bool = False
     pieces: list[Piece] = []
 
@@ -96,13 +96,14 @@ def put(board: Board, result: Result, event_us: int, share: str) -> None:
     if result.outcome is INSPECTED:
         judge(board, result)
     else:
-        insort(board.absent, (*place, f"view missing: {result.view} was {result.outcome}"))
+        why = f"view missing: {result.view} was {result.outcome}"
+        board.absent = tuple(sorted((*board.absent, (*place, why))))
     if result.serial is not None and (board.serial is None or is_before(place, board.serial)):
         board.serial = (*place, result.serial)
     if result.lot is not None and (board.lot is None or is_before(place, board.lot)):
         board.lot = (*place, result.lot)
     if result.reasons:
-        insort(board.said, (*place, result.reasons))
+        board.said = tuple(sorted((*board.said, (*place, result.reasons))))
     if result.tile is not None:
         board.in_pieces = True
         spots = spots_of(result) if result.outcome is Outcome.INSPECTED else ()
