@@ -4,6 +4,7 @@ A proof made here lies beside the export it is about and holds for its very byte
 holds for engines of the same version on the same kind of processor whose export was made the same way.
 """
 
+import importlib.metadata
 from collections.abc import Iterable
 from contextlib import suppress
 from pathlib import Path
@@ -11,6 +12,7 @@ from pathlib import Path
 from pydantic import TypeAdapter, ValidationError
 
 from detector.engines.exported import Export, model_exports
+from detector.engines.openvino_engine import cpu_name
 from detector.parity import Parity
 from detector.registry import PROOFS, LoadedModel, ModelCard
 from detector.scores import family
@@ -70,10 +72,23 @@ def ship_proofs(model: LoadedModel, proofs: Iterable[Parity]) -> Path:
 
 
 def may_be_proven(model: LoadedModel, name: str, engines_dir: Path) -> bool:
-    """Whether there is a proof of an engine at all; whether it holds is known once the engine is built."""
-    if any(NAMES.get((family(one.engine), one.precision)) == name for one in shipped(model.folder, model.card)):
+    """Whether there is a proof of an engine for this machine; whether it holds is known once the engine is built."""
+    if any(model_exports(model.card, engines_dir).glob(f"*/parity-{name}.json")):
         return True
-    return any(model_exports(model.card, engines_dir).glob(f"*/parity-{name}.json"))
+    return any(
+        NAMES.get((family(one.engine), one.precision)) == name and _is_for_here(one)
+        for one in shipped(model.folder, model.card)
+    )
+
+
+def _is_for_here(proof: Parity) -> bool:
+    """Whether the runtime of this version is installed, and the processor is the one of the proof."""
+    runtime = family(proof.engine)
+    try:
+        version = importlib.metadata.version(runtime)
+    except importlib.metadata.PackageNotFoundError:
+        return False
+    return proof.engine == f"{runtime} {version}" and (runtime != "openvino" or proof.device == cpu_name())
 
 
 def find_proof(model: LoadedModel, ref: ModelRef, export: Export, name: str) -> Parity | None:

@@ -17,12 +17,18 @@ from detector.spec import ModelSpec
 from taktwatch.errors import ConfigError
 from taktwatch.records import ModelRef
 
-__all__ = ["OpenVinoEngine"]
+__all__ = ["OpenVinoEngine", "cpu_name"]
 
 Precision = Literal["float32", "bfloat16", "int8"]
 
 GROUP_PX = 128 * 1024
 """Small pictures go through the network together up to so many pixels: they stay in the cache of a core."""
+
+
+def cpu_name() -> str:
+    """Return what OpenVINO calls this machine's processor. Raises `ConfigError` where OpenVINO is not installed."""
+    openvino: Any = runtime("openvino")
+    return " ".join(openvino.Core().get_property("CPU", "FULL_DEVICE_NAME").split())
 
 
 class Lane:
@@ -73,7 +79,7 @@ class OpenVinoEngine:
             raise ConfigError("this CPU does not compute in bfloat16; set detector.engine to openvino")
         self.model, self.export, self.precision = model, export, precision
         self.version: str = export.card.runtime
-        self.device = " ".join(core.get_property("CPU", "FULL_DEVICE_NAME").split())
+        self.device = cpu_name()
         rules = Rules.of(model.network, model.spec.levels)
         hint = "bf16" if short and precision != "float32" else "f32"
         self.cores = cores = threads or len(os.sched_getaffinity(0))

@@ -26,7 +26,7 @@ from detector.engines.pooling import by_level, pooled
 from detector.engines.torch_engine import TorchEngine
 from detector.model import build_model, core
 from detector.parity import BOUNDS, Parity
-from detector.proofs import proof_path, ship_proofs
+from detector.proofs import may_be_proven, proof_path, ship_proofs
 from detector.registry import LoadedModel, pack_weights
 from detector.scores import Calibration, Costs, hashed, save_calibration
 from detector.spec import ModelSpec
@@ -359,6 +359,25 @@ def test_a_proof_shipped_with_the_model_holds_for_an_export_made_the_same_way(
         ship_proofs(with_folder, [shipped.model_copy(update=changed)])
         with pytest.raises(ModelError, match="not yet compared"):
             open_engine(with_folder, wanted)
+
+
+@pytest.mark.parametrize(
+    ("changed", "there"),
+    [
+        ({}, True),
+        ({"device": "another CPU"}, False),
+        ({"engine": "openvino 1.0"}, False),
+        ({"precision": "int8"}, False),
+    ],
+)
+def test_nothing_is_exported_for_a_shipped_proof_that_is_of_another_machine(
+    model: LoadedModel, engines: dict[str, Engine], tmp_path: Path, changed: dict[str, str], may: str
+) -> None:
+    ref = engines["openvino"].ref
+    made_here = {"engine": ref.engine, "precision": ref.precision, "device": ref.device}
+    with_folder = LoadedModel(model.card, model.network, tmp_path)
+    ship_proofs(with_folder, [proven(engines["onnx"], **made_here | changed)])
+    assert may_be_proven(with_folder, "openvino", tmp_path / "engines") == bool(may)
 
 
 def test_shipped_proofs_of_other_processors_stay_and_a_damaged_list_is_named(
