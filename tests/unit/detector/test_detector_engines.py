@@ -299,7 +299,7 @@ def proof_of(engine: Engine) -> Path:
     return proof_path(export, "onnx")
 
 
-def proven(engine: Engine, **changed: object) -> Parity:
+def proven(engine: Engine, /, **changed: object) -> Parity:
     ref = engine.ref
     facts = {"model_id": ref.model_id, "weights_sha256": ref.weights_sha256, "engine": ref.engine}
     counts = dict.fromkeys(("failed", "detections", "unmatched", "to_pass", "to_fail"), 0) | {"boards": 3000}
