@@ -141,8 +141,8 @@ def channels_of(runner: Runner, items: Sequence[Item]) -> Iterator[Channels]:
         yield runner.prepared(item, item.load()).inputs.channels
 
 
-def real(chosen: Sequence[Contender], data: Dataset, rounds: int, batch: int) -> tuple[list[Pace], dict[str, float]]:
-    """Race on pictures of a set, spread over it; then show all of it to each."""
+def real(chosen: Sequence[Contender], data: Dataset, rounds: int, batch: int) -> list[Pace]:
+    """Race on pictures of a set, spread over it."""
     first = chosen[0].runner
     step = max(len(data.items) // PICTURES, 1)
     pictures = list(channels_of(first, data.items[::step][:PICTURES]))
@@ -150,8 +150,7 @@ def real(chosen: Sequence[Contender], data: Dataset, rounds: int, batch: int) ->
     for one in chosen:
         runners[one.name] = one.runner.engine.infer
         runners[one.name + BEHIND] = one.screen.infer
-    paces = race(runners, pictures, rounds=rounds, batch=batch, on_round=lambda: None)
-    return paces, accuracy(chosen, data)
+    return race(runners, pictures, rounds=rounds, batch=batch, on_round=lambda: None)
 
 
 def stream(chosen: Sequence[Contender], data: Dataset, batch: int) -> Stream:
@@ -193,12 +192,12 @@ def real_table(paces: Sequence[Pace], ap: dict[str, float], batch: int) -> str:
     """Write the table of real pictures."""
     rows = "\n".join(
         f"| {pace.name} | {ap[pace.name]:.2%} | {pace.p50_ms:.0f} | {pace.cpu_ms:.0f} | {pace.alone_per_s:.1f} | "
-        f"{pace.batch_per_s:.1f} | {pace.ratio:.2f}x | {pace.batch_ratio:.2f}x |"
+        f"{pace.batch_per_s:.1f} | {pace.ratio:.2f}x | {pace.batch_ratio:.2f}x | {pace.cpu_ratio:.2f}x |"
         for pace in paces
     )
     return (
-        f"| | AP | p50 ms | CPU ms | alone /s | batches of {batch} /s | ratio alone | ratio in batches |\n"
-        f"|---|---:|---:|---:|---:|---:|---:|---:|\n{rows}"
+        f"| | AP | p50 ms | CPU ms | alone /s | batches of {batch} /s | ratio alone | in batches | in CPU time |\n"
+        f"|---|---:|---:|---:|---:|---:|---:|---:|---:|\n{rows}"
     )
 
 
@@ -209,12 +208,12 @@ def stream_table(told: Stream, batch: int) -> str:
     rows = "\n".join(
         f"| {name} | {one.alone / one.pictures * 1000:.1f} | {one.cpu / one.pictures * 1000:.1f} | "
         f"{one.batched / one.batch:.1f} | {each * one.pictures / one.alone:.1f}x | "
-        f"{each * one.batched / one.batch:.1f}x |"
+        f"{each * one.batched / one.batch:.1f}x | {base.cpu / base.pictures * one.pictures / one.cpu:.1f}x |"
         for name, one in told.spent.items()
     )
     return (
-        f"| | ms a board alone | CPU ms | boards /s in batches of {batch} | ratio alone | ratio in batches |\n"
-        f"|---|---:|---:|---:|---:|---:|\n{rows}"
+        f"| | ms a board alone | CPU ms | boards /s in batches of {batch} | ratio alone | in batches | in CPU time |\n"
+        f"|---|---:|---:|---:|---:|---:|---:|\n{rows}"
     )
 
 
@@ -256,9 +255,9 @@ def main() -> None:
     model_id = chosen[0].runner.model.card.model_id
     cores = f"{asked.threads} thread(s) each" if asked.threads else "all cores"
     if asked.pictures:
-        paces, ap = real(chosen, data, asked.rounds, asked.batch)
+        paces = real(chosen, data, asked.rounds, asked.batch)
         print_paces(Console(width=120), paces, where, asked.batch)
-        kind, table = "real", real_table(paces, ap, asked.batch)
+        kind, table = "real", real_table(paces, accuracy(chosen, data), asked.batch)
         words = (
             f"## Screen first: real pictures\n\n`python benchmarks/screen.py --model {asked.model.name} --pictures "
             f"{Path(asked.pictures).name} --measure {Path(asked.measure).name}`, {where}, {cores}; `{model_id}`, "
