@@ -183,12 +183,12 @@ def _open_questions(sites: Sequence[Finding], walked: Walk, product: ProductConf
 def _once(found: Sequence[Finding]) -> list[Finding]:
     """Keep the best of defects at one place; layers and what lies in them are different things."""
     kept: list[Finding] = []
+    boxes: dict[bool, list[tuple[int, int, int, int]]] = {True: [], False: []}
     for finding in found:
-        same = [other for other in kept if (other.label == LAYER) == (finding.label == LAYER)]
-        boxes = np.array([other.roi.box for other in same], np.float64).reshape(-1, 4)
-        own = np.array([finding.roi.box], np.float64)
-        if not same or box_iou(own, boxes).max() < SAME_PLACE_IOU:
+        same, own = boxes[finding.label == LAYER], finding.roi.box
+        if not same or box_iou(np.array([own], np.float64), np.array(same, np.float64)).max() < SAME_PLACE_IOU:
             kept.append(finding)
+            same.append(own)
     return kept
 
 
