@@ -158,7 +158,7 @@ async def paced(camera: Camera, seconds: float, takt_s: float) -> None:
     chance, began = random.Random(1), time.monotonic()
 
     async def station(number: int) -> None:
-        for beat in range(int(seconds / takt_s)):
+        for beat in range(max(1, int(seconds / takt_s))):
             due = (beat + (number + 0.5) / STATIONS + chance.uniform(-JITTER, JITTER)) * takt_s
             await asyncio.sleep(max(began + due - time.monotonic(), 0))
             await camera.publish(1, number)

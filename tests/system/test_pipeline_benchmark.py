@@ -29,4 +29,4 @@ def test_the_benchmark_of_the_pipeline_writes_its_tables_and_loses_no_frame(tmp_
         assert f"### {part}\n" in text
     swap = text.partition("### Another model under load")[2]
     frames, failed, lost = re.findall(r"^\| (\d+) \| (\d+) \| (\d+) \|", swap, re.MULTILINE)[0]
-    assert (int(frames) > 8, int(failed), int(lost)) == (True, 0, 0)
+    assert (int(frames) >= 8, int(failed), int(lost)) == (True, 0, 0)
