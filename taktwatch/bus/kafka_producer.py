@@ -166,7 +166,14 @@ async def submitted(producer: AIOKafkaProducer, batch: BatchBuilder, place: tupl
     """Send a batch as it is, and return the future that says where it lies."""
     batch.close()
     future: Future[RecordMetadata] = await producer.send_batch(batch, place[0], partition=place[1])
+    future.add_done_callback(heed)
     return future
+
+
+def heed(future: Future[RecordMetadata]) -> None:
+    """Look at a failure, for where the next batch fails at once nobody waits for this one any more."""
+    if not future.cancelled():
+        future.exception()
 
 
 def first_offset(result: RecordMetadata | BaseException, record: Outgoing) -> int:
