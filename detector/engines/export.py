@@ -31,7 +31,7 @@ from taktwatch.errors import ConfigError
 
 __all__ = ["export_parts"]
 
-VERSION = 3
+VERSION = 4
 """Goes up when the same network would be exported differently."""
 
 
