@@ -23,7 +23,7 @@ from taktwatch.errors import ConfigError
 
 __all__ = ["quantise"]
 
-PICTURES = 60
+PICTURES = 120
 TRUNK = "trunk"
 SEED = 0x1278
 
