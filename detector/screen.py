@@ -139,7 +139,8 @@ def covers(sheet: Sheet | None, defect: Roi) -> bool:
 def carried_back(raw: RawDetections, sheet: Sheet, *, box_nms: float) -> RawDetections:
     """Return what was found on a sheet as found in the picture, best score first, each thing once.
 
-    What lies in no crop's cell, or where nothing differs, is of no picture. Of boxes of one class that overlap by more
+    What lies in no crop's cell, or where nothing differs, is of no picture; what another crop was cut around is that
+    one's to tell, for here its edge may cut it. Of boxes of one class that overlap by more
     than `box_nms` the best is kept, as the network does itself.
     """
     middles = (raw.boxes[:, :2] + raw.boxes[:, 2:]) / 2
@@ -149,7 +150,9 @@ def carried_back(raw: RawDetections, sheet: Sheet, *, box_nms: float) -> RawDete
         low, high = (crop.x, crop.y), (crop.x + x1 - x0, crop.y + y1 - y0)
         inside = ((middles >= low) & (middles < high)).all(axis=1)
         boxes[inside] += np.array([x0 - crop.x, y0 - crop.y] * 2, np.float32)
-        own |= inside & _touch(boxes, crop.differences)
+        mine = _shared(boxes, crop.differences)
+        theirs = _shared(boxes, [one for other in sheet.crops if other is not crop for one in other.differences])
+        own |= inside & (mine > 0) & (mine >= theirs)
     kept = _single(boxes, raw.labels, np.flatnonzero(own), box_nms)
     return RawDetections(boxes=boxes[kept], labels=raw.labels[kept], scores=raw.scores[kept], masks=raw.masks[kept])
 
@@ -228,12 +231,12 @@ def _height(cell: tuple[Box, tuple[Box, ...]]) -> int:
     return cell[0][3] - cell[0][1]
 
 
-def _touch(boxes: Floats, differences: Sequence[Box]) -> npt.NDArray[np.bool_]:
-    """Say which boxes (N, 4) share anything with a difference; bool (N,)."""
-    there = np.array(differences, np.float64).reshape(-1, 4)
+def _shared(boxes: Floats, differences: Sequence[Box]) -> Floats:
+    """Return how much each box (N, 4) shares at most with one of the differences, px; (N,)."""
+    there = np.array(differences, np.float32).reshape(-1, 4)
     low = np.maximum(boxes[:, None, :2], there[None, :, :2])
     high = np.minimum(boxes[:, None, 2:], there[None, :, 2:])
-    return np.asarray(np.any(np.all(high > low, axis=2), axis=1), np.bool_)
+    return np.asarray(np.prod(np.clip(high - low, 0, None), axis=2).max(axis=1, initial=0.0), np.float32)
 
 
 def _single(
