@@ -7,7 +7,16 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from detector.spec import ModelSpec
 
-__all__ = ["FROM_SCRATCH", "Ancestor", "DataSource", "ModelCard", "ancestor_of", "card_page", "licence_faults"]
+__all__ = [
+    "FROM_SCRATCH",
+    "Ancestor",
+    "DataSource",
+    "ModelCard",
+    "ancestor_of",
+    "card_page",
+    "data_words",
+    "licence_faults",
+]
 
 FROM_SCRATCH = "none: trained from random weights"
 
@@ -110,7 +119,7 @@ def _faults(name: str, one: ModelCard | Ancestor) -> Iterator[str]:
 
 def card_page(card: ModelCard) -> str:
     """Write the card for people."""
-    data = "\n".join(_source_line(source) for source in card.training_data)
+    data = "\n".join(f"- {data_words(source)}" for source in card.training_data)
     parents = "".join(f"\n{line}" for parent in card.parents for line in _ancestor_lines(parent, 1))
     metrics = "\n".join(f"| {name} | {value:.4g} |" for name, value in card.metrics.items())
     settings = "\n".join(f"| {name} | {value} |" for name, value in card.settings.items())
@@ -153,16 +162,21 @@ With the weights as stored, on {card.measured_on}.
 """
 
 
-def _source_line(source: DataSource) -> str:
+def data_words(source: DataSource) -> str:
+    """Write a data source for people, all that is known of it.
+
+    >>> data_words(DataSource(name="our boards", licence="ours", commercial_use=None))
+    'our boards; licence: ours; commercial use: unknown'
+    """
     use = "unknown" if source.commercial_use is None else "yes" if source.commercial_use else "no"
     sha256 = "" if source.sha256 is None else f"; SHA-256 `{source.sha256}`"
-    return f"- {source.name}; licence: {source.licence}; commercial use: {use}{sha256}"
+    return f"{source.name}; licence: {source.licence}; commercial use: {use}{sha256}"
 
 
 def _ancestor_lines(one: Ancestor, depth: int) -> Iterator[str]:
     indent = "  " * depth
     yield f"{indent}- `{one.model_id}`, weights `{one.weights_sha256}`; {one.ancestry}"
     for source in one.training_data:
-        yield f"{indent}  {_source_line(source)}"
+        yield f"{indent}  - {data_words(source)}"
     for parent in one.parents:
         yield from _ancestor_lines(parent, depth + 1)

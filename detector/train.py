@@ -33,7 +33,10 @@ SAVE_EVERY = 100
 
 
 def train(run: Run) -> Path:
-    """Train from scratch, or go on from the last checkpoint in `run.out`; return the model folder `run.out`."""
+    """Train from scratch, or go on from the last checkpoint in `run.out`; return the model folder `run.out`.
+
+    Raises `ModelError` where the checkpoint is that of another run.
+    """
     settings = run.settings
     torch.set_num_threads(settings.threads)
     torch.manual_seed(settings.seed)
@@ -45,7 +48,7 @@ def train(run: Run) -> Path:
     network = network.to(device).to(memory_format=torch.channels_last)
     optimizer = new_optimizer(network, settings)
     average = AveragedWeights(network, settings.average)
-    state = resume(run.out / "checkpoint", network, average, optimizer)
+    state = resume(run.out / "checkpoint", run.identity, network, average, optimizer)
     held_out = run.source.validation()
     log.info("training", model=run.name, parameters=count_parameters(network), step=state.step, steps=settings.steps)
     before, begun, next_measure = state.seconds, time.monotonic(), 1 / settings.measures

@@ -1,5 +1,6 @@
 """Where a run is, on disk: weights, their average, the optimizer, and the position that names whole files."""
 
+from collections.abc import Mapping
 from pathlib import Path
 
 import msgspec
@@ -14,10 +15,15 @@ __all__ = ["State", "resume", "save"]
 
 
 class State(msgspec.Struct):
-    """Where a run is: what a resumed run goes on from."""
+    """Where a run is, and which run it is: what a resumed run goes on from.
+
+    `identity`: all that decides which weights come out, and under which terms, by name; a card is never written for
+    the weights of another run.
+    """
 
     step: int = 0
     seconds: float = 0.0
+    identity: dict[str, str] = {}
 
 
 def save(
@@ -37,22 +43,44 @@ def save(
             old.unlink()
 
 
-def resume(folder: Path, network: MaskRCNN, average: AveragedWeights, optimizer: torch.optim.Optimizer) -> State:
-    """Go on from the checkpoint in `folder`, or start. Raises `ModelError` where it belongs to another spec."""
+def resume(
+    folder: Path,
+    identity: Mapping[str, str],
+    network: MaskRCNN,
+    average: AveragedWeights,
+    optimizer: torch.optim.Optimizer,
+) -> State:
+    """Go on from the checkpoint in `folder`, or start. Raises `ModelError` where it is that of another run."""
     if not (folder / "state.json").exists():
-        return State()
+        return State(identity=dict(identity))
     state = msgspec.json.decode((folder / "state.json").read_bytes(), type=State)
+    _refuse_another(folder, state.identity, identity)
     tensors = load_file(folder / f"step-{state.step}.safetensors")
     slots: dict[int, dict[str, torch.Tensor]] = {}
     for key in [key for key in tensors if key.startswith("optimizer.")]:
         _, index, slot = key.split(".")
         slots.setdefault(int(index), {})[slot] = tensors.pop(key)
     averaged = {key.removeprefix("average."): tensors.pop(key) for key in list(tensors) if key.startswith("average.")}
-    try:
-        network.load_state_dict(tensors)
-    except RuntimeError as error:
-        raise ModelError(f"{folder} holds a run of another spec; train into another folder") from error
+    network.load_state_dict(tensors)
     for name, value in averaged.items():
         average.tensors[name].copy_(value)
     optimizer.load_state_dict({**optimizer.state_dict(), "state": slots})
     return state
+
+
+def _refuse_another(folder: Path, found: Mapping[str, str], wanted: Mapping[str, str]) -> None:
+    """Raise `ModelError` naming all in which two runs differ."""
+    remedy = f"train into another folder (--out), or delete {folder} to begin anew"
+    if not found:
+        raise ModelError(
+            f"{folder} is of an older version, which did not note what it learned from; nobody can tell whether this "
+            f"is the same run: {remedy}"
+        )
+    names = [*wanted, *(name for name in found if name not in wanted)]
+    differing = [
+        f"{name} was {found.get(name, 'not known')}, is {wanted.get(name, 'not known')}"
+        for name in names
+        if found.get(name) != wanted.get(name)
+    ]
+    if differing:
+        raise ModelError(f"{folder} holds another run ({'; '.join(differing)}): {remedy}")

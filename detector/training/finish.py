@@ -14,7 +14,7 @@ from safetensors.torch import load as load_tensors
 from torch import nn
 from torchvision.models.detection import MaskRCNN
 
-from detector.cards import FROM_SCRATCH, ancestor_of
+from detector.cards import FROM_SCRATCH, ancestor_of, data_words
 from detector.dataset import Sample, to_targets
 from detector.measure import measure
 from detector.model import answering, build_model, count_parameters
@@ -29,6 +29,9 @@ __all__ = ["Run", "finish"]
 
 log = structlog.get_logger(__name__)
 
+MAY_CHANGE = {"steps", "minutes", "workers", "threads", "measures", "held_out_pictures"}
+"""Settings of a run that goes on: how long, how fast, how often measured; all others make it another run."""
+
 
 @dataclass(frozen=True, eq=False)
 class Run:
@@ -41,6 +44,20 @@ class Run:
     settings: TrainSettings
     command: str
     parent: LoadedModel | None = None
+
+    @property
+    def identity(self) -> dict[str, str]:
+        """All that decides which weights come out, and under which terms, by name."""
+        parent = None if self.parent is None else self.parent.card
+        data = zip(self.source.data, self.source.shares, strict=True)
+        return {
+            "spec": self.spec.spec_sha256,
+            "data": ", ".join(f"{share:.6g} of {data_words(one)}" for one, share in data),
+            "validation": self.source.held_out,
+            "parent": "none"
+            if parent is None
+            else f"{parent.model_id}; licence: {parent.licence}; commercial use: {parent.commercial_use}",
+        } | {name: str(value) for name, value in asdict(self.settings).items() if name not in MAY_CHANGE}
 
 
 def finish(run: Run, tensors: Mapping[str, torch.Tensor], state: State, held_out: Sequence[Sample]) -> ModelCard:

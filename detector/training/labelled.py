@@ -29,6 +29,8 @@ class LabelledSource:
     Raises `BadInput` for what is wrong with it, before anything is trained.
     """
 
+    shares = (1.0,)
+
     def __init__(
         self,
         dataset: Dataset,

@@ -29,6 +29,10 @@ class Source(Protocol):
         """What it is and what its licence allows."""
 
     @property
+    def shares(self) -> Sequence[float]:
+        """Each data set's share of the samples, 1 in all."""
+
+    @property
     def margin_px(self) -> int:
         """By how much its true boxes are larger than the things in them."""
 
@@ -47,6 +51,7 @@ class SimulatedSource:
     """Boards or sections drawn from seeds."""
 
     data = (SIMULATOR,)
+    shares = (1.0,)
     margin_px = 0
     held_out = "simulated pictures of products that training never saw"
 

@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -18,7 +19,8 @@ from detector.training.average import AveragedWeights
 from detector.training.command import Start, train_simulated
 from detector.training.finish import Run
 from detector.training.settings import TrainSettings, one_cycle
-from detector.training.source import SimulatedSource
+from detector.training.source import SIMULATOR, SimulatedSource
+from taktwatch.errors import ModelError
 from taktwatch.simulator import BOARD_DEFECTS
 
 SPEC = TINY.model_copy(update={"classes": BOARD_DEFECTS})
@@ -96,7 +98,7 @@ def half_way(folder: Path) -> None:
     network = code.build_model(SPEC).to(memory_format=torch.channels_last)
     optimizer = code.new_optimizer(network, SETTINGS)
     average = AveragedWeights(network, SETTINGS.average)
-    state = checkpoint.State()
+    state = checkpoint.State(identity=tiny_run(folder).identity)
     network.train()
     for batch in code.batches(tiny_run(folder), 0):
         for group in optimizer.param_groups:
@@ -107,6 +109,57 @@ def half_way(folder: Path) -> None:
         if state.step == 2:
             break
     checkpoint.save(folder / "checkpoint", network, average, optimizer, state)
+
+
+def test_a_run_that_is_done_goes_on_where_it_is_given_more_steps(tmp_path: Path) -> None:
+    train(tiny_run(tmp_path / "tiny", replace(SETTINGS, steps=1)))
+    more = train(tiny_run(tmp_path / "tiny", replace(SETTINGS, steps=2, minutes=9.0, threads=2)))
+    assert read_card(more).settings["steps_taken"] == 2
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> Run:
+    """A run of one step, done."""
+    run = tiny_run(tmp_path_factory.mktemp("finished") / "tiny", replace(SETTINGS, steps=1))
+    train(run)
+    return run
+
+
+@pytest.mark.parametrize(
+    ("other", "words"),
+    [
+        ({"settings": replace(SETTINGS, steps=1, seed=4)}, "seed was 3, is 4"),
+        ({"settings": replace(SETTINGS, steps=1, batch=1)}, "batch was 2, is 1"),
+        ({"spec": SPEC.model_copy(update={"box_nms": 0.5})}, f"spec was {SPEC.spec_sha256}, is "),
+        ({"licence": "research only"}, r"data was .* Apache-2.0; .*, is .* research only; commercial use: no"),
+        ({"parent": "another"}, "parent was none, is another-"),
+    ],
+)
+def test_a_checkpoint_of_another_run_is_refused_and_its_card_stays(
+    finished: Run, other: dict[str, Any], words: str
+) -> None:
+    first = finished
+    before = (first.out / "card.json").read_bytes()
+    run = replace(first, **{key: value for key, value in other.items() if key in {"settings", "spec"}})
+    source = SimulatedSource(run.spec, run.settings)
+    if "licence" in other:
+        bound = SIMULATOR.model_copy(update={"licence": other["licence"], "commercial_use": False})
+        source.data = (bound,)
+    if "parent" in other:
+        parent = load_model(first.out)
+        run = replace(run, parent=replace(parent, card=parent.card.model_copy(update={"name": other["parent"]})))
+    with pytest.raises(ModelError, match=f"holds another run .*{words}.*: train into another folder"):
+        train(replace(run, source=source))
+    assert (first.out / "card.json").read_bytes() == before
+
+
+def test_a_checkpoint_that_does_not_say_whose_it_is_is_refused(tmp_path: Path) -> None:
+    run = tiny_run(tmp_path / "tiny")
+    state = run.out / "checkpoint" / "state.json"
+    state.parent.mkdir(parents=True)
+    state.write_text('{"step": 1, "seconds": 1.0}')
+    with pytest.raises(ModelError, match=r"of an older version, .* or delete .*checkpoint to begin anew"):
+        train(run)
 
 
 def test_a_run_ends_after_its_minutes(tmp_path: Path) -> None:
