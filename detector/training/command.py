@@ -1,5 +1,6 @@
 """`taktwatch train`: opens what is to be learned from, checks it, and trains."""
 
+import shlex
 import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -99,8 +100,8 @@ def train_simulated(spec_name: str, out: Path, settings: TrainSettings, start: S
         )
     _refuse_held_out(settings.style, f"--style {settings.style}")
     settings = start.into(_sized(spec, settings))
-    command = f"taktwatch train --spec {spec_name} {_words(settings, start)}"
-    command += "" if settings.style == "plain" else f" --style {settings.style}"
+    style = () if settings.style == "plain" else ("--style", settings.style)
+    command = shlex.join(["taktwatch", "train", "--spec", spec_name, *_words(settings, start), *style])
     source = SimulatedSource(spec, settings)
     return train(Run(out.name, spec, source, out, settings, command, start.parent()))
 
@@ -132,8 +133,11 @@ def train_labelled(
     boards = hold_out_boards(
         datasets[0].items, named=first.validate_boards, share=first.validate_share, seed=settings.seed
     )
-    command = f"taktwatch train {_named(sets, shares)} --spec {spec_name} {_words(settings, start)}"
-    command += f" --validate-boards {','.join(boards)}" if not first.simulated else ""
+    validated = ["--validate-boards", ",".join(boards)]
+    if first.simulated and not first.validate_boards:  # drawn again by the seed; hundreds of names say no more
+        validated = ["--validate-share", f"{first.validate_share:g}"]
+    words = [*_named(sets, shares), "--spec", spec_name, *_words(settings, start), *validated]
+    command = shlex.join(["taktwatch", "train", *words])
     with tempfile.TemporaryDirectory(prefix="taktwatch-train-") as scratch:
         with Progress() as bars:
             task = bars.add_task("preparing pictures", total=sum(len(dataset.items) for dataset in datasets))
@@ -165,11 +169,15 @@ def _refuse_unfit(data: Data) -> None:
         )
 
 
-def _named(sets: Sequence[Data], shares: Sequence[float]) -> str:
-    """Return the data sets as options of the command line."""
-    if len(sets) == 1:
-        return f"--dataset '{sets[0].where}'"
-    return " ".join(f"--dataset '{one.where}' --share {share:g}" for one, share in zip(sets, shares, strict=True))
+def _named(sets: Sequence[Data], shares: Sequence[float]) -> list[str]:
+    """Return the data sets, and their terms, as options of the command line."""
+    words = []
+    for one, share in zip(sets, shares, strict=True):
+        words += ["--dataset", one.where] + (["--share", f"{share:g}"] if len(sets) > 1 else [])
+    folders = [one for one in sets if not one.simulated]
+    for one in folders:
+        words += ["--data-licence", one.licence]
+    return words + (["--commercial-use"] if folders and all(one.commercial_use for one in folders) else [])
 
 
 def _refuse_kept(where: str) -> None:
@@ -194,8 +202,12 @@ def _sized(spec: ModelSpec, settings: TrainSettings) -> TrainSettings:
     return replace(settings, crop_height_px=height, crop_width_px=width)
 
 
-def _words(settings: TrainSettings, start: Start) -> str:
-    """Return the settings as options of the command line."""
-    origin = "" if start.model is None else f" --from {start.model} --freeze {start.freeze}"
-    limit = "" if settings.minutes is None else f" --minutes {settings.minutes:g}"
-    return f"--seed {settings.seed} --steps {settings.steps} --batch {settings.batch}{limit}{origin}"
+def _words(settings: TrainSettings, start: Start) -> list[str]:
+    """Return the settings as options of the command line; the number of threads decides how sums are rounded."""
+    words = ["--seed", str(settings.seed), "--steps", str(settings.steps), "--batch", str(settings.batch)]
+    words += ["--threads", str(settings.threads)]
+    if settings.minutes is not None:
+        words += ["--minutes", f"{settings.minutes:g}"]
+    if start.model is not None:
+        words += ["--from", str(start.model), "--freeze", str(start.freeze), "--trunk-rate", f"{start.trunk_share:g}"]
+    return words
