@@ -2,7 +2,8 @@
 
 The counterpart of `detector.unexplained`: that looks for differences nobody found, this for findings without one. The
 network sees the difference, too, and yet now and then calls an edge that wandered by part of a pixel a bite, or a grain
-of dust a hole; a person who looks at picture and template sees nothing.
+of dust a hole; a person who looks at picture and template sees nothing. And what both see is a finding, although the
+score alone would not do.
 """
 
 from collections.abc import Sequence
@@ -11,11 +12,14 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
+from detector.engines import RawDetections
 from detector.inputs import Pair
-from detector.judge import Finding
+from detector.judge import Finding, findings, once
 from detector.masks import Roi
+from detector.scores import Scores
+from detector.spec import ModelSpec
 
-__all__ = ["shown", "shown_px"]
+__all__ = ["reported", "shown", "shown_px"]
 
 WANDER_PX = 1  # edges of good boards wander by as much
 AROUND_PX = 3  # what is nearby
@@ -23,8 +27,26 @@ CONTRAST_SHARE = 0.15  # of the template's contrast nearby, from which a px diff
 WHOLE_SHARE = 0.13  # of the whole template's contrast: what is nearby may be even
 NOISES = 3.0  # robust spreads of the difference from which a px differs
 SPARSE = 4  # one px in so many is enough to tell the last two
+CLEARLY = 1.5  # so many times the least px are seen clearly
 
 Grey = npt.NDArray[np.uint8]
+
+
+def reported(
+    raw: RawDetections, spec: ModelSpec, scores: Scores, size: tuple[int, int], pair: Pair | None
+) -> list[Finding]:
+    """Return the findings of a picture (height, width): what passes its class's threshold and is shown, one at a place.
+
+    Two witnesses do as well: what the network holds more likely than not (0.5) and the picture shows clearly is
+    reported below a learnt threshold, too. What line.toml states stays the threshold.
+    """
+    least = scores.product.min_shown_px
+    found = shown(findings(raw, spec, scores, *size), pair, least)
+    believed = scores.believed()
+    if pair is None or believed.thresholds == scores.thresholds:
+        return found
+    seen = shown(findings(raw, spec, believed, *size), pair, int(np.ceil(CLEARLY * least)))
+    return once([*found, *seen])
 
 
 def shown(found: Sequence[Finding], pair: Pair | None, least_px: int) -> list[Finding]:

@@ -16,11 +16,11 @@ from detector.doubts import Reason, named
 from detector.engines import Engine, RawDetections
 from detector.engines.choose import open_engine
 from detector.engines.torch_engine import TorchEngine
-from detector.evidence import shown
+from detector.evidence import reported
 from detector.failsafe import SafeEngine
 from detector.gate import refuse_unlicensed
 from detector.inputs import grey_of, inputs_of
-from detector.judge import Finding, Judgement, findings, judge, within
+from detector.judge import Finding, Judgement, judge, within
 from detector.large import Tiled, conclude_large, look_large
 from detector.masks import Roi
 from detector.pattern import Pattern, Patterns
@@ -246,10 +246,9 @@ class Inspector:
         product = shifted(self.config.product(one.product), *one.template_origin)
         height, width = one.size
         scores = self.scores(one.product, ref)
-        found = [replace(each, origin=one.origin) for each in findings(raw, engine.spec, scores, height, width)]
-        found = shown(
-            within(found, product, one.inputs.registration, height, width), one.inputs.pair, product.min_shown_px
-        )
+        told = reported(raw, engine.spec, scores, one.size, one.inputs.pair)
+        found = [replace(each, origin=one.origin) for each in told]
+        found = within(found, product, one.inputs.registration, height, width)
         said = judge(
             found, product, scale=one.scale, height=height, width=width, doubts=(*one.doubts, *self._strays(one, found))
         )

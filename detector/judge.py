@@ -20,7 +20,7 @@ from detector.walker import Walk, walk
 from taktwatch.config import ProductConfig
 from taktwatch.records import Detection, Doubt, LayerProfile, Registration, Verdict, defect_words
 
-__all__ = ["LAYER", "Finding", "Judgement", "findings", "judge", "passing", "within"]
+__all__ = ["LAYER", "Finding", "Judgement", "findings", "judge", "once", "passing", "within"]
 
 LAYER = "copper_layer"
 """The class of section models that is no defect but what defects sit in."""
@@ -76,7 +76,7 @@ class Judgement:
 
 def findings(raw: RawDetections, spec: ModelSpec, scores: Scores, height: int, width: int) -> list[Finding]:
     """Return what passes the product's thresholds, best score first, at each place the best name alone."""
-    return _once(sorted(passing(raw, spec, scores, height, width), key=lambda one: (-one.score, -(one.raw or 0.0))))
+    return once(sorted(passing(raw, spec, scores, height, width), key=lambda one: (-one.score, -(one.raw or 0.0))))
 
 
 def passing(raw: RawDetections, spec: ModelSpec, scores: Scores, height: int, width: int) -> list[Finding]:
@@ -180,8 +180,8 @@ def _open_questions(sites: Sequence[Finding], walked: Walk, product: ProductConf
     return told
 
 
-def _once(found: Sequence[Finding]) -> list[Finding]:
-    """Keep the best of defects at one place; layers and what lies in them are different things."""
+def once(found: Sequence[Finding]) -> list[Finding]:
+    """Keep the first of defects at one place; layers and what lies in them are different things."""
     kept: list[Finding] = []
     boxes: dict[bool, list[tuple[int, int, int, int]]] = {True: [], False: []}
     for finding in found:

@@ -115,6 +115,16 @@ class Scores:
         known = self._known(label)
         return score if known is None else known.chance(score)
 
+    def believed(self) -> "Scores":
+        """Return these with no learnt threshold above what a network holds more likely than not; stated ones stay."""
+        if self.calibration is None:
+            return self
+        lower = {
+            label: msgspec.structs.replace(one, threshold=min(one.threshold, UNCALIBRATED))
+            for label, one in self.calibration.classes.items()
+        }
+        return Scores(self.product, msgspec.structs.replace(self.calibration, classes=lower))
+
     @property
     def thresholds(self) -> dict[str, float]:
         """The thresholds of all classes of the product."""

@@ -11,9 +11,9 @@ from detector.engines import RawDetections
 from detector.engines.choose import build_engine, known_engine, open_engine
 from detector.evaluation.datasets import Dataset, Item, Labelled
 from detector.evaluation.outcomes import Found, Outcome, TrueDefect
-from detector.evidence import shown
+from detector.evidence import reported, shown
 from detector.inspect import Inspector
-from detector.judge import Finding, findings, judge, passing
+from detector.judge import Finding, judge, passing
 from detector.masks import Roi, grow_box, to_rle
 from detector.registry import LoadedModel, load_model
 from detector.scores import Scores, open_scores
@@ -128,7 +128,7 @@ class Runner:
         """
         height, width = prepared.size
         pair, least = prepared.inputs.pair, self.product.min_shown_px
-        reported = shown(findings(raw, self.model.spec, self.scores, height, width), pair, least)
+        known = reported(raw, self.model.spec, self.scores, prepared.size, pair)
         everything = shown(passing(raw, self.model.spec, self.everything, height, width), pair, least)
         said = self.inspector.conclude(prepared, raw)
         told_truth = [told(one) for one in labelled.truths]
@@ -139,16 +139,16 @@ class Runner:
             size=(height, width),
             um_per_px=prepared.um_per_px,
             truths=labelled.truths,
-            found=self._found(everything, reported, height, width),
+            found=self._found(everything, known, height, width),
             defective=truth.verdict != "pass",
             verdict=said.verdict,
             doubts=tuple(str(doubt) for doubt in said.doubts),
         )
 
-    def _found(self, lowest: list[Finding], reported: list[Finding], height: int, width: int) -> tuple[Found, ...]:
+    def _found(self, lowest: list[Finding], known: list[Finding], height: int, width: int) -> tuple[Found, ...]:
         """Return everything found, marked where the product's thresholds let it through."""
-        passed, seen = {_key(one) for one in reported}, {_key(one) for one in lowest}
-        everything = [*lowest, *(one for one in reported if _key(one) not in seen)]
+        passed, seen = {_key(one) for one in known}, {_key(one) for one in lowest}
+        everything = [*lowest, *(one for one in known if _key(one) not in seen)]
         margin = self.product.box_margin_um / self.product.um_per_px
         tight = self.model.spec.target_margin_px is not None
         return tuple(

@@ -4,10 +4,14 @@ import cv2
 import numpy as np
 import pytest
 
-from detector.evidence import shown, shown_px
+from detector.engines import RawDetections
+from detector.evidence import reported, shown, shown_px
 from detector.inputs import Pair, contrast_of, lay_template
 from detector.judge import Finding
 from detector.masks import Roi
+from detector.scores import Calibration, ClassCalibration, Costs, Scores
+from detector.spec import SPECS
+from taktwatch.config import ClassConfig, ProductConfig
 from taktwatch.records import Registration
 from taktwatch.simulator import BOARD_DEFECTS, board, product_look
 from taktwatch.simulator.look import Camera
@@ -59,6 +63,59 @@ def test_a_difference_elsewhere_shows_nothing_here() -> None:
 def test_without_a_template_every_finding_stays() -> None:
     found = [at(1, 1)]
     assert shown(found, None, LEAST_PX) == found
+
+
+@pytest.mark.parametrize(
+    ("score", "side", "stated", "kept"),
+    [
+        (0.6, 6, None, 1),  # more likely than not, and clearly to be seen
+        (0.4, 6, None, 0),
+        (0.6, 3, None, 0),  # as large as a grain of dust
+        (0.6, 6, 0.75, 0),
+        (0.8, 6, None, 1),
+    ],
+)
+def test_below_its_learnt_threshold_a_finding_needs_to_be_seen_clearly(
+    score: float, side: int, stated: float | None, kept: int
+) -> None:
+    golden = striped()
+    spoiled = golden.copy()
+    spoiled[44 : 44 + side, 42 : 42 + side] = 180
+    classes = {"spurious_copper": ClassConfig(score=stated)}
+    product = ProductConfig(model="board-sim", um_per_px=20.0, min_shown_px=LEAST_PX, classes=classes)
+    assert (
+        len(reported(one_detection(score), SPECS["board-sim"], learnt(product), (100, 100), pair(spoiled, golden)))
+        == kept
+    )
+
+
+def one_detection(score: float) -> RawDetections:
+    label = SPECS["board-sim"].classes.index("spurious_copper") + 1
+    return RawDetections(
+        boxes=np.array([[41, 43, 49, 51]], np.float32),
+        labels=np.array([label], np.int64),
+        scores=np.array([score], np.float32),
+        masks=np.ones((1, 28, 28), np.float32),
+    )
+
+
+def learnt(product: ProductConfig) -> Scores:
+    """Return scores whose only threshold, 0.7, was learnt."""
+    known = Calibration(
+        model_id="board-sim-1",
+        engine="torch",
+        precision="float32",
+        domain="simulated",
+        dataset="sim:board",
+        dataset_sha256="",
+        expected_defect_rate=0.1,
+        costs=Costs(escape=20, false_call=1),
+        defective_boards=1,
+        good_boards=1,
+        expected_cost=0.1,
+        classes={"spurious_copper": ClassCalibration(threshold=0.7, n=0, right=0)},
+    )
+    return Scores(product, known)
 
 
 @pytest.mark.parametrize("camera", ["colour", "grey", "binary"])
