@@ -48,7 +48,7 @@ def judged_layer(profile: LayerProfile, product: ProductConfig, scale: Scale) ->
     thickness = profile.thickness_um
     if profile.corroded_px:
         area_unsure = edge_px * profile.corroded_length_px / max(profile.layer_px, 1)
-        depth_share = profile.deepest_um / thickness if thickness else 0.0
+        depth_share = profile.depth_share
         depth_unsure = edge_px * scale.y / thickness if thickness else 0.0
         area, most_area = profile.corroded_area_share, limits.max_corroded_area_share
         measured = [

@@ -12,6 +12,7 @@ from typing import TypeVar
 import msgspec
 
 from kpi_engine.slim import Result
+from taktwatch.kpis import MEASURED
 from taktwatch.records import STRUCTURES, KpiWindow, MarkState, Outcome, Verdict, WindowState
 
 __all__ = [
@@ -77,6 +78,11 @@ class Sums(msgspec.Struct, array_like=True):
     scored: int = 0
     score_sum_bp: int = 0
     score_squares_bp2: int = 0
+    measured: int = 0
+    extent_sum_bp: int = 0
+    extent_squares_bp2: int = 0
+    depth_sum_bp: int = 0
+    depth_squares_bp2: int = 0
 
 
 NOTHING = Sums()
@@ -155,6 +161,21 @@ def add_picture(sums: Sums, result: Result) -> None:
             sums.corroded_length_um += round(layer.corroded_length_px * result.um_per_px)
             sums.deepest_um = max(sums.deepest_um, round(layer.deepest_um))
             sums.surface_corrosion += layer.surface
+        add_measured(sums, result)
+
+
+def add_measured(sums: Sums, result: Result) -> None:
+    """Add how far corrosion reaches in a picture: its worst layer's area share and depth share, as the judge sees them.
+
+    A share above 1 (a layer that was measured wrongly) counts as 1.
+    """
+    extent_bp = round(10_000 * min(1.0, max(layer.corroded_area_share for layer in result.layers)))
+    depth_bp = round(10_000 * min(1.0, max(layer.depth_share for layer in result.layers)))
+    sums.measured += 1
+    sums.extent_sum_bp += extent_bp
+    sums.extent_squares_bp2 += extent_bp * extent_bp
+    sums.depth_sum_bp += depth_bp
+    sums.depth_squares_bp2 += depth_bp * depth_bp
 
 
 def add_board(sums: Sums, verdict: Verdict | None, opportunities: int, latency_us: int, boards: int = 1) -> None:
@@ -206,7 +227,11 @@ ADDED = (
     "score_sum_bp",
     "score_squares_bp2",
 )
-"""The fields that add up."""
+"""The fields that add up, beside what was measured: of boards seen from above nothing is."""
+
+
+PUBLISHED = tuple(name for name in ADDED if name != "frames")
+PUBLISHED_MEASURED = (*PUBLISHED, "measured", *MEASURED)
 
 
 def snapshot(sums: Sums) -> Sums:
@@ -220,6 +245,9 @@ def add_delta(total: Sums, now: Sums, before: Sums) -> None:
         change = getattr(now, name) - getattr(before, name)
         if change:
             setattr(total, name, getattr(total, name) + change)
+    if now.measured != before.measured:
+        for name in ("measured", *MEASURED):
+            setattr(total, name, getattr(total, name) + getattr(now, name) - getattr(before, name))
     if now.defects != before.defects:
         add_counts(total.defects, now.defects, before.defects)
     if now.latency_buckets != before.latency_buckets:
@@ -284,5 +312,5 @@ def published(
         deepest_um=sums.deepest_um,
         latency_buckets=dict(sums.latency_buckets),
         station_state=sums.station_state,
-        **{name: getattr(sums, name) for name in ADDED if name != "frames"},
+        **{name: getattr(sums, name) for name in (PUBLISHED_MEASURED if sums.measured else PUBLISHED)},
     )

@@ -17,6 +17,7 @@ from taktwatch.records import KpiWindow, WindowState
 
 __all__ = [
     "ANY",
+    "MEASURED",
     "METRICS",
     "SUMMED",
     "Rate",
@@ -33,6 +34,8 @@ __all__ = [
     "first_pass_yield",
     "frequency",
     "latency_quantile_s",
+    "mean_depth_share",
+    "mean_extent",
     "mean_latency_s",
     "mean_score",
     "merge",
@@ -88,6 +91,11 @@ EXAMPLE = KpiWindow(
     scored=5,
     score_sum_bp=45_000,
     score_squares_bp2=406_500_000,
+    measured=4,
+    extent_sum_bp=600,
+    extent_squares_bp2=110_000,
+    depth_sum_bp=8_000,
+    depth_squares_bp2=18_000_000,
 )
 """A minute of one station, used by the examples below."""
 
@@ -373,12 +381,48 @@ def mean_score(window: KpiWindow) -> Rate:
     >>> rate.value, rate.n, round(rate.low, 3), round(rate.high, 3)
     (0.9, 5, 0.846, 0.954)
     """
-    if window.scored == 0:
+    return mean_bp(window.scored, window.score_sum_bp, window.score_squares_bp2)
+
+
+def mean_extent(window: KpiWindow) -> Rate:
+    """Mean extent of corrosion, 0 to 1: the largest corroded area share of a layer in each picture, on average.
+
+    extent_sum_bp / measured / 10,000; what `section.max_corroded_area_share` limits. n: pictures that showed a layer,
+    those without corrosion included. Interval: mean +- 1.96 standard errors.
+
+    >>> mean_extent(EXAMPLE).value, mean_extent(EXAMPLE).n
+    (0.015, 4)
+    """
+    return mean_bp(window.measured, window.extent_sum_bp, window.extent_squares_bp2)
+
+
+def mean_depth_share(window: KpiWindow) -> Rate:
+    """Mean depth of corrosion as a share of the layer's thickness, 0 to 1: the largest of each picture, on average.
+
+    depth_sum_bp / measured / 10,000; what `section.max_depth_share` limits. n and interval as of `mean_extent`.
+
+    >>> rate = mean_depth_share(EXAMPLE)
+    >>> rate.value, rate.n, round(rate.low, 3), round(rate.high, 3)
+    (0.2, 4, 0.12, 0.28)
+    """
+    return mean_bp(window.measured, window.depth_sum_bp, window.depth_squares_bp2)
+
+
+def mean_bp(n: int, sum_bp: int, squares_bp2: int) -> Rate:
+    """Return the mean of n values of 0 to 1 from their sums in basis points, with its interval."""
+    if n == 0:
         return Rate(None, 0)
-    value, error = window.score_sum_bp / window.scored / 10_000, score_error(window)
+    value, error = sum_bp / n / 10_000, error_bp(n, sum_bp, squares_bp2)
     if error is None:
-        return Rate(value, window.scored)
-    return Rate(value, window.scored, max(0.0, value - Z_95 * error), min(1.0, value + Z_95 * error))
+        return Rate(value, n)
+    return Rate(value, n, max(0.0, value - Z_95 * error), min(1.0, value + Z_95 * error))
+
+
+def error_bp(n: int, sum_bp: int, squares_bp2: int) -> float | None:
+    """Return the standard error of such a mean, 0 to 1; None below two values."""
+    if n < 2:  # noqa: PLR2004 - a spread takes two
+        return None
+    return sqrt(max(0.0, squares_bp2 - sum_bp**2 / n) / (n - 1) / n) / 10_000
 
 
 def score_error(window: KpiWindow) -> float | None:
@@ -387,11 +431,7 @@ def score_error(window: KpiWindow) -> float | None:
     >>> round(score_error(EXAMPLE), 5)
     0.02739
     """
-    n = window.scored
-    if n < 2:  # noqa: PLR2004 - a spread takes two
-        return None
-    squares_bp2 = window.score_squares_bp2 - window.score_sum_bp**2 / n
-    return sqrt(max(0.0, squares_bp2) / (n - 1) / n) / 10_000
+    return error_bp(window.scored, window.score_sum_bp, window.score_squares_bp2)
 
 
 def score_drift(window: KpiWindow, reference: KpiWindow) -> Rate:
@@ -448,7 +488,10 @@ def takt_s(window: KpiWindow) -> Rate:
 
 
 def mean_latency_s(window: KpiWindow) -> Rate:
-    """Mean seconds from capture to verdict: latency_sum_us / inspected. n: inspected.
+    """Mean seconds from receipt to verdict: latency_sum_us / inspected. n: inspected.
+
+    From when ingest had the board's first picture to when the detector judged its last. What the camera took before is
+    not in it: only some sources read the time of capture off a clock (`Frame.stamped`).
 
     >>> mean_latency_s(EXAMPLE).value
     0.12
@@ -457,7 +500,7 @@ def mean_latency_s(window: KpiWindow) -> Rate:
 
 
 def latency_quantile_s(window: KpiWindow, q: float) -> Rate:
-    """Quantile `q` (0 to 1) of the seconds from capture to verdict, from the base-2 histogram. n: latencies counted.
+    """Quantile `q` (0 to 1) of the seconds from receipt to verdict, from the base-2 histogram. n: latencies counted.
 
     Placed geometrically inside its bucket, so it is off by less than a bucket's width: 19 %.
 
@@ -481,7 +524,7 @@ def latency_quantile_s(window: KpiWindow, q: float) -> Rate:
 
 
 def latency_p95_s(window: KpiWindow) -> Rate:
-    """95 % quantile of the seconds from capture to verdict. n: latencies counted.
+    """95 % quantile of the seconds from receipt to verdict. n: latencies counted.
 
     >>> round(latency_p95_s(EXAMPLE).value, 4)
     0.1532
@@ -502,6 +545,8 @@ METRICS: dict[str, Callable[[KpiWindow], Rate]] = {
     "latency_p50_s": lambda window: latency_quantile_s(window, 0.50),
     "latency_p95_s": latency_p95_s,
     "latency_p99_s": lambda window: latency_quantile_s(window, 0.99),
+    "mean_depth_share": mean_depth_share,
+    "mean_extent": mean_extent,
     "mean_latency_s": mean_latency_s,
     "mean_score": mean_score,
     "missing": missing,
@@ -534,9 +579,9 @@ def pareto(window: KpiWindow) -> list[tuple[str, int]]:
 def merge(windows: Iterable[KpiWindow], window: str = "sum") -> KpiWindow | None:
     """Sum windows into one that reaches from the first start to the last end; None where there are none.
 
-    Line, station and product are kept where all parts agree and "*" elsewhere; the station's state is that of the
-    latest part; the sum is as unfinished as its most unfinished part. Rates of the sum are rates over all boards, not
-    means of rates. Give each window once: newest revision only.
+    Line, station and product are kept where all parts agree and "*" elsewhere, and so is the lot (elsewhere None); the
+    station's state is that of the latest part; the sum is as unfinished as its most unfinished part. Rates of the sum
+    are rates over all boards, not means of rates. Give each window once: newest revision only.
 
     >>> both = merge([EXAMPLE, EXAMPLE])
     >>> both.inspected, defect_rate(both).value, both.defects
@@ -558,6 +603,7 @@ def merge(windows: Iterable[KpiWindow], window: str = "sum") -> KpiWindow | None
         line=common(part.line for part in parts),
         station=common(part.station for part in parts),
         product=common(part.product for part in parts),
+        lot=parts[0].lot if len({part.lot for part in parts}) == 1 else None,
         revision=max(part.revision for part in parts),
         state=next(state for state in WindowState if state in states),
         defects=dict(defects),
@@ -567,6 +613,9 @@ def merge(windows: Iterable[KpiWindow], window: str = "sum") -> KpiWindow | None
         **{name: sum(getattr(part, name) for part in parts) for name in SUMMED},
     )
 
+
+MEASURED = ("extent_sum_bp", "extent_squares_bp2", "depth_sum_bp", "depth_squares_bp2")
+"""The sums over `measured` pictures: all 0 where there are none."""
 
 SUMMED = (
     "accepted",
@@ -591,6 +640,8 @@ SUMMED = (
     "scored",
     "score_sum_bp",
     "score_squares_bp2",
+    "measured",
+    *MEASURED,
 )
 """The fields of a window that add up."""
 

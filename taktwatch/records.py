@@ -320,6 +320,11 @@ class LayerProfile(Part, frozen=True, kw_only=True):
         return self.corroded_px / self.layer_px if self.layer_px else 0.0
 
     @property
+    def depth_share(self) -> float:
+        """Deepest corrosion as a share of the layer's thickness, 0 where it has none."""
+        return self.deepest_um / self.thickness_um if self.thickness_um > 0 else 0.0
+
+    @property
     def corroded_length_share(self) -> float:
         """Share of the layer's length with corrosion at it, 0 to 1."""
         return self.corroded_length_px / self.length_px if self.length_px else 0.0
@@ -504,8 +509,10 @@ class KpiWindow(Record, frozen=True, kw_only=True, tag="kpi_window"):
     `revision` is the offset (in results) of the last record that changed the window; readers keep the highest.
     All sums are integers: um2, um, us, counts, basis points (a score of 0.9312 is 9312 bp). `scored` detections have
     scores that add up to `score_sum_bp`, their squares to `score_squares_bp2`: all that a mean and its spread need.
-    `latency_buckets` is a fixed base-2 histogram of capture-to-verdict time: key k counts latencies in
-    [2^(k/4), 2^((k+1)/4)) us.
+    `measured` pictures showed a layer: of each, the largest corroded area share of a layer (`extent`) and the largest
+    depth as a share of a layer's thickness (`depth`), in basis points, as sums and sums of squares.
+    `latency_buckets` is a fixed base-2 histogram of the time from a board's receipt to its verdict: key k counts
+    latencies in [2^(k/4), 2^((k+1)/4)) us.
     """
 
     window: str
@@ -542,6 +549,11 @@ class KpiWindow(Record, frozen=True, kw_only=True, tag="kpi_window"):
     scored: int = 0
     score_sum_bp: int = 0
     score_squares_bp2: int = 0
+    measured: int = 0
+    extent_sum_bp: int = 0
+    extent_squares_bp2: int = 0
+    depth_sum_bp: int = 0
+    depth_squares_bp2: int = 0
     lot: str | None = None
     shift: str | None = None
 

@@ -8,6 +8,7 @@ from dashboards.console.schema import (
     DriftsOut,
     KpiRow,
     KpisOut,
+    LotsOut,
     ParetoOut,
     RateOut,
     RolledYieldOut,
@@ -20,6 +21,7 @@ from taktwatch.store.reading import (
     Rolled,
     TrendPoint,
     drifts,
+    lots,
     pareto_rows,
     roll_up,
     rolled_yields,
@@ -28,7 +30,7 @@ from taktwatch.store.reading import (
     trend,
 )
 
-__all__ = ["drifts_out", "kpis_out", "pareto_out", "rate_out", "step_for", "trend_out"]
+__all__ = ["drifts_out", "kpis_out", "lots_out", "pareto_out", "rate_out", "step_for", "trend_out"]
 
 STEPS_S = (60, 300, 600, 1800, 3600, 14400, 86400)
 MOST_POINTS = 24
@@ -72,6 +74,7 @@ def row_of(rolled: Rolled) -> KpiRow:
         end=summed.end,
         station=summed.station,
         product=summed.product,
+        lot=summed.lot,
         state=str(summed.state),
         revision=summed.revision,
         windows=rolled.windows,
@@ -90,6 +93,11 @@ def row_of(rolled: Rolled) -> KpiRow:
         surface_corrosion=summed.surface_corrosion,
         figures={name: rate_out(metric(summed, name)) for name in METRICS},
     )
+
+
+def lots_out(windows: Sequence[KpiWindow], since: datetime, until: datetime) -> LotsOut:
+    """Show one row a lot of each product at each station."""
+    return LotsOut(since=since, until=until, rows=tuple(row_of(rolled) for rolled in lots(windows)))
 
 
 def rate_out(rate: Rate) -> RateOut:

@@ -8,8 +8,8 @@ from fastapi import APIRouter, Depends, HTTPException, Query
 from pydantic import AfterValidator
 
 from dashboards.console.context import Context, Here
-from dashboards.console.figures import drifts_out, kpis_out, pareto_out, step_for, trend_out
-from dashboards.console.schema import DriftsOut, ErrorOut, KpisOut, ParetosOut, TrendOut
+from dashboards.console.figures import drifts_out, kpis_out, lots_out, pareto_out, step_for, trend_out
+from dashboards.console.schema import DriftsOut, ErrorOut, KpisOut, LotsOut, ParetosOut, TrendOut
 from dashboards.console.view import line_clock
 from taktwatch import clock
 from taktwatch.kpis import METRICS
@@ -109,6 +109,32 @@ async def pareto(console: Here, question: Question) -> ParetosOut:
     """Give the defect classes of a range, the most frequent first."""
     windows = await question.windows(console)
     return ParetosOut(since=question.query.since, until=question.query.until, classes=pareto_out(windows))
+
+
+@router.get("/lots")
+async def lots(
+    *,
+    console: Here,
+    since: datetime | None = None,
+    until: datetime | None = None,
+    minutes: Annotated[int, Query(ge=1, le=60 * 24 * 366, description="how far back, without `since`")] = 10_080,
+    station: str | None = None,
+    product: str | None = None,
+    lot: str | None = None,
+) -> LotsOut:
+    """Give one row for each lot of a range, with every figure; its windows, cut by the hour, are added up."""
+    question = await asked(
+        console=console,
+        since=since,
+        until=until,
+        minutes=minutes,
+        station=station,
+        product=product,
+        window="lot",
+        step_s=3600,
+    )
+    query = replace(question.query, lot=lot)
+    return lots_out(await read_parts(console.store, query), query.since, query.until)
 
 
 @router.get("/drift")

@@ -18,6 +18,7 @@ __all__ = [
     "KpisOut",
     "LayerOut",
     "LineOut",
+    "LotsOut",
     "MarkOut",
     "ModelOut",
     "NoticeOut",
@@ -246,6 +247,7 @@ class KpiRow(Answer):
     end: datetime
     station: str
     product: str
+    lot: str | None
     state: str
     revision: int
     windows: int = Field(description="how many windows were added up")
@@ -273,6 +275,14 @@ class ParetoOut(Answer):
     share: float = Field(ge=0, le=1)
     cumulative: float = Field(ge=0, le=1)
     per_board: RateOut = Field(description="defects of this class an inspected board")
+
+
+class LotsOut(Answer):
+    """Lots over a range of event time, one row each, in the order they began."""
+
+    since: datetime
+    until: datetime
+    rows: tuple[KpiRow, ...]
 
 
 class ParetosOut(Answer):

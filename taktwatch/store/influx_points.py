@@ -4,7 +4,8 @@ Measurement `kpi`, tags line, station, product, window, and of a lot's windows t
 Measurement `kpi_class` has the tag `class` besides, and a count. InfluxDB merges the fields of equal points and keeps
 points that a later write leaves out, so every write of a window carries every field, and a point for every class known
 of its product, counts of 0 included: a correction may take the last board, or the last defect of a class, out of it.
-Rates are for readers to divide: sums always stand. Latencies alone ride along as floats, for Flux cannot read
+Sums over `measured` pictures are left out where there are none: whatever the point holds of them counts for nothing
+then. Rates are for readers to divide: sums always stand. Latencies alone ride along as floats, for Flux cannot read
 histograms; where `inspected` is 0 they are 0 and mean nothing.
 """
 
@@ -16,7 +17,7 @@ from urllib.parse import unquote
 import msgspec
 
 from taktwatch.errors import BadRecord
-from taktwatch.kpis import METRICS
+from taktwatch.kpis import MEASURED, METRICS
 from taktwatch.records import KpiWindow, MarkState, WindowState
 
 __all__ = ["DERIVED", "flux_string", "lines", "tag", "untag", "window_in"]
@@ -30,7 +31,7 @@ DICTS = frozenset({"defects", "latency_buckets"})
 SUMS = tuple(
     name
     for name in KpiWindow.__struct_fields__
-    if name not in TAGS | DICTS | {"start", "end", "state", "station_state", "shift"}
+    if name not in TAGS | DICTS | {"start", "end", "state", "station_state", "shift", "measured", *MEASURED}
 )
 DERIVED = ("latency_p50_s", "latency_p95_s", "latency_p99_s")
 """Figures written as float fields beside the sums."""
@@ -66,7 +67,8 @@ def lines(window: KpiWindow, classes: Collection[str] = ()) -> list[str]:
 
 def fields(window: KpiWindow) -> list[str]:
     """Return every field of the `kpi` measurement as `name=value`."""
-    found = [f"{name}={integer(window, name, getattr(window, name))}" for name in SUMS]
+    names = (*SUMS, "measured", *(MEASURED if window.measured else ()))
+    found = [f"{name}={integer(window, name, getattr(window, name))}" for name in names]
     found.append(f"end_us={(window.end - EPOCH) // timedelta(microseconds=1)}i")
     found.append(f"state={quoted(window.state.value)}")
     if window.shift is not None:
@@ -133,7 +135,11 @@ def flux_string(text: str) -> str:
 
 
 def window_in(row: Mapping[str, Any]) -> KpiWindow:
-    """Return the window of a pivoted row: its tags, its fields as columns, `_time` its start."""
+    """Return the window of a pivoted row: its tags, its fields as columns, `_time` its start.
+
+    Points written before there was a field `measured` have nothing measured.
+    """
+    measured = int(row.get("measured") or 0)
     return KpiWindow(
         window=untag(row["window"]),
         start=row["_time"],
@@ -147,5 +153,6 @@ def window_in(row: Mapping[str, Any]) -> KpiWindow:
         station_state=MarkState(row["station_state"]),
         defects=msgspec.json.decode(row["defects"], type=dict[str, int]),
         latency_buckets=msgspec.json.decode(row["latency_buckets"], type=dict[int, int]),
-        **{name: int(row[name]) for name in SUMS},
+        measured=measured,
+        **{name: int(row[name]) for name in (*SUMS, *(MEASURED if measured else ()))},
     )

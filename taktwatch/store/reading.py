@@ -27,6 +27,7 @@ __all__ = [
     "chart_series",
     "drifts",
     "floor_time",
+    "lots",
     "pareto_rows",
     "parts",
     "read_parts",
@@ -160,6 +161,27 @@ def roll_up(windows: Iterable[KpiWindow], step: timedelta, by: Sequence[By] = ("
     for window in windows:
         steps[floor_time(window.start, step)].append(window)
     return [replace(rolled, step=begin) for begin, group in sorted(steps.items()) for rolled in totals(group, by)]
+
+
+def lots(windows: Iterable[KpiWindow]) -> list[Rolled]:
+    """Return one row for each lot of a product at a station, in the order they began.
+
+    The windows of a lot are cut by the hour (kind "lot"); here they are whole again, as far as the range asked for has
+    them. Windows of other kinds are left out: minutes and hours hold the same boards.
+
+    >>> from taktwatch.kpis import EXAMPLE
+    >>> import msgspec
+    >>> hour = msgspec.structs.replace(EXAMPLE, window="lot", lot="L7")
+    >>> later = msgspec.structs.replace(hour, start=hour.start + timedelta(hours=1), end=hour.end + timedelta(hours=1))
+    >>> [(row.window.lot, row.window.inspected, row.windows) for row in lots([later, hour, EXAMPLE])]
+    [('L7', 40, 2)]
+    """
+    groups: defaultdict[tuple[str, str, str, str], list[KpiWindow]] = defaultdict(list)
+    for window in windows:
+        if window.lot is not None:
+            groups[window.line, window.station, window.product, window.lot].append(window)
+    rows = [summed for _, group in sorted(groups.items()) if (summed := total(group)) is not None]
+    return sorted(rows, key=lambda row: row.window.start)
 
 
 def grouped(windows: Iterable[KpiWindow], by: Sequence[By]) -> dict[tuple[str, ...], list[KpiWindow]]:

@@ -2,11 +2,12 @@
 
 import asyncio
 import random
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from pathlib import Path
 
+import msgspec
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -25,6 +26,7 @@ from taktwatch.store.reading import (
     By,
     chart_series,
     drifts,
+    lots,
     pareto_rows,
     parts,
     read_parts,
@@ -68,6 +70,11 @@ def drawn(rng: random.Random, minute: int, station: str, product: str, revision:
         layer_um2=rng.randrange(10**9),
         corroded_um2=rng.randrange(10**6),
         deepest_um=rng.randrange(40),
+        measured=inspected,
+        extent_sum_bp=sum(extents := [rng.randrange(800) for _ in range(inspected)]),
+        extent_squares_bp2=sum(extent * extent for extent in extents),
+        depth_sum_bp=sum(depths := [rng.randrange(10_001) for _ in range(inspected)]),
+        depth_squares_bp2=sum(depth * depth for depth in depths),
         layer_length_um=rng.randrange(10**6),
         corroded_length_um=rng.randrange(10**4),
         scored=failed,
@@ -171,6 +178,42 @@ def test_the_lines_own_control_chart_is_equal_over_sqlite_and_influxdb(tmp_path:
 def point_name(point: ControlPoint) -> tuple[str, str, datetime]:
     """What a point keeps when it is charted again."""
     return point.chart, point.panel, point.start
+
+
+def lot_hours(lot: str, *hours: int) -> list[KpiWindow]:
+    """The hours of one lot, whose sums over the line lie beside it."""
+    made = [
+        msgspec.structs.replace(drawn(random.Random(f"{lot}{hour}"), 60 * hour, "top", "a", 1), window="lot", lot=lot)
+        for hour in hours
+    ]
+    return [*made, *(msgspec.structs.replace(one, station="*") for one in made)]
+
+
+@pytest.mark.parametrize("backend", ["sqlite", pytest.param("influxdb", marks=pytest.mark.influxdb)])
+def test_a_lot_is_one_row_however_many_hours_it_ran(
+    request: pytest.FixtureRequest, tmp_path: Path, backend: str
+) -> None:
+    environ: Mapping[str, str] = {}
+    address = f"sqlite:///{tmp_path / 'kpis.sqlite'}"
+    if backend == "influxdb":
+        influx: InfluxServer = request.getfixturevalue("influx")
+        address, environ = f"influxdb://{influx.address}", influx.environ
+    windows = [*lot_hours("L2", 0), *lot_hours("L1", 0, 1, 2), *lot_hours("L3", 2), *lot_hours("L1", 30)]
+
+    async def main() -> list[KpiWindow]:
+        store = open_store(address, environ)
+        await store.prepare()
+        await store.write(windows)
+        found = await read_parts(store, KpiQuery("lot", NOON, NOON + timedelta(hours=24)))
+        await store.close()
+        return found
+
+    rows = lots(asyncio.run(main()))
+    assert [(row.window.lot, row.windows) for row in rows] == [("L1", 3), ("L2", 1), ("L3", 1)]
+    whole = merge(parts(lot_hours("L1", 0, 1, 2)))
+    assert whole is not None
+    assert rows[0].window == whole
+    assert (whole.start, whole.lot) == (NOON, "L1")
 
 
 @settings(max_examples=40, deadline=None)

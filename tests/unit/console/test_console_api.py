@@ -285,6 +285,31 @@ def test_score_drift_compares_with_the_time_before_the_range(tmp_path: Path) -> 
     asyncio.run(main())
 
 
+def test_lots_have_one_row_each(tmp_path: Path) -> None:
+    async def main() -> None:
+        async with asked(tmp_path) as (console, client):
+            hour = this_minute().replace(minute=0) - timedelta(days=3)
+            hours = [minute_window(hour + timedelta(hours=h), inspected=30, failed=h) for h in range(4)]
+            windows = [
+                msgspec.structs.replace(
+                    one, window="lot", lot="L1" if index < 3 else "L2", end=one.start + timedelta(hours=1)
+                )
+                for index, one in enumerate(hours)
+            ]
+            await console.store.write([*windows, msgspec.structs.replace(windows[0], station="*", product="*")])
+            rows = (await client.get("/v1/kpis/lots")).json()["rows"]
+            assert [(row["lot"], row["windows"], row["inspected"], row["failed"]) for row in rows] == [
+                ("L1", 3, 90, 3),
+                ("L2", 1, 30, 3),
+            ]
+            assert rows[0]["figures"]["defect_rate"]["value"] == 3 / 90
+            [one] = (await client.get("/v1/kpis/lots", params={"lot": "L2"})).json()["rows"]
+            assert one == rows[1]
+            assert (await client.get("/v1/kpis/lots", params={"minutes": 60})).json()["rows"] == []
+
+    asyncio.run(main())
+
+
 def test_pareto_and_trend_are_the_same_numbers_as_the_table(tmp_path: Path) -> None:
     async def main() -> None:
         async with asked(tmp_path) as (console, client):

@@ -58,6 +58,32 @@ def test_every_sum_of_a_section_is_an_integer() -> None:
     assert (window.layer_length_um, window.corroded_length_um) == (300, 30)
     assert window.defects == {"corrosion": 1}
     assert (window.scored, window.score_sum_bp, window.score_squares_bp2) == (1, 9000, 9000 * 9000)
+    extent_bp, depth_bp = round(10_000 * 10 / 1001), round(10_000 * 3.4 / 35)
+    assert window.measured == 1
+    assert (window.extent_sum_bp, window.extent_squares_bp2) == (extent_bp, extent_bp**2)
+    assert (window.depth_sum_bp, window.depth_squares_bp2) == (depth_bp, depth_bp**2)
+
+
+def test_of_each_section_the_worst_layer_is_measured_and_good_ones_count_as_nothing() -> None:
+    line = Timeline()
+    line.frame(0, "12:00:10", layers=(layer(1000, 20, 7.0), layer(1000, 50, 3.5)))
+    line.frame(1, "12:00:20", layers=(layer(1000, 0, 0.0),))
+    line.frame(2, "12:00:30", layers=(layer(0, 5, 70.0),))  # measured wrongly: deeper than it is thick
+    line.frame(3, "12:00:40")
+    window = line.window("12:00:00")
+    assert (window.inspected, window.measured) == (4, 3)
+    assert (window.extent_sum_bp, window.extent_squares_bp2) == (500, 500**2)
+    assert (window.depth_sum_bp, window.depth_squares_bp2) == (2000 + 10_000, 2000**2 + 10_000**2)
+    hour = line.rolled("1h", "12:00:00")
+    assert (hour.measured, hour.extent_sum_bp, hour.depth_squares_bp2) == (3, 500, window.depth_squares_bp2)
+
+
+def test_a_section_that_comes_late_or_twice_is_measured_once() -> None:
+    line = Timeline()
+    line.frame(1, "12:01:10", layers=(layer(1000, 20, 7.0),))
+    line.frame(0, "12:00:10", layers=(layer(1000, 30, 7.0),))
+    line.frame(0, "12:00:10", layers=(layer(1000, 30, 7.0),))
+    assert (line.window("12:00:00").measured, line.window("12:00:00").extent_sum_bp) == (1, 300)
 
 
 def test_a_window_is_open_then_closed_then_final() -> None:

@@ -12,7 +12,16 @@ from kpi_engine.sums import microseconds
 from kpi_engine.windows import KpiState, Rules, drain, empty, fold, restore, save
 from taktwatch.config import ShiftConfig
 from taktwatch.kpis import ANY, SUMMED, merge
-from taktwatch.records import InspectionResult, KpiWindow, MarkState, Outcome, StationMark, Verdict, WindowState
+from taktwatch.records import (
+    InspectionResult,
+    KpiWindow,
+    LayerProfile,
+    MarkState,
+    Outcome,
+    StationMark,
+    Verdict,
+    WindowState,
+)
 
 RULES = Rules(
     horizon_minutes=60,
@@ -44,6 +53,22 @@ def clock(seconds: int) -> str:
     return f"{12 + seconds // 3600}:{seconds // 60 % 60:02}:{seconds % 60:02}"
 
 
+def corroded(seconds: int) -> LayerProfile:
+    """Return a layer whose corrosion is another at any time."""
+    return LayerProfile(
+        layer="L1",
+        layer_px=10_000,
+        corroded_px=seconds,
+        length_px=500,
+        corroded_length_px=seconds % 500,
+        thickness_um=35.0,
+        deepest_um=seconds % 35,
+        residual_um=1.0,
+        sites=1,
+        surface=False,
+    )
+
+
 def results_of(draws: list[tuple[str, int, str, str | None, str | None, Outcome, Verdict]]) -> list[InspectionResult]:
     """Return results with dense numbers per station, in the order of their event times."""
     made, numbers = [], {"top": 0, "section": 0}
@@ -59,6 +84,7 @@ def results_of(draws: list[tuple[str, int, str, str | None, str | None, Outcome,
                 serial=serial,
                 outcome=outcome,
                 verdict=verdict,
+                layers=(corroded(seconds),) if station == "section" else (),
             )
         )
         numbers[station] += 1
