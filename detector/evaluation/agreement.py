@@ -56,11 +56,14 @@ class SelfAgreement(msgspec.Struct, frozen=True, kw_only=True):
 
     appraiser: str
     parts: Rate
-    kappa: Estimate | None
+    kappa: Estimate
 
 
 class Agreement(msgspec.Struct, frozen=True, kw_only=True):
-    """The whole study. `everybody`: parts that all called the same every time; `right`: and as the reference says."""
+    """The whole study. `everybody`: parts that all called the same every time; `right`: and as the reference says.
+
+    `within` is empty where everybody read once: nobody can then differ from themselves.
+    """
 
     parts: int
     appraisers: tuple[str, ...]
@@ -108,7 +111,11 @@ def attribute_agreement(ratings: Sequence[Rating], *, seed: int = 0) -> Agreemen
         raise BadInput("no ratings; a study has parts read by appraisers")
     cube, parts, appraisers, categories, reference = _arranged(ratings)
     reads = cube.shape[2]
-    within = tuple(_within(cube[:, index], name, categories, seed) for index, name in enumerate(appraisers))
+    within = tuple(
+        _within(cube[:, index], name, categories, seed)
+        for index, name in enumerate(appraisers)
+        if reads >= LEAST_TRIALS
+    )
     between = tuple(
         _pair(cube[:, one], cube[:, other], (appraisers[one], appraisers[other]), categories, seed)
         for one, other in combinations(range(len(appraisers)), 2)
@@ -170,11 +177,9 @@ def _arranged(ratings: Sequence[Rating]) -> tuple[Ints, list[str], list[str], li
 
 
 def _within(readings: Ints, name: str, categories: Sequence[str], seed: int) -> SelfAgreement:
-    """Compare one appraiser's readings (parts, trials) with each other."""
+    """Compare one appraiser's readings (parts, trials; two at least) with each other."""
     same = int((readings == readings[:, :1]).all(axis=1).sum())
-    kappa = None
-    if readings.shape[1] >= LEAST_TRIALS:
-        kappa = _kappa(readings[:, :1], readings[:, 1:2], len(categories), seed)
+    kappa = _kappa(readings[:, :1], readings[:, 1:2], len(categories), seed)
     return SelfAgreement(appraiser=name, parts=rate(same, len(readings)), kappa=kappa)
 
 

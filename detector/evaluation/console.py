@@ -68,14 +68,15 @@ def _print_agreement(console: Console, one: Agreement) -> None:
     title = f"{one.parts} parts, {len(one.appraisers)} appraisers, categories {', '.join(one.categories)}"
     table = _table(title, "agreement", "equal", "kappa", "95 %")
     for own in one.within:
-        kappa = own.kappa or Estimate(value=None)
-        table.add_row(f"{own.appraiser}, again", f"{own.parts.events} of {own.parts.n} parts", *_kappa(kappa))
+        table.add_row(f"{own.appraiser}, again", f"{own.parts.events} of {own.parts.n} parts", *_kappa(own.kappa))
     for pair in (*one.between, *one.against_reference):
         table.add_row(f"{pair.first} and {pair.second}", f"{pair.equal:.1%} of {pair.readings}", *_kappa(pair.kappa))
     if one.fleiss is not None:
         same = f"{one.everybody.events} of {one.everybody.n} parts"
         table.add_row("all together (Fleiss)", same, *_kappa(one.fleiss))
     console.print(table)
+    if not one.within:
+        console.print("Everybody read once: how far anyone agrees with themselves is not known")
     if one.right is not None:
         console.print(f"All right every time: {_rate(one.right)}", highlight=False)
 
