@@ -1,7 +1,8 @@
-"""Which frames go through the network together, and until when to wait for company. Pure: time is an argument.
+"""Which frames go through the network together. Pure: time is an argument.
 
-No batch waits to be full. It waits while frames that would join it are being prepared, if a larger batch was measured
-to be cheaper for each of them, and never beyond the time at which the most urgent of them must go to be in time.
+A network that is free takes what is ready at once: no frame waits for company. What gathers while it is busy goes
+together only where a batch was measured to be clearly cheaper for each of its frames. Where it is not, a batch helps
+nobody: all its frames wait for the last of them, and so does every frame behind.
 """
 
 from collections import deque
@@ -9,28 +10,26 @@ from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass
 from statistics import median
 
-__all__ = ["Candidate", "Choice", "Costs", "choose"]
+__all__ = ["Candidate", "Costs", "choose"]
 
 KEPT = 9
 """Measurements of one size whose median is believed."""
 
-REMEASURE_AFTER = 500
+REMEASURE_AFTER = 2000
 """Batches after which a size that was not used is tried again: machines change."""
 
-PAYS = 0.9
-"""Company is worth a wait where a frame costs less than this share of what it costs without."""
-
-ALIKE = 0.95
-"""A larger batch is taken only where a frame costs less than this share: else it only makes its frames late."""
+PAYS, PAYS_LATE = 0.9, 0.97
+"""A larger batch is taken where a frame costs less than this share of what it costs in a smaller one; once frames are
+late, throughput alone counts."""
 
 
 class Costs:
-    """Seconds a frame costs by the size of its batch, measured as they go. Sizes are kept by their power of two.
+    """Seconds a frame costs by the size of its batch, measured as they go.
 
     >>> costs = Costs()
     >>> costs.learn(1, 0.1)
     >>> costs.learn(4, 0.2)
-    >>> costs.each(1), costs.each(3), costs.each(2)
+    >>> costs.each(1), costs.each(4), costs.each(2)
     (0.1, 0.05, None)
     """
 
@@ -41,20 +40,18 @@ class Costs:
 
     def learn(self, size: int, seconds: float) -> None:
         """Note what a batch took."""
-        step = (size - 1).bit_length()
         self._batches += 1
-        if self._is_old(step):
-            self._each[step] = deque(maxlen=KEPT)
-        self._each[step].append(seconds / size)
-        self._used[step] = self._batches
+        if self._is_old(size):
+            self._each[size] = deque(maxlen=KEPT)
+        self._each[size].append(seconds / size)
+        self._used[size] = self._batches
 
     def each(self, size: int) -> float | None:
-        """Return seconds a frame; None where no batch of about this size was measured lately."""
-        step = (size - 1).bit_length()
-        return None if self._is_old(step) else median(self._each[step])
+        """Return seconds a frame; None where no batch of this size was measured lately."""
+        return None if self._is_old(size) else median(self._each[size])
 
-    def _is_old(self, step: int) -> bool:
-        return step not in self._each or self._batches - self._used[step] > REMEASURE_AFTER
+    def _is_old(self, size: int) -> bool:
+        return size not in self._each or self._batches - self._used[size] > REMEASURE_AFTER
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,41 +62,25 @@ class Candidate:
     due_s: float
 
 
-@dataclass(frozen=True, slots=True)
-class Choice:
-    """Which candidates go now, by index; none: look again at `wait_until_s`, or when one more was prepared."""
-
-    indices: tuple[int, ...] = ()
-    wait_until_s: float | None = None
-
-
 def choose(
-    candidates: Sequence[Candidate], now_s: float, costs: Callable[[Hashable], Costs], *, most: int, coming: int
-) -> Choice:
-    """Choose the next batch, of the group of the most urgent frame; `coming` frames are being prepared.
+    candidates: Sequence[Candidate], now_s: float, costs: Callable[[Hashable], Costs], *, most: int
+) -> tuple[int, ...]:
+    """Choose the next batch, by index: the most urgent frame, and those of its group that had better go with it.
 
     >>> costs = Costs()
-    >>> costs.learn(1, 0.1), costs.learn(2, 0.12)
+    >>> costs.learn(1, 0.10), costs.learn(2, 0.12)
     (None, None)
-    >>> choose([Candidate("m", 5.0)], 3.0, lambda _: costs, most=4, coming=1)
-    Choice(indices=(), wait_until_s=4.88)
-    >>> choose([Candidate("m", 5.0)], 3.0, lambda _: costs, most=4, coming=0)
-    Choice(indices=(0,), wait_until_s=None)
+    >>> choose([Candidate("m", 5.0), Candidate("m", 4.0)], 3.0, lambda _: costs, most=4)
+    (1, 0)
+    >>> choose([Candidate("m", 5.0), Candidate("m", 4.0)], 3.9, lambda _: costs, most=4)
+    (1,)
     """
     if not candidates:
-        return Choice()
+        return ()
     urgent = min(candidates, key=lambda one: one.due_s)
     members = [index for index, one in enumerate(candidates) if one.group == urgent.group]
     members.sort(key=lambda index: candidates[index].due_s)
-    known, slack_s = costs(urgent.group), urgent.due_s - now_s
-    size = best_size(len(members), slack_s, known, most)
-    if size == len(members) < most and coming:
-        alone, together = known.each(size), known.each(size + 1)
-        if alone is not None and together is not None and together < PAYS * alone:
-            until_s = urgent.due_s - together * (size + 1)
-            if until_s > now_s:
-                return Choice(wait_until_s=until_s)
-    return Choice(tuple(members[:size]))
+    return tuple(members[: best_size(len(members), urgent.due_s - now_s, costs(urgent.group), most)])
 
 
 def best_size(available: int, slack_s: float, costs: Costs, most: int) -> int:
@@ -107,22 +88,24 @@ def best_size(available: int, slack_s: float, costs: Costs, most: int) -> int:
 
     A size that was not measured lately is tried; where nothing is in time any more, the cheapest goes.
     """
-    sizes = [size for size in _steps(min(available, most)) if (costs.each(size) or 0.0) * size <= slack_s]
+    steps = _steps(available, most)
+    in_time = [size for size in steps if (costs.each(size) or 0.0) * size <= slack_s]
+    pays = PAYS if in_time else PAYS_LATE
     best, cost = 1, costs.each(1)
-    for size in sizes or _steps(min(available, most)):
+    for size in in_time or steps:
         each = costs.each(size)
         if each is None:
             best, cost = size, None
-        elif cost is not None and each < ALIKE * cost:
+        elif cost is not None and each < pays * cost:
             best, cost = size, each
     return best
 
 
-def _steps(most: int) -> list[int]:
-    """Return the sizes worth telling apart up to `most`: the powers of two, and itself.
+def _steps(available: int, most: int) -> list[int]:
+    """Return the sizes worth telling apart: the powers of two, and the largest allowed. Each is measured by itself.
 
-    >>> _steps(6)
-    [1, 2, 4, 6]
+    >>> _steps(5, 6), _steps(6, 6)
+    ([1, 2, 4], [1, 2, 4, 6])
     """
-    steps = [1 << power for power in range(most.bit_length())]
-    return steps if steps[-1] == most else [*steps, most]
+    steps = [1 << power for power in range(min(available, most).bit_length())]
+    return [*steps, most] if available >= most > steps[-1] else steps

@@ -3,7 +3,6 @@
 import asyncio
 from collections import deque
 from collections.abc import Callable, Hashable
-from contextlib import suppress
 from dataclasses import replace
 from math import inf
 
@@ -46,20 +45,16 @@ class Gathering:
         self.prepared.set()
 
     async def next_batch(self) -> list[Item]:
-        """Return the batch to run now; it waits for company only as `choose` says."""
+        """Return the batch to run now, as soon as anything is ready."""
         while True:
             self.prepared.clear()
             candidates = [Candidate(group_of(item), self._due_s(item)) for item in self.ready]
-            choice = choose(candidates, self.now_s(), self.costs_of, most=self.most, coming=self.coming)
-            if choice.indices:
-                batch = [self.ready[index] for index in choice.indices]
-                chosen = set(choice.indices)
+            if chosen := choose(candidates, self.now_s(), self.costs_of, most=self.most):
+                batch = [self.ready[index] for index in chosen]
                 self._keep([item for index, item in enumerate(self.ready) if index not in chosen])
                 self._gone += len(batch)
                 return batch
-            patience = None if choice.wait_until_s is None else choice.wait_until_s - self.now_s()
-            with suppress(TimeoutError):
-                await asyncio.wait_for(self.prepared.wait(), patience)
+            await self.prepared.wait()
 
     def _due_s(self, item: Item) -> float:
         """Return when a frame is due; long ago where too many others went before it."""

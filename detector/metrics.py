@@ -14,6 +14,7 @@ __all__ = [
     "QUEUE_FRAMES",
     "SCREENED",
     "SHADOW_FRAMES",
+    "STAGE_SECONDS",
 ]
 
 FRAMES = Counter(
@@ -34,6 +35,13 @@ LATENCY_SECONDS = Histogram(
     "Seconds from a frame's arrival at ingest to its result on the bus.",
     ["station"],
     buckets=(0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 30, 60),
+)
+STAGE_SECONDS = Histogram(
+    "taktwatch_detector_stage_seconds",
+    "Seconds of a frame in each stage: wait (to be begun), decode, prepare, queue (for the network), network (of its "
+    "batch), infer (its share of that), judge.",
+    ["stage"],
+    buckets=(0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5),
 )
 BATCH_FRAMES = Histogram("taktwatch_detector_batch_frames", "Frames per batch.", buckets=(1, 2, 4, 8, 16, 32, 64))
 IN_HAND = Gauge("taktwatch_detector_in_hand_frames", "Frames polled whose results are not published yet.")

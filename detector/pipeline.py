@@ -175,7 +175,7 @@ class Pipeline:
 
     async def made_ready(self, item: Item) -> Item:
         """Return an item ready for the network, or with the reason why it cannot be."""
-        inspector = self.duty.current
+        inspector, begun_s = self.duty.current, self.now_s()
         try:
             if not item.kept:
                 message = await self.bus.fetch(item.message.place)
@@ -186,7 +186,8 @@ class Pipeline:
             ready = await self.in_thread(made_ready, inspector, frame, template)
         except (BadInput, RecordNotFound, ModelError, ConfigError) as error:
             return replace(item, inspector=inspector, error=str(error))
-        return replace(item, inspector=inspector, ready=ready)
+        at = replace(item.at, begun_s=begun_s, ready_s=self.now_s())
+        return replace(item, inspector=inspector, ready=ready, at=at)
 
     async def infer(self) -> None:
         """Stage: choose a batch, run it through its model, hand what was seen on. One batch at a time."""
@@ -205,10 +206,11 @@ class Pipeline:
                 continue
             finally:
                 self.looking = False
-            self.gathering.learn(batch, self.now_s() - began)
+            over = self.now_s()
+            self.gathering.learn(batch, over - began)
             BATCH_FRAMES.observe(len(batch))
             for item, one in zip(batch, seen, strict=True):
-                await self.to_judge.put((item, one))
+                await self.to_judge.put((item.seen(began, over), one))
 
     async def fall_back(self, inspector: Inspector, batch: list[Item], error: EngineFailed) -> None:
         """Keep the frames of a batch that failed: with the model before, or one by one, the culprit alone is dead."""
@@ -220,11 +222,12 @@ class Pipeline:
         for item in batch:
             assert item.ready is not None  # noqa: S101 - it was in the network
             try:
+                began = self.now_s()
                 (seen,) = await loop.run_in_executor(self.network, inspector.look, [item.ready])
             except EngineFailed as alone:
                 await self.conclude(replace(item, error=str(alone), ready=None))
             else:
-                await self.to_judge.put((item, seen))
+                await self.to_judge.put((item.seen(began, self.now_s()), seen))
 
     async def judge(self) -> None:
         """Stage: masks, measures, verdict, and the record of it."""

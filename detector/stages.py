@@ -8,7 +8,7 @@ import msgspec
 
 from detector.inspect import Inspector
 from detector.large import Tiled
-from detector.metrics import BAD_RECORDS, DOUBTS, FRAMES, INFERENCE_SECONDS
+from detector.metrics import BAD_RECORDS, DOUBTS, FRAMES, INFERENCE_SECONDS, STAGE_SECONDS
 from detector.outcomes import dead_frame, dead_record, dead_result, inspected, place_on_panel, skipped_result
 from detector.steps import Inspection, Picture, Prepared, Seen
 from taktwatch.bus import Message, Outgoing, Partition
@@ -19,16 +19,41 @@ from taktwatch.records import DeadLetter, Frame, InspectionResult
 from taktwatch.topics import Topics
 from taktwatch.wire import decode, encode
 
-__all__ = ["Item", "frame_in", "judged", "made_ready", "outgoing", "records_of", "taken", "without_picture"]
+__all__ = ["Item", "Moments", "frame_in", "judged", "made_ready", "outgoing", "records_of", "taken", "without_picture"]
+
+
+@dataclass(frozen=True, slots=True)
+class Moments:
+    """When a frame was read, begun, ready for the network, in it and out of it, in s by the event loop's clock."""
+
+    read_s: float = 0.0
+    begun_s: float = 0.0
+    ready_s: float = 0.0
+    network_s: float = 0.0
+    seen_s: float = 0.0
+
+    @property
+    def waits_us(self) -> dict[str, int]:
+        """Microseconds it waited to be begun and for the network to be free, and its whole batch was in the network.
+
+        >>> Moments(1.0, 1.25, 1.5, 2.0, 2.5).waits_us
+        {'wait': 250000, 'queue': 500000, 'network': 500000}
+        """
+        seconds = {
+            "wait": self.begun_s - self.read_s,
+            "queue": self.network_s - self.ready_s,
+            "network": self.seen_s - self.network_s,
+        }
+        return {stage: round(spent_s * 1e6) for stage, spent_s in seconds.items()}
 
 
 @dataclass(frozen=True, eq=False, slots=True)
 class Item:
     """A record on its way: its frame (None: it was none), and what each stage added.
 
-    `due_s` is when its verdict is due, by the event loop's clock. `inspector` is the one that took it and will end it.
-    `error`: why it cannot be inspected; `skipped`: why it is not. `kept` is False where the picture was let go of while
-    the frame waits, and is to be fetched again.
+    `due_s` is when its verdict is due, by the event loop's clock, `at` when it reached each stage. `inspector` is the
+    one that took it and will end it. `error`: why it cannot be inspected; `skipped`: why it is not. `kept` is False
+    where the picture was let go of while the frame waits, and is to be fetched again.
     """
 
     message: Message
@@ -40,11 +65,16 @@ class Item:
     error: str = ""
     skipped: str = ""
     kept: bool = True
+    at: Moments = Moments()
 
     @property
     def partition(self) -> Partition:
         """Where it was read from."""
         return self.message.topic, self.message.partition
+
+    def seen(self, network_s: float, seen_s: float) -> "Item":
+        """Return this as it comes out of the network, having gone in at `network_s`."""
+        return replace(self, at=replace(self.at, network_s=network_s, seen_s=seen_s))
 
 
 def taken(message: Message, now_s: float, budgets: dict[str, float]) -> Item:
@@ -53,7 +83,7 @@ def taken(message: Message, now_s: float, budgets: dict[str, float]) -> Item:
         frame = frame_in(message)
     except BadInput as error:
         return Item(message, error=str(error))
-    return Item(message, frame, due_s=now_s + budgets.get(frame.station, 1.0))
+    return Item(message, frame, due_s=now_s + budgets.get(frame.station, 1.0), at=Moments(read_s=now_s))
 
 
 def frame_in(message: Message) -> Frame:
@@ -95,7 +125,8 @@ def judged(item: Item, seen: Seen | Tiled) -> Item:
     """Turn what the network found into masks, measures and a verdict."""
     assert item.inspector is not None  # noqa: S101 - the network had it
     assert item.ready is not None  # noqa: S101 - same
-    return replace(item, said=item.inspector.end(item.ready, seen), ready=None)
+    said = item.inspector.end(item.ready, seen)
+    return replace(item, said=replace(said, timings_us=said.timings_us | item.at.waits_us), ready=None)
 
 
 def records_of(item: Item, topics: Topics, inspector: Inspector) -> list[Outgoing]:
@@ -129,6 +160,8 @@ def records_of(item: Item, topics: Topics, inspector: Inspector) -> list[Outgoin
     for doubt in result.doubts:
         DOUBTS.labels(frame.station, frame.product, doubt).inc()
     INFERENCE_SECONDS.labels(said.model.name).observe(said.timings_us["infer"] / 1e6)
+    for stage, spent_us in said.timings_us.items():
+        STAGE_SECONDS.labels(stage).observe(spent_us / 1e6)
     return [outgoing(topics.results, frame.line.encode(), result)]
 
 

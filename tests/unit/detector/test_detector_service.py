@@ -85,7 +85,10 @@ def test_every_frame_gets_one_result_that_names_all_it_stands_on(models: Path, t
         )
         assert one.registration is not None
         assert one.registration.quality > 0.7
-        assert one.timings_us.keys() == {"decode", "prepare", "infer", "judge"}
+        stages = {"wait", "decode", "prepare", "queue", "network", "infer", "judge"}
+        assert one.timings_us.keys() == stages
+        assert all(spent_us >= 0 for spent_us in one.timings_us.values())
+        assert one.timings_us["network"] >= one.timings_us["infer"]
     assert any(one.detections for one in found)
 
 
