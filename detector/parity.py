@@ -122,6 +122,11 @@ class Parity(BaseModel):
     to_fail: int
 
     @property
+    def is_reference(self) -> bool:
+        """Whether it is torch in float32: the arithmetic that all others are held against, which needs no proof."""
+        return self.engine.startswith("torch ") and self.precision == "float32"
+
+    @property
     def to_pass_upper(self) -> float:
         """The share of `to_pass` is below this with 95 % confidence."""
         return rate(self.to_pass, self.boards).upper
@@ -191,9 +196,13 @@ def summed(agreements: Iterable[Agreement], ref: ModelRef, export_sha256: str = 
 
 
 def shortfalls(parity: Parity, *, boards: int | None = None) -> list[str]:
-    """Say what keeps an engine from being used; nothing where it may be. `boards`: so many are enough."""
+    """Say what keeps an engine from being used; nothing where it may be.
+
+    `boards`: so many are enough; None wants what a proof wants, and none of the reference's own arithmetic.
+    """
     bounds = BOUNDS[parity.precision]
-    wanted = bounds.boards if boards is None else boards
+    if boards is None:
+        boards = 0 if parity.is_reference else bounds.boards
     words = []
     if parity.score > bounds.score:
         words.append(f"scores differ by {parity.score:.2g}, at most {bounds.score:.2g}")
@@ -203,8 +212,8 @@ def shortfalls(parity: Parity, *, boards: int | None = None) -> list[str]:
         words.append(f"{parity.unmatched} of {parity.detections} detections have no partner")
     if parity.to_pass > bounds.escapes * parity.boards:
         words.append(f"{parity.to_pass} of {parity.boards} boards pass that the reference fails")
-    if parity.boards < wanted:
-        words.append(f"compared on {parity.boards} boards, {wanted} are wanted")
+    if parity.boards < boards:
+        words.append(f"compared on {parity.boards} boards, {boards} are wanted")
     return words
 
 

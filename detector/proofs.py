@@ -4,13 +4,16 @@ A proof made here lies beside the export it is about and holds for its very byte
 holds for engines of the same version on the same kind of processor whose export was made the same way.
 """
 
+import hashlib
 import importlib.metadata
 from collections.abc import Iterable
 from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
 
 from pydantic import TypeAdapter, ValidationError
 
+from detector.engines import Engine
 from detector.engines.exported import Export, model_exports
 from detector.engines.openvino_engine import cpu_name
 from detector.parity import Parity
@@ -19,9 +22,20 @@ from detector.scores import family
 from taktwatch.errors import ModelError
 from taktwatch.records import ModelRef
 
-__all__ = ["find_proof", "made_before", "made_here", "may_be_proven", "proof_path", "ship_proofs", "shipped"]
+__all__ = [
+    "Subject",
+    "find_proof",
+    "made_before",
+    "made_here",
+    "may_be_proven",
+    "proof_path",
+    "ship_proofs",
+    "shipped",
+    "subject_of",
+]
 
 NAMES = {
+    ("torch", "float16"): "torch-fp16",
     ("openvino", "float32"): "openvino",
     ("openvino", "bfloat16"): "openvino-bf16",
     ("openvino", "int8"): "openvino-int8",
@@ -31,9 +45,34 @@ NAMES = {
 LIST = TypeAdapter(list[Parity])
 
 
-def proof_path(export: Export, name: str) -> Path:
+@dataclass(frozen=True, slots=True)
+class Subject:
+    """What a proof is about: the folder it lies in, a hash of what runs, and one of how that was made."""
+
+    folder: Path
+    sha256: str
+    recipe_sha256: str
+
+
+def subject_of(engine: Engine, engines_dir: Path) -> Subject | None:
+    """Return what a proof of an engine is about: its export, or the network itself where torch runs it in float16.
+
+    None for torch in float32: it computes as the reference does, and needs no proof.
+    """
+    export: Export | None = getattr(engine, "export", None)
+    if export is not None:
+        return Subject(export.folder, export.sha256, export.card.recipe_sha256)
+    ref = engine.ref
+    if ref.precision == "float32":
+        return None
+    made_from = (ref.engine, ref.weights_sha256, engine.spec.spec_sha256)
+    sha256 = hashlib.sha256(repr(made_from).encode()).hexdigest()
+    return Subject(engines_dir.expanduser() / ref.model_id / ref.engine.replace(" ", "-"), sha256, sha256)
+
+
+def proof_path(subject: Subject, name: str) -> Path:
     """Return where the proof of an engine lies that was made here."""
-    return export.folder / f"parity-{name}.json"
+    return subject.folder / f"parity-{name}.json"
 
 
 def made_here(engines_dir: Path, card: ModelCard) -> dict[str, Parity]:
@@ -85,17 +124,17 @@ def _is_for_here(proof: Parity) -> bool:
     """Whether the runtime of this version is installed, and the processor is the one of the proof."""
     runtime = family(proof.engine)
     try:
-        version = importlib.metadata.version(runtime)
+        version = importlib.metadata.version(runtime).partition("+")[0]
     except importlib.metadata.PackageNotFoundError:
         return False
     return proof.engine == f"{runtime} {version}" and (runtime != "openvino" or proof.device == cpu_name())
 
 
-def find_proof(model: LoadedModel, ref: ModelRef, export: Export, name: str) -> Parity | None:
+def find_proof(model: LoadedModel, ref: ModelRef, subject: Subject, name: str) -> Parity | None:
     """Return the proof, of most boards, that holds for an engine as it runs here; None where there is none."""
-    own = made_before(export, name)
-    holding = [one for one in shipped(model.folder, model.card) if one.recipe_sha256 == export.card.recipe_sha256]
-    if own is not None and own.export_sha256 == export.sha256:
+    own = made_before(subject, name)
+    holding = [one for one in shipped(model.folder, model.card) if one.recipe_sha256 == subject.recipe_sha256]
+    if own is not None and own.export_sha256 == subject.sha256:
         holding.append(own)
     holding = [
         one
@@ -106,8 +145,8 @@ def find_proof(model: LoadedModel, ref: ModelRef, export: Export, name: str) -> 
     return max(holding, key=lambda one: one.boards, default=None)
 
 
-def made_before(export: Export, name: str) -> Parity | None:
-    """Return the proof beside an export, whether it holds or not."""
+def made_before(subject: Subject, name: str) -> Parity | None:
+    """Return the proof that lies here, whether it holds or not."""
     with suppress(OSError, ValidationError):
-        return Parity.model_validate_json(proof_path(export, name).read_bytes())
+        return Parity.model_validate_json(proof_path(subject, name).read_bytes())
     return None

@@ -132,8 +132,11 @@ def print_paces(console: Console, paces: Sequence[Pace], where: str, batch: int)
 
 def _verdict(parity: Parity) -> str:
     """Say whether a line may run it."""
-    words = shortfalls(parity)
-    return f"[red]not to be used: {'; '.join(words)}[/red]" if words else "[green]proven: a line may run it[/green]"
+    if words := shortfalls(parity):
+        return f"[red]not to be used: {'; '.join(words)}[/red]"
+    if parity.is_reference:
+        return "[green]the reference's own arithmetic: a line may run it without a proof[/green]"
+    return "[green]proven: a line may run it[/green]"
 
 
 def _yes(answer: bool) -> str:  # noqa: FBT001 - the one thing it is about

@@ -12,11 +12,11 @@ import torch
 from detector.answers import AnswerLog
 from detector.asking import Asker, drawn_all, picture_sha256
 from detector.engines import Channels, Engine
-from detector.engines.choose import EngineName, build_engine, export_of
+from detector.engines.choose import EngineName, build_engine
 from detector.engines.exported import model_exports
 from detector.parity import Answer, Parity, compare, summed
 from detector.proof_boards import draw, products
-from detector.proofs import proof_path
+from detector.proofs import Subject, proof_path, subject_of
 from detector.registry import LoadedModel
 from taktwatch import __version__
 from taktwatch.config import LineConfig
@@ -41,7 +41,10 @@ def verify(
     asker = Asker.of(config, model)
     folder = model_exports(model.card, config.detector.engines_dir) / "answers"
     basis = _basis(asker)
-    said_by = {name: AnswerLog(folder, name, _key(asker, basis, engine)) for name, engine in engines.items()}
+    subjects = {name: subject_of(engine, config.detector.engines_dir) for name, engine in engines.items()}
+    said_by = {
+        name: AnswerLog(folder, name, _key(asker, basis, engine, subjects[name])) for name, engine in engines.items()
+    }
     expected = AnswerLog(folder, "reference", basis)
     chunks = list(products(boards))
     open_chunks = [chunk for chunk in chunks if not all(_agreed(chunk, expected, log) for log in said_by.values())]
@@ -57,11 +60,12 @@ def verify(
     for name, engine in engines.items():
         pairs = [(expected.known[number], said_by[name].known[number]) for chunk in chunks for number in chunk]
         agreements = [compare(*pair, floor=model.spec.score_floor) for pair in pairs]
-        if (export := export_of(engine)) is None:
+        if (subject := subjects[name]) is None:
             measured[name] = summed(agreements, engine.ref)
             continue
-        measured[name] = summed(agreements, engine.ref, export.sha256, export.card.recipe_sha256)
-        proof_path(export, name).write_text(measured[name].model_dump_json(indent=2) + "\n", encoding="utf-8")
+        measured[name] = summed(agreements, engine.ref, subject.sha256, subject.recipe_sha256)
+        subject.folder.mkdir(parents=True, exist_ok=True)
+        proof_path(subject, name).write_text(measured[name].model_dump_json(indent=2) + "\n", encoding="utf-8")
     return measured
 
 
@@ -102,8 +106,8 @@ def _basis(asker: Asker) -> list[str]:
     return [card.model_id, *rules, *shown, __version__, str(torch.__version__)]
 
 
-def _key(asker: Asker, basis: Sequence[str], engine: Engine) -> list[str]:
+def _key(asker: Asker, basis: Sequence[str], engine: Engine, subject: Subject | None) -> list[str]:
     """Name what an engine's answers depend on."""
-    export, ref = export_of(engine), engine.ref
+    ref = engine.ref
     scores = asker.scores(ref).sha256
-    return [*basis, scores, ref.engine, ref.precision, ref.device, "" if export is None else export.sha256]
+    return [*basis, scores, ref.engine, ref.precision, ref.device, "" if subject is None else subject.sha256]

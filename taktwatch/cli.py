@@ -802,7 +802,7 @@ def models_export(
 @models_app.command("verify")
 def models_verify(
     model: ModelArgument,
-    engine: Annotated[list[str], typer.Option(help="Each of torch, openvino, openvino-bf16, openvino-int8, onnx.")],
+    engine: Annotated[list[str], typer.Option(help="Each of those that `detector.engine` may name, but auto.")],
     boards: Annotated[int, typer.Option(min=1, help="Simulated boards; a line wants 3000.")] = 3000,
     ship: Annotated[bool, typer.Option(help="Put the proofs beside the model, too, for other machines like this.")] = (
         False

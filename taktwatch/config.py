@@ -261,7 +261,7 @@ class DetectorConfig(Settings):
     """The engine and how pictures are gathered for it."""
 
     models_dir: Path = Path("models")
-    engine: Literal["auto", "torch", "openvino", "openvino-bf16", "openvino-int8", "onnx"] = Field(
+    engine: Literal["auto", "torch", "torch-fp16", "openvino", "openvino-bf16", "openvino-int8", "onnx"] = Field(
         default="torch", description="auto: the fastest that `taktwatch models verify` has proven here"
     )
     engines_dir: Path = Field(

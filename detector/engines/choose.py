@@ -2,28 +2,28 @@
 
 import time
 from collections.abc import Mapping
-from typing import Literal, assert_never
+from pathlib import Path
+from typing import Literal, assert_never, get_args
 
 import numpy as np
 import structlog
 
 from detector.engines import Engine
 from detector.engines.export import export_parts
-from detector.engines.exported import Export
 from detector.engines.onnx_engine import OnnxEngine
 from detector.engines.openvino_engine import OpenVinoEngine
 from detector.engines.torch_engine import TorchEngine
 from detector.parity import shortfalls
-from detector.proofs import find_proof, made_before, may_be_proven
+from detector.proofs import find_proof, made_before, may_be_proven, subject_of
 from detector.registry import LoadedModel
 from detector.scores import is_calibrated
 from taktwatch.config import DetectorConfig
 from taktwatch.errors import ConfigError, ModelError
 
-__all__ = ["ENGINES", "EngineName", "build_engine", "export_of", "known_engine", "open_engine"]
+__all__ = ["ENGINES", "EngineName", "build_engine", "known_engine", "open_engine", "refuse_unproven"]
 
-EngineName = Literal["torch", "openvino", "openvino-bf16", "openvino-int8", "onnx"]
-ENGINES: tuple[EngineName, ...] = ("torch", "openvino", "openvino-bf16", "openvino-int8", "onnx")
+EngineName = Literal["torch", "torch-fp16", "openvino", "openvino-bf16", "openvino-int8", "onnx"]
+ENGINES: tuple[EngineName, ...] = get_args(EngineName)
 
 TRIAL_PX = 320
 TRIALS = 4
@@ -32,7 +32,7 @@ log = structlog.get_logger()
 
 
 def open_engine(model: LoadedModel, settings: DetectorConfig) -> Engine:
-    """Return the engine that a line runs. torch needs no proof; the others want `taktwatch models verify` once.
+    """Return the engine that a line runs. All but torch in float32 want `taktwatch models verify` once.
 
     Raises `ModelError` for one that was not proven with these weights on this device, `ConfigError` for one that is not
     installed.
@@ -40,8 +40,7 @@ def open_engine(model: LoadedModel, settings: DetectorConfig) -> Engine:
     if settings.engine == "auto":
         return _fastest(model, settings)
     engine = build_engine(model, settings.engine, settings)
-    if settings.engine != "torch":
-        _refuse_unproven(model, engine, settings.engine)
+    refuse_unproven(model, engine, settings.engine, settings.engines_dir)
     return engine
 
 
@@ -51,6 +50,8 @@ def build_engine(model: LoadedModel, name: EngineName, settings: DetectorConfig)
     match name:
         case "torch":
             return TorchEngine(model, device=settings.device, threads=threads)
+        case "torch-fp16":
+            return TorchEngine(model, device=settings.device, precision="float16", threads=threads)
         case "openvino":
             return OpenVinoEngine(model, export_parts(model, "openvino", settings.engines_dir), threads=threads)
         case "openvino-bf16":
@@ -74,20 +75,14 @@ def known_engine(name: str) -> EngineName:
     raise ConfigError(f"no engine is called {name!r}; there are: {', '.join(ENGINES)}")
 
 
-def export_of(engine: Engine) -> Export | None:
-    """Return the export that an engine runs; None for torch, which runs the network itself."""
-    export: Export | None = getattr(engine, "export", None)
-    return export
-
-
-def _refuse_unproven(model: LoadedModel, engine: Engine, name: EngineName) -> None:
-    """Raise `ModelError` unless the engine was proven with these weights on this device."""
-    ref, export = engine.ref, export_of(engine)
+def refuse_unproven(model: LoadedModel, engine: Engine, name: EngineName, engines_dir: Path) -> None:
+    """Raise `ModelError` unless the engine was proven with these weights on this device, or needs no proof."""
+    ref, subject = engine.ref, subject_of(engine, engines_dir)
     how = f"run `taktwatch models verify {ref.name} --engine {name}`, or set detector.engine to torch"
-    if export is None:
+    if subject is None:
         return
-    proof = find_proof(model, ref, export, name)
-    if proof is None and (older := made_before(export, name)) is not None:
+    proof = find_proof(model, ref, subject, name)
+    if proof is None and (older := made_before(subject, name)) is not None:
         raise ModelError(
             f"engine {name} was compared as {older.engine} on {older.device}, "
             f"this is {ref.engine} on {ref.device}, or another export; {how}"
@@ -99,27 +94,28 @@ def _refuse_unproven(model: LoadedModel, engine: Engine, name: EngineName) -> No
 
 
 def _fastest(model: LoadedModel, settings: DetectorConfig) -> Engine:
-    """Try the proven engines in turn and return the fastest, saying why; torch where it has a CUDA device.
+    """Try the proven engines in turn, on whatever device each runs, and return the fastest, saying why.
 
     An engine whose scores nobody calibrated is left out where the model's are calibrated: its thresholds would differ.
     """
-    torch_engine = TorchEngine(model, device=settings.device, threads=settings.threads)
-    candidates: dict[EngineName, Engine] = {"torch": torch_engine}
+    candidates: dict[EngineName, Engine] = {"torch": build_engine(model, "torch", settings)}
     left_out: dict[str, str] = {}
-    if torch_engine.device.type != "cuda":
-        for name in ENGINES[1:]:
+    for name in ENGINES[1:]:
+        if settings.device == "cuda" and name.startswith("openvino"):
+            left_out[name] = "runs on the CPU, and detector.device is cuda"
+            continue
+        try:
             if not may_be_proven(model, name, settings.engines_dir):
-                left_out[name] = "not proven"
+                left_out[name] = "not proven here"
                 continue
-            try:
-                engine = open_engine(model, settings.model_copy(update={"engine": name}))
-            except (ConfigError, ModelError) as error:
-                left_out[name] = str(error)
-                continue
-            if is_calibrated(model.folder, engine.ref):
-                candidates[name] = engine
-            else:
-                left_out[name] = "its scores are not calibrated"
+            engine = open_engine(model, settings.model_copy(update={"engine": name}))
+        except (ConfigError, ModelError) as error:
+            left_out[name] = str(error)
+            continue
+        if is_calibrated(model.folder, engine.ref):
+            candidates[name] = engine
+        else:
+            left_out[name] = "its scores are not calibrated"
     best_ms = _trials(candidates, settings.max_batch) if len(candidates) > 1 else {"torch": 0.0}
     chosen = min(candidates, key=lambda name: best_ms[name])
     log.info(

@@ -1,4 +1,4 @@
-"""The torch engine: on the CPU in float32 or on a CUDA device with automatic mixed precision."""
+"""The torch engine: on the CPU or a CUDA device in float32, or on a CUDA device with automatic mixed precision."""
 
 from collections.abc import Sequence
 from typing import Literal
@@ -11,7 +11,7 @@ from detector.engines.between import Rules, Tensors, detect
 from detector.engines.parts import cut
 from detector.registry import LoadedModel
 from detector.spec import ModelSpec
-from taktwatch.errors import ModelError
+from taktwatch.errors import ConfigError, ModelError
 from taktwatch.records import ModelRef
 
 __all__ = ["TorchEngine"]
@@ -20,19 +20,32 @@ __all__ = ["TorchEngine"]
 class TorchEngine:
     """Runs a loaded model, batch norms folded, channels last; the model itself is left as it is.
 
-    `device` "auto" takes CUDA where there is one; `threads` 0 leaves torch's choice.
+    `device` "auto" takes CUDA where there is one; `threads` 0 leaves torch's choice. float16 wants CUDA; float32 there
+    is float32 throughout, not the TF32 that cuDNN takes by itself.
     """
 
     def __init__(
-        self, model: LoadedModel, *, device: Literal["auto", "cpu", "cuda"] = "auto", threads: int = 0
+        self,
+        model: LoadedModel,
+        *,
+        device: Literal["auto", "cpu", "cuda"] = "auto",
+        precision: Literal["float32", "float16"] = "float32",
+        threads: int = 0,
     ) -> None:
         has_cuda = torch.cuda.is_available()
         if device == "cuda" and not has_cuda:
             raise ModelError("detector.device is cuda, but torch sees no CUDA device; set it to auto or cpu")
+        if precision == "float16" and (device == "cpu" or not has_cuda):
+            raise ConfigError(
+                "torch computes in float16 on a CUDA device alone, and there is none to use here; "
+                "set detector.engine to torch"
+            )
         if threads:
             torch.set_num_threads(threads)
         self.device = torch.device("cpu" if device == "cpu" or not has_cuda else "cuda")
-        self.model = model
+        if self.device.type == "cuda":
+            torch.backends.cudnn.allow_tf32 = False
+        self.model, self.precision = model, precision
         self.rules = Rules.of(model.network, model.spec.levels).on(self.device)
         self.parts = [part.to(self.device).to(memory_format=torch.channels_last) for part in cut(model.network)]
 
@@ -50,7 +63,7 @@ class TorchEngine:
             model_id=self.model.card.model_id,
             weights_sha256=self.model.card.weights_sha256,
             engine=f"torch {torch.__version__.split('+')[0]}",
-            precision="float16" if cuda else "float32",
+            precision=self.precision,
             device=torch.cuda.get_device_name(self.device) if cuda else "cpu",
         )
 
@@ -63,7 +76,7 @@ class TorchEngine:
     def _together(self, batch: Sequence[Channels]) -> list[RawDetections]:
         """Inspect pictures of one size."""
         pictures = torch.from_numpy(np.stack(batch)).to(self.device, memory_format=torch.channels_last)
-        with torch.autocast(self.device.type, torch.float16, enabled=self.device.type == "cuda"):
+        with torch.autocast(self.device.type, torch.float16, enabled=self.precision == "float16"):
             return detect(self, self.rules, pictures)
 
     def trunk(self, pictures: torch.Tensor) -> Tensors:

@@ -54,6 +54,9 @@ def test_an_engine_is_verified_and_what_was_measured_is_shown(folder: Path) -> N
     assert json.loads((folder / "models" / "tiny" / "proofs.json").read_text()) == []
     assert measured["boards"] == 3
     assert measured["score"] < 1e-3
+    itself = models(folder, "verify", "tiny", "--engine", "torch", "--boards", "3")
+    assert itself.returncode == 0, itself.stderr
+    assert "the reference's own arithmetic" in itself.stdout
     shown = models(folder, "show", "tiny")
     assert shown.returncode == 0, shown.stderr
     assert "compared on 3 boards, 3000 are wanted" in " ".join(shown.stdout.split())

@@ -18,7 +18,7 @@ from torchvision.ops import MultiScaleRoIAlign
 from detector.asking import reference
 from detector.engines import Engine, RawDetections
 from detector.engines.between import Rules, detect
-from detector.engines.choose import ENGINES, EngineName, build_engine, export_of, open_engine
+from detector.engines.choose import ENGINES, EngineName, build_engine, open_engine, refuse_unproven
 from detector.engines.export import export_parts
 from detector.engines.lanes import lanes
 from detector.engines.parts import cut
@@ -26,7 +26,7 @@ from detector.engines.pooling import by_level, pooled
 from detector.engines.torch_engine import TorchEngine
 from detector.model import build_model, core
 from detector.parity import BOUNDS, Parity
-from detector.proofs import may_be_proven, proof_path, ship_proofs
+from detector.proofs import Subject, find_proof, may_be_proven, proof_path, ship_proofs, subject_of
 from detector.registry import LoadedModel, pack_weights
 from detector.scores import Calibration, Costs, hashed, save_calibration
 from detector.spec import ModelSpec
@@ -293,10 +293,14 @@ def calibrated(model: LoadedModel, precision: str) -> Calibration:
     return msgspec.structs.replace(made, sha256=hashed(made))
 
 
+def subject(engine: Engine) -> Subject:
+    found = subject_of(engine, Path("engines"))
+    assert found is not None
+    return found
+
+
 def proof_of(engine: Engine) -> Path:
-    export = export_of(engine)
-    assert export is not None
-    return proof_path(export, "onnx")
+    return proof_path(subject(engine), "onnx")
 
 
 def proven(engine: Engine, /, **changed: object) -> Parity:
@@ -304,10 +308,9 @@ def proven(engine: Engine, /, **changed: object) -> Parity:
     facts = {"model_id": ref.model_id, "weights_sha256": ref.weights_sha256, "engine": ref.engine}
     counts = dict.fromkeys(("failed", "detections", "unmatched", "to_pass", "to_fail"), 0) | {"boards": 3000}
     figures = dict.fromkeys(("score", "score_most", "area", "area_most"), 0.0) | {"almost_all": 0.999}
-    export = export_of(engine)
-    assert export is not None
-    measured = facts | {"precision": ref.precision, "device": ref.device, "export_sha256": export.sha256}
-    measured["recipe_sha256"] = export.card.recipe_sha256
+    about = subject(engine)
+    measured = facts | {"precision": ref.precision, "device": ref.device, "export_sha256": about.sha256}
+    measured["recipe_sha256"] = about.recipe_sha256
     return Parity.model_validate(measured | counts | figures | changed)
 
 
@@ -339,6 +342,53 @@ def test_a_line_runs_only_an_engine_that_was_proven_here(
             assert open_engine(model, wanted).ref == engines["onnx"].ref
     finally:
         place.unlink()
+
+
+def half_on_the_cpu(model: LoadedModel) -> TorchEngine:
+    """What runs on CUDA, as far as it runs here: the same mixed precision on the CPU."""
+    engine = TorchEngine(model, device="cpu", threads=1)
+    engine.precision = "float16"
+    return engine
+
+
+def test_mixed_precision_stays_near_the_network_itself(model: LoadedModel) -> None:
+    engine = half_on_the_cpu(model)
+    assert engine.ref.precision == "float16"
+    for seed in range(3):
+        seen = picture(seed)
+        expected, (found,) = reference(model, seen), engine.infer([seen])
+        assert found.boxes.dtype == found.scores.dtype == found.masks.dtype == np.float32
+        assert abs(float(found.scores[0]) - float(expected.scores[0])) < BOUNDS["float16"].score
+
+
+def test_torch_wants_a_proof_for_any_precision_but_the_references(model: LoadedModel, tmp_path: Path) -> None:
+    exact, half = TorchEngine(model, device="cpu", threads=1), half_on_the_cpu(model)
+    refuse_unproven(model, exact, "torch", tmp_path)
+    with pytest.raises(ModelError, match=r"torch-fp16 was not yet compared .*verify tiny --engine torch-fp16`"):
+        refuse_unproven(model, half, "torch-fp16", tmp_path)
+    about = subject_of(half, tmp_path)
+    assert about is not None
+    assert not may_be_proven(model, "torch-fp16", tmp_path)
+    about.folder.mkdir(parents=True)
+    proof_path(about, "torch-fp16").write_text(proven(half).model_dump_json())
+    assert may_be_proven(model, "torch-fp16", tmp_path)
+    assert find_proof(model, half.ref, about, "torch-fp16") is not None
+    refuse_unproven(model, half, "torch-fp16", tmp_path)
+
+
+def test_float16_without_a_cuda_device_is_refused_with_what_to_set(model: LoadedModel, tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"float16 on a CUDA device alone.*; set detector\.engine to torch"):
+        build_engine(model, "torch-fp16", DetectorConfig(engines_dir=tmp_path, device="cpu"))
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no CUDA device here")
+@pytest.mark.parametrize("name", ["torch", "torch-fp16"])
+def test_on_cuda_torch_stays_within_the_bounds_of_its_precision(model: LoadedModel, tmp_path: Path, name: str) -> None:
+    engine = build_engine(model, name, DetectorConfig(engines_dir=tmp_path, device="cuda"))
+    seen = picture(3)
+    (found,) = engine.infer([seen])
+    expected = reference(model, seen)
+    assert abs(float(found.scores[0]) - float(expected.scores[0])) < BOUNDS[engine.ref.precision].score
 
 
 def test_auto_takes_torch_where_nothing_else_was_proven(model: LoadedModel, settings: DetectorConfig) -> None:
@@ -403,7 +453,7 @@ def test_auto_considers_what_was_proven_and_says_what_it_chose(
     assert said["why"] == "the fastest of those proven here"
     assert said["ms_a_picture"].keys() == {"torch", "onnx"}
     assert min(said["ms_a_picture"], key=said["ms_a_picture"].get) == said["engine"]
-    assert said["left_out"]["openvino"] == "not proven"
+    assert said["left_out"]["openvino"] == "not proven here"
 
 
 def test_auto_leaves_out_an_engine_whose_scores_were_not_calibrated(
