@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 
+from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
 
@@ -16,13 +17,16 @@ __all__ = ["print_calibrations", "print_model", "print_models", "print_paces", "
 
 
 def print_models(console: Console, cards: Sequence[ModelCard]) -> None:
-    """Print one line a model."""
-    table = Table("model", "view", "parameters", "AP at IoU 0.33", "licence", "commercial use", "weights")
+    """Print one line a model, its name in full; on a narrow console the other columns are folded, never cut off."""
+    table = Table(box=SIMPLE_HEAD, pad_edge=False)
+    table.add_column("model", overflow="fold", min_width=max((len(card.name) for card in cards), default=0))
+    for name in ("view", "size", "AP at IoU 0.33", "licence", "commercial use", "weights"):
+        table.add_column(name, overflow="fold")
     for card in cards:
         table.add_row(
             card.name,
             card.spec.view,
-            f"{card.parameters:,}",
+            f"{card.parameters / 1e6:.1f} M",
             f"{card.metrics['ap33']:.3f}" if "ap33" in card.metrics else "",
             card.licence,
             _yes(card.commercial_use),

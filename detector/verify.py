@@ -69,7 +69,9 @@ def verify(
     return measured
 
 
-def drift(config: LineConfig, model: LoadedModel, engine: Engine, *, boards: int) -> Parity:
+def drift(
+    config: LineConfig, model: LoadedModel, engine: Engine, *, boards: int, on_boards: Callable[[int], None]
+) -> Parity:
     """Compare the very engine that is to run with the reference on the first golden boards, now."""
     asker = Asker.of(config, model)
     agreements = []
@@ -77,6 +79,7 @@ def drift(config: LineConfig, model: LoadedModel, engine: Engine, *, boards: int
         drawn = asker.drawn(dict.fromkeys(chunk))
         said = _said(asker, engine, chunk, drawn.channels)
         agreements += [compare(*pair, floor=model.spec.score_floor) for pair in zip(drawn.expected, said, strict=True)]
+        on_boards(len(chunk))
     return summed(agreements, engine.ref)
 
 

@@ -706,8 +706,8 @@ def models_activate(
     from taktwatch.activation import activation_of, publish_activation
 
     settings = read_config(config, bus=bus, prefix=prefix)
-    with boards_progress(f"{model} for {product}", 2, quiet=False) as advance:
-        card = check_activation(settings, product, model, boards=boards, on_checked=advance)
+    with boards_progress(f"{model} for {product}", boards, quiet=False) as advance:
+        card = check_activation(settings, product, model, boards=boards, on_boards=advance)
     chosen = activation_of(settings, product, model, model_id=card.model_id, author=author, reason=reason, at=now())
 
     async def work(_: asyncio.Event) -> None:

@@ -93,12 +93,14 @@ def test_activation_asks_for_licence_classes_and_the_engine_s_agreement(tmp_path
     put(tmp_path / "tiny", model())
     put(tmp_path / "research", model(name="research", training_data=(RESEARCH,)))
     config = line(tmp_path, commercial=True)
-    assert check_activation(config, "p", "tiny", boards=2, on_checked=lambda: None).name == "tiny"
+    compared: list[int] = []
+    assert check_activation(config, "p", "tiny", boards=2, on_boards=compared.append).name == "tiny"
+    assert sum(compared) == 2
     with pytest.raises(ModelError, match="which is commercial"):
-        check_activation(config, "p", "research", boards=2, on_checked=lambda: None)
+        check_activation(config, "p", "research", boards=2, on_boards=lambda _: None)
     odd = config.model_copy(update={"products": {"p": config.products["p"].model_copy(update={"view": "section"})}})
     with pytest.raises(ConfigError, match="choose another model"):
-        check_activation(odd, "p", "tiny", boards=2, on_checked=lambda: None)
+        check_activation(odd, "p", "tiny", boards=2, on_boards=lambda _: None)
 
 
 def test_activation_refuses_an_engine_that_was_changed_since(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -114,7 +116,7 @@ def test_activation_refuses_an_engine_that_was_changed_since(tmp_path: Path, mon
 
     monkeypatch.setattr(Inspector, "engine", bent)
     with pytest.raises(ModelError, match="does not say what the reference says"):
-        check_activation(line(tmp_path), "p", "tiny", boards=3, on_checked=lambda: None)
+        check_activation(line(tmp_path), "p", "tiny", boards=3, on_boards=lambda _: None)
 
 
 def test_a_model_folder_is_taken_in_whole_and_not_twice(tmp_path: Path) -> None:

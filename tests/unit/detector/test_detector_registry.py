@@ -7,10 +7,12 @@ from typing import Any
 
 import pytest
 import torch
+from rich.console import Console
 from tiny_model import TINY, card
 
 from detector.model import build_model
 from detector.registry import list_models, load_model, pack_weights, read_card, save_model
+from detector.tables import print_models
 from taktwatch.errors import ModelError
 
 
@@ -42,6 +44,18 @@ def test_a_saved_model_comes_back_rounded_to_float16(folder: Path) -> None:
 def test_models_are_listed_by_their_cards(folder: Path) -> None:
     assert [one.name for one in list_models(folder.parent)] == ["tiny"]
     assert read_card(folder).commercial_use
+
+
+def test_names_of_models_are_printed_in_full_however_narrow_the_console(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    card = read_card(folder)
+    names = [f"board-of-a-customer-{number}" for number in range(2)]
+    print_models(Console(width=80), [card.model_copy(update={"name": name}) for name in names])
+    printed = capsys.readouterr().out
+    assert all(name in printed for name in names)
+    assert card.licence in printed
+    assert "…" not in printed
 
 
 def test_the_card_is_also_written_for_people(folder: Path) -> None:
