@@ -5,6 +5,7 @@ from kpi_engine.board_counts import close_boards
 from kpi_engine.drain import minute_window, roll_share, roll_up
 from kpi_engine.ledger import watermark
 from kpi_engine.rollup import close_rolled, rolled_window
+from kpi_engine.runs import settle_all
 from kpi_engine.serials import expire
 from kpi_engine.state import line_bound
 from kpi_engine.step import Step
@@ -45,6 +46,8 @@ def move(step: Step) -> None:
     bound = max(station.watermark_us, max(ended) if rest else min(live))
     crossed = bound // MINUTE_US != station.watermark_us // MINUTE_US
     turned = rest != station.rest
+    if crossed or turned:
+        settle_all(step.state)  # what the other stations took in belongs to what is closed or final now
     station.watermark_us, station.rest = bound, rest
     if step.waiting:
         close_boards(step)

@@ -1,6 +1,7 @@
 """What changed since the last time, as it is published: windows of minutes, their roll-ups, verdicts of boards."""
 
 from kpi_engine.rollup import Key, Rolled, roll, rolled_window
+from kpi_engine.runs import settle_all
 from kpi_engine.state import Change, KpiState, Place, Station
 from kpi_engine.sums import MINUTE_US, gathered, published, share_parts, snapshot
 from taktwatch.kpis import ANY
@@ -11,6 +12,7 @@ __all__ = ["drain", "drain_verdicts", "minute_window", "roll_share", "roll_up"]
 
 def drain(state: KpiState) -> list[KpiWindow]:
     """Return every window that changed since the last call, final ones first, and forget that they changed."""
+    settle_all(state)
     roll_up(state)
     windows = state.finals
     minutes = {(key, share_parts(share)[0], minute): None for key, share, minute in state.changed}

@@ -4,6 +4,7 @@ There is one `Step` per station, used again for each of its records: what all of
 """
 
 from datetime import datetime
+from typing import TYPE_CHECKING
 
 import msgspec
 
@@ -18,7 +19,10 @@ from kpi_engine.state import Change, KpiState, Line, Station, line_bound
 from kpi_engine.sums import EPOCH, MINUTE_US, Sums, instant, microseconds, share_name, snapshot
 from taktwatch.records import Names
 
-__all__ = ["Lane", "Step", "step_at"]
+if TYPE_CHECKING:
+    from kpi_engine.runs import Run
+
+__all__ = ["NEVER_US", "Lane", "Step", "step_at"]
 
 NEVER_US = 1 << 62
 
@@ -44,7 +48,7 @@ class Step(msgspec.Struct):
     session; `waiting`: those not closed yet; `patience_us`: before that none of them runs out of time. `minute`
     is that of the last picture, from `begins` to `ends`. `hot` are the sums touched last, of `hot_share` in
     `hot_minute`. By minute: `due`, serials to look at once it is final; `old_boards`, closed boards whose newest
-    picture was taken then.
+    picture was taken then. `run`: records that were taken in and are not written down yet.
     """
 
     state: KpiState
@@ -71,6 +75,7 @@ class Step(msgspec.Struct):
     groups: dict[str, dict[int, Board]] = {}
     waiting: dict[BoardPlace, Board] = {}
     old_boards: dict[int, list[BoardPlace]] = {}
+    run: "Run | None" = None
 
     def look_up(self) -> None:
         """Look up anew what follows from the station: its watermark moved on, or sessions were forgotten."""

@@ -17,6 +17,7 @@ from taktwatch.records import STRUCTURES, KpiWindow, MarkState, Outcome, Verdict
 
 __all__ = [
     "EPOCH",
+    "FAIL",
     "INSPECTED",
     "MICROSECOND",
     "MINUTE_US",
@@ -24,6 +25,7 @@ __all__ = [
     "Sums",
     "add_board",
     "add_delta",
+    "add_detections",
     "add_picture",
     "gathered",
     "instant",
@@ -35,7 +37,7 @@ __all__ = [
     "snapshot",
 ]
 
-INSPECTED, PASS = Outcome.INSPECTED, Verdict.PASS
+INSPECTED, PASS, FAIL = Outcome.INSPECTED, Verdict.PASS, Verdict.FAIL
 MINUTE_US = 60_000_000
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 MICROSECOND = timedelta(microseconds=1)
@@ -142,16 +144,7 @@ def add_picture(sums: Sums, result: Result) -> None:
             sums.dead += 1
         return
     sums.frames += 1
-    alone = result.tile is None
-    for detection in result.detections:
-        label = detection.label
-        if label not in STRUCTURES:
-            score_bp = round(detection.score * 10_000)
-            sums.scored += 1
-            sums.score_sum_bp += score_bp
-            sums.score_squares_bp2 += score_bp * score_bp
-            if alone:
-                sums.defects[label] = sums.defects.get(label, 0) + 1
+    add_detections(sums, result)
     if result.layers:
         um2_per_px = result.um_per_px * result.um_per_px
         for layer in result.layers:
@@ -162,6 +155,20 @@ def add_picture(sums: Sums, result: Result) -> None:
             sums.deepest_um = max(sums.deepest_um, round(layer.deepest_um))
             sums.surface_corrosion += layer.surface
         add_measured(sums, result)
+
+
+def add_detections(sums: Sums, result: Result) -> None:
+    """Count what was found in a picture, and how sure the model was."""
+    alone = result.tile is None
+    for detection in result.detections:
+        label = detection.label
+        if label not in STRUCTURES:
+            score_bp = round(detection.score * 10_000)
+            sums.scored += 1
+            sums.score_sum_bp += score_bp
+            sums.score_squares_bp2 += score_bp * score_bp
+            if alone:
+                sums.defects[label] = sums.defects.get(label, 0) + 1
 
 
 def add_measured(sums: Sums, result: Result) -> None:

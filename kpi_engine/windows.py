@@ -15,22 +15,55 @@ from kpi_engine.drain import drain, drain_verdicts
 from kpi_engine.ledger import see
 from kpi_engine.marks import fold_mark, recount_missing
 from kpi_engine.rules import Rules
+from kpi_engine.runs import settle, settle_all, start, take, take_mark
 from kpi_engine.slim import Result
 from kpi_engine.state import Image, KpiState, Station, empty, restore, save
 from kpi_engine.step import Lane, Step, step_at
 from kpi_engine.sums import INSPECTED, MINUTE_US, add_picture, share_name
 from taktwatch.records import Outcome, StationMark
 
-__all__ = ["Image", "KpiState", "Rules", "Station", "drain", "drain_verdicts", "empty", "fold", "restore", "save"]
+__all__ = [
+    "Image",
+    "KpiState",
+    "Rules",
+    "Station",
+    "drain",
+    "drain_verdicts",
+    "empty",
+    "fold",
+    "fold_plainly",
+    "restore",
+    "save",
+]
 
 
 def fold(state: KpiState, record: Result | StationMark, offset: int, logged_us: int, rules: Rules) -> None:
     """Take one record of the results topic into the state; records come in log order, each once.
 
-    `logged_us`: when the bus took the record, in microseconds since 1970.
+    `logged_us`: when the bus took the record, in microseconds since 1970. What an ordinary record changes is written
+    down with those after it, by `drain` at the latest; but the position and boards are up to date.
     """
     step = state.steps.get((record.line, record.station))
+    run = None if step is None else step.run
+    if run is not None and run.step.rules is rules:
+        if isinstance(record, StationMark):
+            taken = take_mark(run, record, offset, logged_us)
+        else:
+            taken = take(run, record, offset, logged_us)
+        if taken:
+            state.position = offset + 1
+            return
+        settle(run)
+    fold_plainly(state, record, offset, logged_us, rules)
+    if not isinstance(record, StationMark):
+        start(state.steps[record.line, record.station], record)
+
+
+def fold_plainly(state: KpiState, record: Result | StationMark, offset: int, logged_us: int, rules: Rules) -> None:
+    """Take one record into the state at once and in full, whatever it is; else as `fold`."""
+    step = state.steps.get((record.line, record.station))
     if step is None or step.rules is not rules:
+        settle_all(state)
         step = step_at(state, record.line, record.station, rules)
     step.offset, step.told.logged_us = offset, logged_us
     if isinstance(record, StationMark):

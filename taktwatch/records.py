@@ -467,7 +467,7 @@ class BoardDefect(Part, frozen=True, kw_only=True):
     box_px: tuple[float, float, float, float]
 
 
-class BoardVerdict(Record, frozen=True, kw_only=True, tag="board_verdict"):
+class BoardVerdict(Record, frozen=True, tag="board_verdict"):
     """What the pictures of one visit of a board say together: the worst decides, and one that is not in means review.
 
     `expected` pictures make a board, `frames` are those with an outcome, in order of capture, `inspected` of them were
@@ -477,6 +477,9 @@ class BoardVerdict(Record, frozen=True, kw_only=True, tag="board_verdict"):
     `defects` are those of a panel that arrived in pieces; of other boards the frames' results have them.
     `reinspection`: the same serial was seen at the station at most one horizon before, as far as was known then; an
     earlier visit that arrives later is counted right in the windows and publishes no verdict again.
+
+    Its fields may go without names, for with them it would take six times as long to make one, and the KPI engine makes
+    one of every board.
     """
 
     board_id: str
