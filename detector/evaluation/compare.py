@@ -8,7 +8,7 @@ import numpy.typing as npt
 from scipy import stats
 
 from detector.evaluation.curves import Pool
-from detector.evaluation.figures import Known, Scored, units_of
+from detector.evaluation.figures import BoardRates, ClassFigures, Known, Scored, units_of
 from detector.evaluation.intervals import Estimate, bootstrap, percentile_interval
 from detector.evaluation.outcomes import Outcome
 from taktwatch.errors import BadInput
@@ -28,13 +28,15 @@ class Discordant(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Comparison(msgspec.Struct, frozen=True, kw_only=True):
-    """First model minus second: above 0 the first is better."""
+    """First model minus second: above 0 the first is better. `second_...`: what the second reaches alone."""
 
     first: str
     second: str
     ap: Known
     best_f: Known
     verdicts: Discordant
+    second_classes: tuple[ClassFigures, ...]
+    second_rates: BoardRates
 
 
 def compare(
@@ -50,6 +52,8 @@ def compare(
         ap=_difference(Pool.ap, one, other, outcomes, seed),
         best_f=_difference(Pool.best_f, one, other, outcomes, seed),
         verdicts=_discordant(outcomes, others),
+        second_classes=other.figures.classes,
+        second_rates=other.figures.rates,
     )
 
 

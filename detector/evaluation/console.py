@@ -53,6 +53,9 @@ def print_report(console: Console, report: Report) -> None:
         table.add_row("AP, pooled", *_known(versus.ap))
         table.add_row("best F", *_known(versus.best_f))
         console.print(table)
+        second = versus.second_rates
+        for name, rate in (("Escapes", second.escapes), ("False calls", second.false_calls)):
+            console.print(f"{name} of the second: {_rate(rate)}", highlight=False)
 
 
 def print_study(console: Console, study: Study) -> None:

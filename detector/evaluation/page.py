@@ -35,6 +35,7 @@ figcaption,.note{color:#444;font-size:.9rem}code{overflow-wrap:anywhere}.diagona
 DASH = "&ndash;"
 SHARES = (0, 0.2, 0.4, 0.6, 0.8, 1)
 MOST_POINTS = 400
+SIDES = ("first", "second")
 
 
 def page(report: Report, pools: dict[str, Pool], misses: Sequence[Shown], false_calls: Sequence[Shown]) -> str:
@@ -57,7 +58,7 @@ def page(report: Report, pools: dict[str, Pool], misses: Sequence[Shown], false_
         "</div>",
         _sizes(figures.detectability, figures.unsized),
         _confusion(figures.confusion),
-        _comparison(report.comparison),
+        _comparison(figures, report.comparison),
         _mistakes("Largest defects that were missed", misses),
         _mistakes("Surest false calls", false_calls),
         _origin(origin),
@@ -266,8 +267,8 @@ def _confusion(one: Confusion) -> str:
     return "<h2>Confusion</h2>" + _table(caption, ["", *names], rows)
 
 
-def _comparison(one: Comparison | None) -> str:
-    """Write how two models differ."""
+def _comparison(figures: Figures, one: Comparison | None) -> str:
+    """Write how two models differ: differences, then what each reaches, side by side."""
     if one is None:
         return ""
     rows = [_known("AP, pooled", one.ap), _known("best F", one.best_f)]
@@ -275,8 +276,36 @@ def _comparison(one: Comparison | None) -> str:
     return (
         f"<h2>{escape(one.first)} against {escape(one.second)}</h2>"
         + _table("Differences, first minus second.", ["", "difference", "other pictures", "other boards"], rows)
+        + _beside(figures, one)
         + f"<p>Boards judged right by the first alone: {split.only_first_right}; by the second alone: "
         f"{split.only_second_right}; McNemar's exact p {split.p:.3g}.</p>"
+    )
+
+
+def _beside(figures: Figures, one: Comparison) -> str:
+    """Write classes and verdicts of both models beside each other; a dash for a class that one does not know."""
+    sides = [{each.label: each for each in classes} for classes in (figures.classes, one.second_classes)]
+    classes = []
+    for label in dict.fromkeys(label for side in sides for label in side):
+        row = [escape(label), str(next(side[label].truths for side in sides if label in side))]
+        pair = [side.get(label) for side in sides]
+        row += [DASH if each is None else _percent(each.ap.value) for each in pair]
+        row += [DASH if each is None else f"{each.found.events} of {each.found.n}" for each in pair]
+        row += [DASH if each is None else str(each.false_calls) for each in pair]
+        classes.append(row)
+    head = ["class", "true", *(f"{what}, {side}" for what in ("AP", "found", "false calls") for side in SIDES)]
+    both = figures.rates, one.second_rates
+    verdicts = [
+        [f"{name}: {side}", *_rate("", rate)[1:]]
+        for name, rates in (
+            ("escapes", [rates.escapes for rates in both]),
+            ("false calls", [rates.false_calls for rates in both]),
+            ("reviews", [rates.reviews for rates in both]),
+        )
+        for side, rate in zip(SIDES, rates, strict=True)
+    ]
+    return _table("Each model's classes, found and false calls at its thresholds.", head, classes) + _table(
+        "Each model's verdicts on boards.", ["", "boards", "rate", "upper bound"], verdicts
     )
 
 

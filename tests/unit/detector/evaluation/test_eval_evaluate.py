@@ -87,6 +87,27 @@ def test_a_report_holds_figures_page_and_outcomes(models: Path, tmp_path: Path) 
     assert any(not found.reported for one in outcomes for found in one.found)
 
 
+def test_the_page_shows_both_models_beside_each_other(models: Path, tmp_path: Path) -> None:
+    report = evaluate(settings(models), "one", SMALL, tmp_path / "both", against="other")
+    alone = evaluate(settings(models), "other", SMALL, tmp_path / "alone")
+    assert report.comparison is not None
+    assert report.comparison.second_classes == alone.figures.classes
+    assert report.comparison.second_rates == alone.figures.rates
+    page = (tmp_path / "both" / "report.html").read_text().partition(" against ")[2]
+    for first, second in zip(report.figures.classes, alone.figures.classes, strict=True):
+        told = [
+            str(first.truths),
+            *("&ndash;" if ap is None else f"{100 * ap:.2f} %" for ap in (first.ap.value, second.ap.value)),
+        ]
+        told += [f"{one.found.events} of {one.found.n}" for one in (first, second)]
+        told += [str(one.false_calls) for one in (first, second)]
+        row = "".join(f"<td>{cell}</td>" for cell in told)
+        assert f'<th scope="row">{first.label}</th>{row}' in page
+    for side, rates in (("first", report.figures.rates), ("second", alone.figures.rates)):
+        for name, rate in (("escapes", rates.escapes), ("false calls", rates.false_calls)):
+            assert f'<th scope="row">{name}: {side}</th><td>{rate.events} of {rate.n}</td>' in page
+
+
 def test_a_model_is_compared_with_itself_on_another_engine(models: Path, tmp_path: Path) -> None:
     report = evaluate(settings(models), "one", SMALL, tmp_path, engine="onnx", against_engine="torch")
     assert report.origin.model.engine.startswith("onnxruntime")
