@@ -11,17 +11,20 @@ import time
 from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 from typing import TypeVar
 
-from detector.engines import Engine
+from detector.engines import Channels, Engine
 from detector.failsafe import SafeEngine
+from detector.inspect import Inspector
 from detector.service import GROUP, DetectorService
 from taktwatch.assets import Asset, make_asset, publish_asset
 from taktwatch.bus import Bus, Message, Outgoing
 from taktwatch.bus.connect import open_bus
 from taktwatch.clock import now
 from taktwatch.config import LineConfig, parse_config
+from taktwatch.pictures import decode as decode_picture
 from taktwatch.pictures import encode_jpeg, encode_png
 from taktwatch.records import Frame, InspectionResult, frame_id
 from taktwatch.simulator import BOARD_DEFECTS, board, golden
@@ -41,6 +44,8 @@ __all__ = [
     "batches",
     "draw",
     "line",
+    "listening",
+    "prepared",
     "said",
     "settings",
     "working",
@@ -172,6 +177,34 @@ async def working(camera: Camera, engine: Engine) -> AsyncIterator[DetectorServi
     finally:
         stop.set()
         await task
+
+
+@asynccontextmanager
+async def listening(camera: Camera) -> AsyncIterator[dict[tuple[int, int], datetime]]:
+    """Wait for results as a reader of the bus does; when each was read, by its partition and offset."""
+    heard: dict[tuple[int, int], datetime] = {}
+    start = dict.fromkeys(await camera.bus.spans(TOPICS.results), 0)
+
+    async def listen() -> None:
+        async for batch in camera.bus.follow(TOPICS.results, start=start):
+            at = now()
+            heard.update({(message.partition, message.offset): at for message in batch})
+
+    task = asyncio.create_task(listen())
+    try:
+        yield heard
+    finally:
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+
+
+def prepared(config: LineConfig, engine: Engine, boards: Boards) -> list[Channels]:
+    """Return what the network sees of boards."""
+    inspector = Inspector(config, engines={MODEL: engine})
+    return [
+        inspector.prepare(PRODUCT, decode_picture(picture), decode_picture(template.body)).inputs.channels
+        for picture, template in zip(boards.pictures, boards.templates, strict=True)
+    ]
 
 
 async def results(bus: Bus) -> int:
