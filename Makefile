@@ -23,6 +23,8 @@ lint: setup
 	$(BIN)/codespell
 
 bench: setup
+	@echo "Bus, engines, screen, the whole path and panels, one after the other: half an hour to an hour on four free cores"
+	@echo "(the whole path: ten minutes); tables go into docs/benchmarks.md, which names the benchmarks left out here."
 	$(BIN)/python benchmarks/bus.py
 	$(BIN)/python benchmarks/engines.py --write
 	$(BIN)/python benchmarks/screen.py --write

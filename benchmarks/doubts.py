@@ -1,6 +1,6 @@
 """What goes to review, and what does not: spoilt pictures by kind, good boards, and differences nobody explains.
 
-python benchmarks/doubts.py [--products 15] [--pairs ../shared/data/deeppcb/train --every 5] [--write docs/accuracy.md]
+python benchmarks/doubts.py [--products 15] [--pairs DEEPPCB/train --every 5] [--write docs/accuracy.md]
 
 Each product is built of 12 good boards under one of three cameras, as `taktwatch product new` does; then come good
 boards, and good boards spoilt. Without the network, differences are counted on boards with known defects: how many

@@ -27,6 +27,8 @@ __all__ = ["import_checkpoint"]
 Tensors = dict[str, torch.Tensor]
 
 THIRD_STAGE_BLOCKS = {6: "resnet50", 23: "resnet101"}
+SECOND_FORM = "backbone.fpn.inner_blocks.0.1.weight"
+"""A norm in the pyramid: torchvision's `..._fpn_v2` networks (Li et al. 2021) have it, the first ones have none."""
 WRAPPERS = ("model", "state_dict", "model_state_dict")
 MEAN, SPREAD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 """What torchvision's models take from and divide a picture of 0 to 1 by; `rgb_inputs` gives 4 x - 2 instead."""
@@ -101,6 +103,12 @@ def _unwrapped(read: Any, file: Path) -> Tensors:
 def _spec_of(tensors: Tensors, file: Path) -> ModelSpec:
     """Read off the tensors' names what network they are of. Raises `ModelError` for one that is not known."""
     blocks = {found[1] for name in tensors if (found := re.match(r"backbone\.body\.layer3\.(\d+)\.conv3\.", name))}
+    if SECOND_FORM in tensors:
+        raise ModelError(
+            f"{file}: torchvision's second form (maskrcnn_resnet50_fpn_v2, fasterrcnn_resnet50_fpn_v2: convolutions in "
+            "the box head, norms in the pyramid), which is not built here; take the first (maskrcnn_resnet50_fpn, "
+            "fasterrcnn_resnet50_fpn; weights COCO_V1 of that)"
+        )
     backbone = THIRD_STAGE_BLOCKS.get(len(blocks))
     scores = tensors.get("roi_heads.box_predictor.cls_score.weight")
     if backbone is None or scores is None:

@@ -8,7 +8,7 @@ import pytest
 import torch
 from safetensors.torch import save_file
 from torch import nn
-from torchvision.models.detection import FasterRCNN, MaskRCNN, maskrcnn_resnet50_fpn
+from torchvision.models.detection import FasterRCNN, MaskRCNN, maskrcnn_resnet50_fpn, maskrcnn_resnet50_fpn_v2
 from torchvision.models.detection.backbone_utils import resnet_fpn_backbone
 
 from detector.importing import import_checkpoint
@@ -97,3 +97,12 @@ def test_what_is_no_checkpoint_or_another_network_is_refused_by_name(resnet50: M
         with pytest.raises(ModelError, match=words):
             import_checkpoint(file, tmp_path / "models", name="no", **SAID)
     assert not (tmp_path / "models").exists()
+
+
+def test_torchvisions_second_form_is_refused_by_its_name(tmp_path: Path) -> None:
+    file = tmp_path / "v2.pth"
+    with torch.device("meta"):
+        names = maskrcnn_resnet50_fpn_v2(weights=None, weights_backbone=None).state_dict()
+    torch.save({name: torch.zeros(()).expand(value.shape) for name, value in names.items()}, file)
+    with pytest.raises(ModelError, match=r"v2.pth: .*maskrcnn_resnet50_fpn_v2.* take the first"):
+        import_checkpoint(file, tmp_path / "models", name="no", **SAID)
