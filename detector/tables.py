@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping, Sequence
 
-from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
 
@@ -17,8 +16,8 @@ __all__ = ["print_calibrations", "print_model", "print_models", "print_paces", "
 
 
 def print_models(console: Console, cards: Sequence[ModelCard]) -> None:
-    """Print one line a model, its name in full; on a narrow console the other columns are folded, never cut off."""
-    table = Table(box=SIMPLE_HEAD, pad_edge=False)
+    """Print one line a model, its name in full; a console too narrow for all cuts off at the right."""
+    table = Table(box=None, pad_edge=False)
     table.add_column("model", overflow="fold", min_width=max((len(card.name) for card in cards), default=0))
     for name in ("view", "size", "AP at IoU 0.33", "licence", "commercial use", "weights"):
         table.add_column(name, overflow="fold")
