@@ -12,6 +12,7 @@ from datetime import datetime
 import msgspec
 import numpy as np
 
+from detector.cropping import Crop, crop_for, holds
 from detector.doubts import Reason, named
 from detector.engines import Engine, RawDetections
 from detector.engines.choose import open_engine
@@ -19,7 +20,8 @@ from detector.engines.torch_engine import TorchEngine
 from detector.evidence import reported
 from detector.failsafe import SafeEngine
 from detector.gate import refuse_unlicensed
-from detector.inputs import grey_of, inputs_of
+from detector.inputs import Inputs, contrast_of, grey_of, inputs_of
+from detector.joining import registration_on
 from detector.judge import Finding, Judgement, judge, within
 from detector.large import Tiled, conclude_large, look_large
 from detector.masks import Roi
@@ -30,8 +32,8 @@ from detector.registry import load_model
 from detector.scores import Scores, open_scores
 from detector.screening import screened
 from detector.steps import NO_INPUTS, Inspection, Picture, Prepared, Seen
-from detector.tiles import shifted
-from taktwatch.config import LineConfig
+from detector.tiles import SURE_PX, shifted
+from taktwatch.config import LineConfig, ProductConfig
 from taktwatch.errors import BadInput, BadPicture, ConfigError
 from taktwatch.records import Detection, ModelRef
 from taktwatch.rle import decode_roi
@@ -156,9 +158,12 @@ class Inspector:
                 f"the picture is {width}x{height} px, its template {template.shape[1]}x{template.shape[0]}; "
                 "take both with the same camera settings"
             )
-        inputs = NO_INPUTS if large else inputs_of(picture, self._pattern(template, template_sha256))
-        reference = self.reference(product_name)
-        doubts = (*reference.gates(picture, template_sha256, taken_at), *fit(product, inputs, template))
+        rules, reference = shifted(self.rules(product_name, template_sha256), *origin), self.reference(product_name)
+        crop, inputs = None, NO_INPUTS
+        if not large:
+            crop, inputs = self._inputs(rules, picture, template, template_sha256)
+        x, y = (0, 0) if crop is None else crop.at
+        doubts = (*reference.gates(picture, template_sha256, taken_at), *fit(rules, inputs, template))
         return Prepared(
             product_name,
             reference.scale(um_per_px or product.um_per_px),
@@ -166,16 +171,43 @@ class Inspector:
             {"prepare": _us_since(began)},
             doubts=doubts,
             template_sha256=template_sha256,
-            origin=origin,
-            template_origin=origin,
+            origin=(origin[0] + x, origin[1] + y),
+            template_origin=(origin[0] + x, origin[1] + y),
             large=_kept(picture, template) if large else None,
+            crop=crop,
         )
 
-    def _pattern(self, template: Picture | None, sha256: str | None) -> Pattern | None:
-        """Return a template as registration takes it; one that has a name is made only once."""
+    def rules(self, product_name: str, template_sha256: str | None) -> ProductConfig:
+        """Return a product as pictures compared with a template are judged. Raises `UnknownProduct`, `ConfigError`."""
+        return self.reference(product_name).rules(self.config.product(product_name), template_sha256)
+
+    def _inputs(
+        self, product: ProductConfig, picture: Picture, template: Picture | None, sha256: str | None
+    ) -> tuple[Crop | None, Inputs]:
+        """Return what the network sees of a picture, and of which part of it: that around the region of interest.
+
+        It is all of the picture where the product has no region, and where the part alone does not hold the template
+        firmly. Layers are walked from end to end: of a section no part is cut.
+        """
+        crop = None if product.roi is None or product.view == "section" else crop_for(product.roi, picture.shape[:2])
+        if crop is None or product.roi is None:
+            return None, inputs_of(picture, self._pattern(template, sha256))
+        part = None if template is None else self._pattern(crop.of(template), sha256, f"{crop.box}")
+        inputs = inputs_of(crop.of(picture), part, contrast_of(picture))
+        if inputs.registration is None:
+            return crop, inputs
+        found = registration_on(inputs.registration, crop.at, crop.at)
+        firm = found.quality >= product.min_registration and found.unsure_px <= SURE_PX
+        if firm and holds(crop, product.roi, matrix_of(found)):
+            return crop, inputs
+        return None, inputs_of(picture, self._pattern(template, sha256))
+
+    def _pattern(self, template: Picture | None, sha256: str | None, part: str = "") -> Pattern | None:
+        """Return a template, or a part of it, as registration takes it; one that has a name is made only once."""
         if template is None:
             return None
-        return Pattern(grey_of(template)) if sha256 is None else self.patterns.get(sha256, grey_of(template))
+        grey = grey_of(template)
+        return Pattern(grey) if sha256 is None else self.patterns.get(f"{sha256}{part}", grey)
 
     def inspect_batch(self, batch: Sequence[Prepared]) -> list[Inspection]:
         """Inspect prepared pictures, in their order; those of one engine and size go through it together."""
@@ -243,15 +275,15 @@ class Inspector:
         """Judge what `model` (None: the one at work now) found in one picture; any thread."""
         began, engine = time.perf_counter_ns(), self.engine(one.product)
         ref = model or engine.ref
-        product = shifted(self.config.product(one.product), *one.template_origin)
+        product = shifted(self.rules(one.product, one.template_sha256), *one.template_origin)
         height, width = one.size
         scores = self.scores(one.product, ref)
         told = reported(raw, engine.spec, scores, one.size, one.inputs.pair)
         found = [replace(each, origin=one.origin) for each in told]
         found = within(found, product, one.inputs.registration, height, width)
-        said = judge(
-            found, product, scale=one.scale, height=height, width=width, doubts=(*one.doubts, *self._strays(one, found))
-        )
+        doubts, whole, registration = (*one.doubts, *self._strays(one, found)), one.whole, one.inputs.registration
+        found = [each.moved(*whole.at) for each in found]
+        said = judge(found, product, scale=one.scale, height=whole.size[0], width=whole.size[1], doubts=doubts)
         return Inspection(
             verdict=said.verdict,
             reasons=said.reasons,
@@ -259,7 +291,7 @@ class Inspector:
             detections=said.detections,
             layers=said.layers,
             model=msgspec.structs.replace(ref, calibration_sha256=scores.sha256),
-            registration=one.inputs.registration,
+            registration=None if registration is None else registration_on(registration, whole.at, whole.at),
             timings_us={**one.timings_us, "infer": infer_us, "judge": _us_since(began)},
         )
 
@@ -267,7 +299,7 @@ class Inspector:
         """Say what differs from the template and was not found; nothing where the picture cannot be judged anyway."""
         if one.inputs.registration is None or any(doubt.of_picture for doubt in named(one.doubts)):
             return ()
-        product = shifted(self.config.product(one.product), *one.template_origin)
+        product = shifted(self.rules(one.product, one.template_sha256), *one.template_origin)
         x, y = one.template_origin
         matrix = matrix_of(one.inputs.registration) @ np.array([[1.0, 0.0, -x], [0.0, 1.0, -y], [0.0, 0.0, 1.0]])
         tolerance = self.reference(one.product).tolerance(one.template_sha256, matrix, one.size)

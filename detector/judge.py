@@ -1,7 +1,7 @@
 """Product rules over what the network found: detections worth reporting, and a verdict with reasons in words. Pure."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -49,6 +49,12 @@ class Finding:
 
     box: tuple[float, float, float, float] | None = None
     """The network's own, px; None where nothing but a mask is known. Results give the mask's box instead."""
+
+    def moved(self, x: int, y: int) -> "Finding":
+        """Return this in the px of a picture on which its own begins at (x, y)."""
+        roi = Roi(self.roi.mask, self.roi.x0 + x, self.roi.y0 + y)
+        box = None if self.box is None else (self.box[0] + x, self.box[1] + y, self.box[2] + x, self.box[3] + y)
+        return replace(self, roi=roi, box=box, origin=(self.origin[0] - x, self.origin[1] - y))
 
     @property
     def unsure_px(self) -> float:

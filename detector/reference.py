@@ -63,6 +63,17 @@ class Reference:
             told += [] if late is None else [late]
         return tuple(told)
 
+    def rules(self, product: ProductConfig, template_sha256: str | None) -> ProductConfig:
+        """Return the product with the region that all its good boards show, where line.toml states none.
+
+        The region belongs to the folder's own template.
+        """
+        if self.product is None or product.roi is not None or not self.product.card.roi:
+            return product
+        if self.product.card.template_sha256 != template_sha256:
+            return product
+        return product.model_copy(update={"roi": self.product.card.roi})
+
     def tolerance(self, template_sha256: str | None, matrix: Map, size: tuple[int, int]) -> Grey | None:
         """Return how far good boards stray, laid on a picture (H, W) by a map; None where that is not known."""
         if self.product is None or self.product.tolerance is None:

@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from detector.maps import Map
 
-__all__ = ["inspected_area", "share_inside"]
+__all__ = ["Polygon", "inspected_area", "share_inside"]
 
 BoolMask = npt.NDArray[np.bool_]
 Polygon = Sequence[tuple[float, float]]

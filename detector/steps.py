@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 import numpy.typing as npt
 
+from detector.cropping import Crop
 from detector.doubts import Reason
 from detector.engines import RawDetections
 from detector.inputs import Inputs
@@ -23,7 +24,8 @@ class Prepared:
 
     `origin`: where it lies on a larger picture, in whose coordinates reasons name places; `template_origin` the same of
     its template, for the product's polygons. A `large` picture, with its template, has no inputs: its tiles have.
-    `doubts` are what the picture alone already raises, `template_sha256` names what it is compared with.
+    `doubts` are what the picture alone already raises, `template_sha256` names what it is compared with. `crop`: of
+    which picture this is the part that is looked at; findings are told in that one's px (None: it is the picture).
     """
 
     product: str
@@ -35,6 +37,7 @@ class Prepared:
     large: tuple[Picture, Picture | None] | None = None
     doubts: tuple[Reason, ...] = ()
     template_sha256: str | None = None
+    crop: Crop | None = None
 
     @property
     def um_per_px(self) -> float:
@@ -43,10 +46,16 @@ class Prepared:
 
     @property
     def size(self) -> tuple[int, int]:
-        """Height and width in px."""
+        """Height and width of what is looked at, in px."""
         if self.large is not None:
             return self.large[0].shape[0], self.large[0].shape[1]
         return self.inputs.channels.shape[1], self.inputs.channels.shape[2]
+
+    @property
+    def whole(self) -> Crop:
+        """What is looked at, as a part of the picture."""
+        height, width = self.size
+        return self.crop or Crop((0, 0, width, height), (height, width))
 
     def timed(self, stage: str, microseconds: int) -> "Prepared":
         """Return this with the time of a stage before it."""

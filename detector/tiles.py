@@ -16,7 +16,7 @@ from taktwatch.config import ProductConfig
 from taktwatch.records import Registration
 from taktwatch.strips import cut
 
-__all__ = ["Compass", "Tile", "shifted", "tiles_of"]
+__all__ = ["SURE_PX", "Compass", "Tile", "shifted", "tiles_of"]
 
 Picture = npt.NDArray[np.uint8]
 Box = tuple[int, int, int, int]

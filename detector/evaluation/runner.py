@@ -126,10 +126,11 @@ class Runner:
 
         What is reported has one name at a place; what is ranked has all that the network gave, as published rules do.
         """
-        height, width = prepared.size
+        whole, (height, width) = prepared.whole, prepared.whole.size
         pair, least = prepared.inputs.pair, self.product.min_shown_px
-        known = reported(raw, self.model.spec, self.scores, prepared.size, pair)
-        everything = shown(passing(raw, self.model.spec, self.everything, height, width), pair, least)
+        known = [one.moved(*whole.at) for one in reported(raw, self.model.spec, self.scores, prepared.size, pair)]
+        passed = shown(passing(raw, self.model.spec, self.everything, *prepared.size), pair, least)
+        everything = [one.moved(*whole.at) for one in passed]
         said = self.inspector.conclude(prepared, raw)
         told_truth = [told(one) for one in labelled.truths]
         truth = judge(told_truth, self.exact, scale=prepared.scale, height=height, width=width)
