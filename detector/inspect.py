@@ -28,7 +28,7 @@ from detector.masks import Roi
 from detector.pattern import Pattern, Patterns
 from detector.reference import Reference, differences, fit, open_reference
 from detector.registration import matrix_of
-from detector.registry import load_model
+from detector.registry import LoadedModel, load_model
 from detector.scores import Scores, open_scores
 from detector.screening import screened
 from detector.steps import NO_INPUTS, Inspection, Picture, Prepared, Seen
@@ -69,7 +69,7 @@ class Inspector:
         product = self.config.product(product_name)
         with self.loading:
             if product.model not in self.engines:
-                self.engines[product.model] = self._open(product.model)
+                self.engines[product.model] = self.opened(self.load(product.model))
             engine = self.engines[product.model]
         if engine.spec.view != product.view:
             raise ConfigError(
@@ -94,11 +94,15 @@ class Inspector:
                 self.screened[product_name] = engine, screened_engine
             return screened_engine
 
-    def _open(self, name: str) -> SafeEngine:
-        """Load a model and its engine; torch on the CPU stands by for any other."""
-        settings = self.config.detector
-        model = load_model(settings.models_dir / name)
+    def load(self, name: str) -> LoadedModel:
+        """Load a model that this line may run. Raises `ModelError`."""
+        model = load_model(self.config.detector.models_dir / name)
         refuse_unlicensed(self.config, model.card)
+        return model
+
+    def opened(self, model: LoadedModel) -> SafeEngine:
+        """Return a model's engine; torch on the CPU stands by for any other. Raises `ModelError`, `ConfigError`."""
+        settings = self.config.detector
         engine = open_engine(model, settings)
         alone = isinstance(engine, TorchEngine) and engine.device.type == "cpu"
 

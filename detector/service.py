@@ -5,6 +5,7 @@ the last commit are inspected again: their results are repeats, recognised by fr
 """
 
 import asyncio
+import gc
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
@@ -62,6 +63,15 @@ class DetectorService:
         for product in sorted({station.product for station in self.config.stations}):
             await asyncio.to_thread(self.duty.current.engine, product)
             await asyncio.to_thread(self.duty.current.reference, product)
+        gc.collect()
+        gc.freeze()  # what torch and the models brought stays: to search it for garbage holds all up for 0.2 s
+        try:
+            await self.stay(stop)
+        finally:
+            gc.unfreeze()
+
+    async def stay(self, stop: asyncio.Event) -> None:
+        """Join the group again and again until `stop`."""
         while not stop.is_set():
             try:
                 await self.take_part(stop)

@@ -25,7 +25,7 @@ from taktwatch.clock import now
 from taktwatch.errors import BadInput, ConfigError, EngineFailed, ModelError, RecordNotFound
 from taktwatch.topics import Topics
 
-__all__ = ["KEPT", "Shadow"]
+__all__ = ["KEPT", "NICENESS", "Shadow", "step_back"]
 
 KEPT = 16
 """Frames that wait for the model beside, at most."""

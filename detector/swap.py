@@ -11,8 +11,9 @@ import structlog
 
 from detector.alarms import AUTHOR, Alarms
 from detector.duty import Duty
+from detector.engines.lanes import lanes
 from detector.inspect import Inspector
-from detector.shadow import Shadow
+from detector.shadow import Shadow, step_back
 from taktwatch.activation import activation_of, as_activated, publish_activation, read_activations
 from taktwatch.bus import Bus
 from taktwatch.clock import now
@@ -24,7 +25,7 @@ from taktwatch.wire import decode
 
 __all__ = ["Swaps"]
 
-WARM_PX = 256
+WARM_PX = 128
 
 log = structlog.get_logger()
 
@@ -37,6 +38,8 @@ class Swaps:
     ) -> None:
         self.config, self.bus, self.topics = config, bus, topics
         self.duty, self.alarms, self.shadow = duty, alarms, shadow
+        self.aside = lanes(1, "opening")
+        self.aside.submit(step_back).result()
         self.activations: dict[str, ModelActivation] = {}
         self.given_up: asyncio.Queue[str] = asyncio.Queue()
 
@@ -73,6 +76,7 @@ class Swaps:
             shared = {model: engine for model, engine in serving.engines.items() if model in wanted}
             inspector = Inspector(chosen, engines=shared, tell=serving.tell)
             try:
+                await self.open_aside(inspector, name)
                 await asyncio.to_thread(warm, inspector, name, activation.model_id)
             except (ModelError, ConfigError, EngineFailed) as error:
                 log.exception("an activated model is refused", product=name, model=activation.model)
@@ -84,6 +88,20 @@ class Swaps:
         await self.run_beside(activation)
         if activation.author != AUTHOR:
             await self.alarms.activated(activation)
+
+    async def open_aside(self, inspector: Inspector, product: str) -> None:
+        """Open a product's model in one thread of less priority: frames that are inspected meanwhile keep their cores.
+
+        Runtimes other than torch start threads of their own, which would stay at that priority: they are only handed
+        the loaded model there. Raises `ModelError`, `ConfigError`.
+        """
+        model = inspector.config.product(product).model
+        if model in inspector.engines:
+            return
+        loop, aside = asyncio.get_running_loop(), self.aside
+        loaded = await loop.run_in_executor(aside, inspector.load, model)
+        ours = inspector.config.detector.engine == "torch"
+        inspector.engines[model] = await loop.run_in_executor(aside if ours else None, inspector.opened, loaded)
 
     async def run_beside(self, activation: ModelActivation) -> None:
         """Let the model that an activation names as shadow run beside the counted one; what cannot be opened is not."""
@@ -98,6 +116,7 @@ class Swaps:
         config = self.config.model_copy(update={"products": {**self.config.products, name: product}})
         inspector = Inspector(config)
         try:
+            await self.open_aside(inspector, name)
             await asyncio.to_thread(warm, inspector, name, "")
         except (ModelError, ConfigError, EngineFailed):
             log.exception("a model cannot run beside the counted one", product=name, model=beside)

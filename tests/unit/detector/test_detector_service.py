@@ -5,11 +5,14 @@ The network is tiny and random: what it finds does not matter here, that every f
 
 import asyncio
 import hashlib
+import os
+import threading
 from collections.abc import Sequence
 from pathlib import Path
 
 import msgspec
 import pytest
+import torch
 from detector_line import (
     START,
     TEMPLATE,
@@ -30,7 +33,9 @@ from alerts.service import AlertsService
 from detector.engines import Channels, Engine, RawDetections
 from detector.failsafe import SafeEngine
 from detector.inspect import Inspector
+from detector.registry import LoadedModel
 from detector.service import DetectorService
+from detector.shadow import NICENESS
 from taktwatch.activation import activation_of, publish_activation, read_activations
 from taktwatch.alertlog import open_alerts, read_transitions
 from taktwatch.bus import Bus, Outgoing
@@ -347,6 +352,39 @@ def test_a_model_is_changed_under_load_without_losing_a_frame(models: Path, tmp_
             assert len({one.config_sha256 for one in found}) == 2
 
     asyncio.run(main())
+
+
+class Watched(Inspector):
+    """Notes in what kind of thread its models are loaded and opened: its niceness, and how many threads torch takes."""
+
+    def load(self, name: str) -> LoadedModel:
+        self.loaded_in = niceness(), torch.get_num_threads()
+        return super().load(name)
+
+    def opened(self, model: LoadedModel) -> SafeEngine:
+        self.opened_in = niceness(), torch.get_num_threads()
+        return super().opened(model)
+
+
+def niceness() -> int:
+    return os.getpriority(os.PRIO_PROCESS, threading.get_native_id())
+
+
+def test_another_model_is_opened_in_one_thread_that_steps_back(models: Path, tmp_path: Path) -> None:
+    config = settings(models, tmp_path)
+    config = config.model_copy(update={"detector": config.detector.model_copy(update={"threads": 0})})
+    before = niceness(), torch.get_num_threads()
+
+    async def main() -> Watched:
+        async with line(config) as bus:
+            inspector = Watched(config)
+            await DetectorService(config, bus, TOPICS).swaps.open_aside(inspector, "p")
+            return inspector
+
+    inspector = asyncio.run(main())
+    assert inspector.loaded_in == inspector.opened_in == (max(before[0], NICENESS), 1)
+    assert (niceness(), torch.get_num_threads()) == before
+    assert inspector.engine("p") is inspector.engines["tiny"]
 
 
 def test_a_model_that_errs_on_probation_gives_its_frames_back_and_is_given_up(models: Path, tmp_path: Path) -> None:
