@@ -28,6 +28,7 @@ __all__ = [
     "made_before",
     "made_here",
     "may_be_proven",
+    "name_of",
     "proof_path",
     "ship_proofs",
     "shipped",
@@ -40,8 +41,12 @@ NAMES = {
     ("openvino", "bfloat16"): "openvino-bf16",
     ("openvino", "int8"): "openvino-int8",
     ("onnxruntime", "float32"): "onnx",
+    ("onnxruntime-tensorrt", "float32"): "onnx-tensorrt",
+    ("onnxruntime-tensorrt", "float16"): "onnx-tensorrt-fp16",
 }
 """An engine's name in the settings by what it calls itself."""
+PACKAGES = {"onnxruntime": ("onnxruntime", "onnxruntime-gpu"), "onnxruntime-tensorrt": ("onnxruntime-gpu",)}
+"""What brings a runtime, where it is not called so."""
 LIST = TypeAdapter(list[Parity])
 
 
@@ -110,6 +115,11 @@ def ship_proofs(model: LoadedModel, proofs: Iterable[Parity]) -> Path:
     return path
 
 
+def name_of(ref: ModelRef) -> str:
+    """Return an engine's name in the settings by what it calls itself; torch for the one that needs no proof."""
+    return NAMES.get((family(ref.engine), ref.precision), "torch")
+
+
 def may_be_proven(model: LoadedModel, name: str, engines_dir: Path) -> bool:
     """Whether there is a proof of an engine for this machine; whether it holds is known once the engine is built."""
     if any(model_exports(model.card, engines_dir).glob(f"*/parity-{name}.json")):
@@ -122,17 +132,18 @@ def may_be_proven(model: LoadedModel, name: str, engines_dir: Path) -> bool:
 
 def _is_for_here(proof: Parity) -> bool:
     """Whether the runtime of this version is installed, and the processor is the one of the proof."""
-    runtime = family(proof.engine)
-    try:
-        version = importlib.metadata.version(runtime).partition("+")[0]
-    except importlib.metadata.PackageNotFoundError:
-        return False
-    return proof.engine == f"{runtime} {version}" and (runtime != "openvino" or proof.device == cpu_name())
+    runtime, versions = family(proof.engine), []
+    for package in PACKAGES.get(runtime, (runtime,)):
+        with suppress(importlib.metadata.PackageNotFoundError):
+            versions.append(importlib.metadata.version(package).partition("+")[0])
+    return proof.engine in {f"{runtime} {version}" for version in versions} and (
+        runtime != "openvino" or proof.device == cpu_name()
+    )
 
 
-def find_proof(model: LoadedModel, ref: ModelRef, subject: Subject, name: str) -> Parity | None:
+def find_proof(model: LoadedModel, ref: ModelRef, subject: Subject) -> Parity | None:
     """Return the proof, of most boards, that holds for an engine as it runs here; None where there is none."""
-    own = made_before(subject, name)
+    own = made_before(subject, name_of(ref))
     holding = [one for one in shipped(model.folder, model.card) if one.recipe_sha256 == subject.recipe_sha256]
     if own is not None and own.export_sha256 == subject.sha256:
         holding.append(own)

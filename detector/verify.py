@@ -16,7 +16,7 @@ from detector.engines.choose import EngineName, build_engine
 from detector.engines.exported import model_exports
 from detector.parity import Answer, Parity, compare, summed
 from detector.proof_boards import draw, products
-from detector.proofs import Subject, proof_path, subject_of
+from detector.proofs import Subject, name_of, proof_path, subject_of
 from detector.registry import LoadedModel
 from taktwatch import __version__
 from taktwatch.config import LineConfig
@@ -65,7 +65,8 @@ def verify(
             continue
         measured[name] = summed(agreements, engine.ref, subject.sha256, subject.recipe_sha256)
         subject.folder.mkdir(parents=True, exist_ok=True)
-        proof_path(subject, name).write_text(measured[name].model_dump_json(indent=2) + "\n", encoding="utf-8")
+        path = proof_path(subject, name_of(engine.ref))
+        path.write_text(measured[name].model_dump_json(indent=2) + "\n", encoding="utf-8")
     return measured
 
 

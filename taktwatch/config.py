@@ -261,9 +261,17 @@ class DetectorConfig(Settings):
     """The engine and how pictures are gathered for it."""
 
     models_dir: Path = Path("models")
-    engine: Literal["auto", "torch", "torch-fp16", "openvino", "openvino-bf16", "openvino-int8", "onnx"] = Field(
-        default="torch", description="auto: the fastest that `taktwatch models verify` has proven here"
-    )
+    engine: Literal[
+        "auto",
+        "torch",
+        "torch-fp16",
+        "openvino",
+        "openvino-bf16",
+        "openvino-int8",
+        "onnx",
+        "onnx-tensorrt",
+        "onnx-tensorrt-fp16",
+    ] = Field(default="torch", description="auto: the fastest that `taktwatch models verify` has proven here")
     engines_dir: Path = Field(
         default=Path("~/.cache/taktwatch/engines"), description="exports of models and their proofs; may be deleted"
     )

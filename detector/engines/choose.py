@@ -12,9 +12,10 @@ from detector.engines import Engine
 from detector.engines.export import export_parts
 from detector.engines.onnx_engine import OnnxEngine
 from detector.engines.openvino_engine import OpenVinoEngine
+from detector.engines.tensorrt_engine import TensorRtEngine, refuse_without_tensorrt
 from detector.engines.torch_engine import TorchEngine
 from detector.parity import shortfalls
-from detector.proofs import find_proof, made_before, may_be_proven, subject_of
+from detector.proofs import find_proof, made_before, may_be_proven, name_of, subject_of
 from detector.registry import LoadedModel
 from detector.scores import is_calibrated
 from taktwatch.config import DetectorConfig
@@ -22,7 +23,16 @@ from taktwatch.errors import ConfigError, ModelError
 
 __all__ = ["ENGINES", "EngineName", "build_engine", "known_engine", "open_engine", "refuse_unproven"]
 
-EngineName = Literal["torch", "torch-fp16", "openvino", "openvino-bf16", "openvino-int8", "onnx"]
+EngineName = Literal[
+    "torch",
+    "torch-fp16",
+    "openvino",
+    "openvino-bf16",
+    "openvino-int8",
+    "onnx",
+    "onnx-tensorrt",
+    "onnx-tensorrt-fp16",
+]
 ENGINES: tuple[EngineName, ...] = get_args(EngineName)
 
 TRIAL_PX = 320
@@ -40,7 +50,7 @@ def open_engine(model: LoadedModel, settings: DetectorConfig) -> Engine:
     if settings.engine == "auto":
         return _fastest(model, settings)
     engine = build_engine(model, settings.engine, settings)
-    refuse_unproven(model, engine, settings.engine, settings.engines_dir)
+    refuse_unproven(model, engine, settings.engines_dir)
     return engine
 
 
@@ -52,19 +62,36 @@ def build_engine(model: LoadedModel, name: EngineName, settings: DetectorConfig)
             return TorchEngine(model, device=settings.device, threads=threads)
         case "torch-fp16":
             return TorchEngine(model, device=settings.device, precision="float16", threads=threads)
-        case "openvino":
-            return OpenVinoEngine(model, export_parts(model, "openvino", settings.engines_dir), threads=threads)
-        case "openvino-bf16":
-            export = export_parts(model, "openvino", settings.engines_dir)
-            return OpenVinoEngine(model, export, precision="bfloat16", threads=threads)
+        case "openvino" | "openvino-bf16":
+            export, short = export_parts(model, "openvino", settings.engines_dir), name == "openvino-bf16"
+            return OpenVinoEngine(model, export, precision="bfloat16" if short else "float32", threads=threads)
         case "openvino-int8":
             export = export_parts(model, "openvino-int8", settings.engines_dir)
             return OpenVinoEngine(model, export, precision="int8", threads=threads)
         case "onnx":
             export = export_parts(model, "onnx", settings.engines_dir)
             return OnnxEngine(model, export, device=settings.device, threads=threads)
+        case "onnx-tensorrt" | "onnx-tensorrt-fp16":
+            return _tensorrt(model, "float16" if name.endswith("fp16") else "float32", settings)
         case _:
             assert_never(name)
+
+
+def _tensorrt(model: LoadedModel, precision: Literal["float32", "float16"], settings: DetectorConfig) -> Engine:
+    """Return the engine compiled for the line's batches, and for pictures that are not cut into tiles."""
+    device = settings.device
+    if device == "cpu":
+        raise ConfigError("TensorRT runs on a CUDA device, and detector.device is cpu; set detector.engine to onnx")
+    refuse_without_tensorrt()
+    return TensorRtEngine(
+        model,
+        export_parts(model, "onnx", settings.engines_dir),
+        precision=precision,
+        together=settings.max_batch,
+        most_px=2 * settings.tile_px,
+        device=device,
+        threads=settings.threads,
+    )
 
 
 def known_engine(name: str) -> EngineName:
@@ -75,13 +102,13 @@ def known_engine(name: str) -> EngineName:
     raise ConfigError(f"no engine is called {name!r}; there are: {', '.join(ENGINES)}")
 
 
-def refuse_unproven(model: LoadedModel, engine: Engine, name: EngineName, engines_dir: Path) -> None:
-    """Raise `ModelError` unless the engine was proven with these weights on this device, or needs no proof."""
-    ref, subject = engine.ref, subject_of(engine, engines_dir)
+def refuse_unproven(model: LoadedModel, engine: Engine, engines_dir: Path) -> None:
+    """Raise `ModelError` unless the engine, as it runs, was proven with these weights on this device, or needs none."""
+    ref, subject, name = engine.ref, subject_of(engine, engines_dir), name_of(engine.ref)
     how = f"run `taktwatch models verify {ref.name} --engine {name}`, or set detector.engine to torch"
     if subject is None:
         return
-    proof = find_proof(model, ref, subject, name)
+    proof = find_proof(model, ref, subject)
     if proof is None and (older := made_before(subject, name)) is not None:
         raise ModelError(
             f"engine {name} was compared as {older.engine} on {older.device}, "
@@ -112,7 +139,9 @@ def _fastest(model: LoadedModel, settings: DetectorConfig) -> Engine:
         except (ConfigError, ModelError) as error:
             left_out[name] = str(error)
             continue
-        if is_calibrated(model.folder, engine.ref):
+        if name_of(engine.ref) != name:
+            left_out[name] = f"runs as {name_of(engine.ref)} here"
+        elif is_calibrated(model.folder, engine.ref):
             candidates[name] = engine
         else:
             left_out[name] = "its scores are not calibrated"

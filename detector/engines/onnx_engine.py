@@ -1,6 +1,7 @@
 """ONNX Runtime: on the CPU, or on a CUDA device where the installed runtime has a provider for it."""
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
@@ -14,9 +15,11 @@ from detector.spec import ModelSpec
 from taktwatch.errors import ModelError
 from taktwatch.records import ModelRef
 
-__all__ = ["OnnxEngine"]
+__all__ = ["OnnxEngine", "opened"]
 
 CPU, CUDA = "CPUExecutionProvider", "CUDAExecutionProvider"
+OPTIONS = {CPU: {}, CUDA: {"use_tf32": "0"}}  # float32 is what results name
+Provider = tuple[str, dict[str, str]]
 
 
 class OnnxEngine:
@@ -37,13 +40,9 @@ class OnnxEngine:
                 "detector.device is cuda, but this onnxruntime has no CUDA provider; "
                 "install onnxruntime-gpu, or set it to auto or cpu"
             )
-        providers = [name for name in (CUDA, CPU) if name in there and (name == CPU or device != "cpu")]
-        options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = threads
-        options.add_session_config_entry("session.intra_op.allow_spinning", "0")  # others want the cores too
-        self.sessions = [
-            onnxruntime.InferenceSession(export.part(name), options, providers=providers) for name in PARTS
-        ]
+        used = [name for name in (CUDA, CPU) if name in there and (name == CPU or device != "cpu")]
+        self.providers: list[Provider] = [(name, OPTIONS[name]) for name in used]
+        self.sessions = [opened(export.part(name), self.providers, threads) for name in PARTS]
         if device == "cuda" and self.sessions[0].get_providers()[0] != CUDA:  # it goes on without a word otherwise
             raise ModelError(
                 "detector.device is cuda, but onnxruntime cannot use its CUDA provider here (driver, CUDA or cuDNN of "
@@ -68,7 +67,7 @@ class OnnxEngine:
             weights_sha256=self.model.card.weights_sha256,
             engine=f"onnxruntime {self.version}",
             precision="float32",
-            device="cuda" if self.sessions[0].get_providers()[0] == CUDA else "cpu",
+            device=cuda_name() if self.sessions[0].get_providers()[0] == CUDA else "cpu",
         )
 
     @torch.inference_mode()
@@ -92,5 +91,23 @@ class OnnxEngine:
 
     def _run(self, part: int, numbers: torch.Tensor) -> Tensors:
         """Run a part."""
-        outputs = self.sessions[part].run(None, {self.names[part]: np.ascontiguousarray(numbers.numpy())})
+        return self._on(self.sessions, part, numbers)
+
+    def _on(self, sessions: Sequence[Any], part: int, numbers: torch.Tensor) -> Tensors:
+        """Run a part in one of its sessions."""
+        outputs = sessions[part].run(None, {self.names[part]: np.ascontiguousarray(numbers.numpy())})
         return [torch.from_numpy(array) for array in outputs]
+
+
+def opened(path: Path, providers: Sequence[Provider], threads: int) -> Any:
+    """Return a session of a graph; `threads` 0 leaves the runtime's choice."""
+    onnxruntime: Any = runtime("onnx")
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = threads
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")  # others want the cores too
+    return onnxruntime.InferenceSession(path, options, providers=list(providers))
+
+
+def cuda_name() -> str:
+    """Return what the first CUDA device is called, as far as torch sees it."""
+    return torch.cuda.get_device_name(0) if torch.cuda.is_available() else "cuda"

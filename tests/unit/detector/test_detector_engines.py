@@ -369,17 +369,17 @@ def test_mixed_precision_stays_near_the_network_itself(model: LoadedModel) -> No
 
 def test_torch_wants_a_proof_for_any_precision_but_the_references(model: LoadedModel, tmp_path: Path) -> None:
     exact, half = TorchEngine(model, device="cpu", threads=1), half_on_the_cpu(model)
-    refuse_unproven(model, exact, "torch", tmp_path)
+    refuse_unproven(model, exact, tmp_path)
     with pytest.raises(ModelError, match=r"torch-fp16 was not yet compared .*verify tiny --engine torch-fp16`"):
-        refuse_unproven(model, half, "torch-fp16", tmp_path)
+        refuse_unproven(model, half, tmp_path)
     about = subject_of(half, tmp_path)
     assert about is not None
     assert not may_be_proven(model, "torch-fp16", tmp_path)
     about.folder.mkdir(parents=True)
     proof_path(about, "torch-fp16").write_text(proven(half).model_dump_json())
     assert may_be_proven(model, "torch-fp16", tmp_path)
-    assert find_proof(model, half.ref, about, "torch-fp16") is not None
-    refuse_unproven(model, half, "torch-fp16", tmp_path)
+    assert find_proof(model, half.ref, about) is not None
+    refuse_unproven(model, half, tmp_path)
 
 
 def test_float16_without_a_cuda_device_is_refused_with_what_to_set(model: LoadedModel, tmp_path: Path) -> None:
