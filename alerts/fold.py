@@ -19,6 +19,11 @@ def series_name(rule: AlertRule, place: Mapping[str, str]) -> str:
     return "|".join([rule.name, figure, *place.values()])
 
 
+def figured(rule: AlertRule, place: Mapping[str, str]) -> bool:
+    """Whether a rule looks at the figure that a series is about; rules that name none look at any."""
+    return not rule.figures or place.get("metric") in rule.figures
+
+
 def kept_windows(config: LineConfig, rule: AlertRule) -> int:
     """How many windows stay open to correction: those within the KPI engine's horizon, and the rule's own rows."""
     return config.kpi.horizon_minutes + rule.for_windows + rule.keep_windows + rule.silent_windows
@@ -56,7 +61,7 @@ def without_retired(config: LineConfig, state: State) -> tuple[State, list[Alert
     wanted = {
         name: series
         for name, series in state.items()
-        if any(series_name(rule, series.labels) == name for rule in rules)
+        if any(series_name(rule, series.labels) == name and figured(rule, series.labels) for rule in rules)
     }
     closed = [retire(series) for name, series in state.items() if name not in wanted]
     return wanted, [transition for transition in closed if transition is not None]

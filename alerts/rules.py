@@ -85,7 +85,8 @@ def labels(rule: AlertRule, window: KpiWindow) -> dict[str, str]:
 
 def charted(rule: AlertRule, point: ControlPoint) -> bool:
     """Whether the rule has a say on this point of a control chart; while limits are being learnt, none has."""
-    return rule.kind == "spc" and point.chart != "run" and rule.station in {None, point.station}
+    wanted = not rule.figures or point.metric in rule.figures
+    return rule.kind == "spc" and wanted and point.chart != "run" and rule.station in {None, point.station}
 
 
 def point_labels(point: ControlPoint) -> dict[str, str]:

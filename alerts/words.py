@@ -18,8 +18,11 @@ NAMES = {
     "latency_p95_s": "p95 latency",
     "first_pass_yield": "first-pass yield",
     "dpu": "defects per unit",
+    "boards_between_fails": "good boards between failed ones",
+    "extent": "corroded area of sections",
+    "depth": "depth of corrosion",
 }
-SHARES = frozenset({"defect_rate", "review_rate", "dead_rate", "corroded_share", "first_pass_yield"})
+SHARES = frozenset({"defect_rate", "review_rate", "dead_rate", "corroded_share", "first_pass_yield", "extent", "depth"})
 
 
 def quantity(metric: str, value: float | None) -> str:

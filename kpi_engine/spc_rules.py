@@ -8,7 +8,7 @@ import msgspec
 
 from kpi_engine.spc.plans import PLANS, Plan
 from kpi_engine.spc.rules import LIMITS_ONLY, NELSON, WESTERN_ELECTRIC, Rule
-from kpi_engine.spc_line import LineRules, merger_of
+from kpi_engine.spc_line import LineRules, merger_of, sections_of
 from taktwatch.config import LineConfig
 
 __all__ = ["rules_of"]
@@ -24,9 +24,11 @@ def rules_of(config: LineConfig) -> LineRules:
         },
         configs={name: config.product_sha256(name) for name in config.products},
         wanted=config.spc.phase1_subgroups,
-        metric=config.spc.metric,
+        metrics=config.spc.metrics,
         merger=merger_of(config),
         plans=tuple(plan_of(name, RULES[config.spc.rules]) for name in config.spc.charts),
+        sections=sections_of(config),
+        rules=RULES[config.spc.rules],
     )
 
 

@@ -20,7 +20,7 @@ from kpi_engine.metrics import BAD_RECORDS, BASELINES, CONTROL_POINTS, SPC_SIGNA
 from kpi_engine.spc.baseline import Baseline, BaselineRefused, load, require
 from kpi_engine.spc.baseline import save as save_baseline
 from kpi_engine.spc.plans import METRICS
-from kpi_engine.spc_line import LineCharts, adopt, fold, in_force, place_key, restore, save, settings_of, turned_to
+from kpi_engine.spc_line import LineCharts, adopt, fold, in_force, key_of, restore, save, settings_of, turned_to
 from kpi_engine.spc_rules import rules_of
 from taktwatch.activation import as_activated, read_activations
 from taktwatch.bus import Bus, Message, Outgoing, Partition, Rebalance
@@ -122,7 +122,7 @@ class SpcService:
         """Fold messages in their order; what is no window is left to the sink, which puts it aside."""
         for message in messages:
             try:
-                window = window_in(message, self.rules.metric)
+                window = window_in(message, self.rules.metrics)
             except BadRecord as error:
                 log.warning("a window cannot be charted", place=str(message.place), error=str(error))
                 BAD_RECORDS.labels(message.topic).inc()
@@ -130,8 +130,7 @@ class SpcService:
                 before = self.state.baselines
                 self.state, points, made = fold(self.state, window, self.rules, self.settings)
                 self.points += points
-                if made is not None:
-                    self.made.append(made)
+                self.made += made
                 if self.state.baselines is not before:
                     self.settings = settings_of(self.state, self.rules)
             self.position = message.offset + 1
@@ -158,7 +157,7 @@ class SpcService:
     async def unclaimed(self, made: Baseline) -> bool:
         """Whether nobody chose limits for this place meanwhile: theirs must stay the newest on the topic."""
         identity = made.identity
-        key = place_key(identity.line, identity.station, identity.product).encode()
+        key = key_of(identity).encode()
         message = await self.bus.last(self.topics.baselines, key)
         if message is None:
             return True
@@ -198,34 +197,38 @@ class SpcService:
             await self.save_state()  # before any window meets it
 
     async def take_chosen(self) -> None:
-        """Take baselines that somebody chose; the newest of each place."""
+        """Take baselines that somebody chose; the newest of each figure at each place."""
         if self.held is None or self.position < self.caught_up:
             return
         spans = await self.bus.spans(self.topics.baselines)
         if spans[0].next <= self.baselines_read:
             return
-        newest: dict[bytes, Message] = {}
+        newest: dict[str, Baseline] = {}
         async for batch in self.bus.read(
             self.topics.baselines, start={0: max(self.baselines_read, spans[0].first)}, end={0: spans[0].next}
         ):
-            newest |= {message.key: message for message in batch}
-        for message in newest.values():
-            await self.take_one(message)
+            for message in batch:
+                try:
+                    chosen = chosen_in(message)
+                except (BadRecord, BaselineRefused) as error:
+                    refuse(message.place, error)
+                else:
+                    newest[key_of(chosen.identity)] = chosen
+        for chosen in newest.values():
+            await self.take_one(chosen)
         self.baselines_read = spans[0].next
 
-    async def take_one(self, message: Message) -> None:
-        """Take one baseline, unless it is held already, or of something else than what runs."""
-        try:
-            chosen = chosen_in(message)
-            identity = chosen.identity
-            if identity.metric != self.rules.metric:
-                return
-            require(chosen, self.rules.running(identity.line, identity.station, identity.product))
-        except (BadRecord, BaselineRefused) as error:
-            log.warning("a baseline is refused", place=str(message.place), error=str(error))
-            BASELINES.labels("refused").inc()
+    async def take_one(self, chosen: Baseline) -> None:
+        """Take one baseline, unless it is held already, or of something else than what runs and is charted."""
+        identity = chosen.identity
+        if identity.metric not in self.rules.metrics:
             return
-        known = self.state.baselines.get(place_key(identity.line, identity.station, identity.product))
+        try:
+            require(chosen, self.rules.running(identity.line, identity.station, identity.product, identity.metric))
+        except BaselineRefused as error:
+            refuse(key_of(identity), error)
+            return
+        known = self.state.baselines.get(key_of(identity))
         if known is not None and known.baseline_id == chosen.baseline_id:
             return
         self.state = adopt(self.state, chosen)
@@ -234,14 +237,30 @@ class SpcService:
         told(chosen, "chosen")
 
 
-def window_in(message: Message, metric: str) -> KpiWindow:
+def refuse(place: object, error: Exception) -> None:
+    """Say that a baseline is not taken."""
+    log.warning("a baseline is refused", place=str(place), error=str(error))
+    BASELINES.labels("refused").inc()
+
+
+def window_in(message: Message, metrics: Sequence[str]) -> KpiWindow:
     """Return the window in a message. Raises `BadRecord` for anything else, and for counts that cannot be."""
     record = decode(message.value, message.headers)
     if not isinstance(record, KpiWindow):
         raise BadRecord(f"a {type(record).__name__} in {message.topic}, where KPI windows are expected")
-    amount, n = METRICS[metric].counts(record)
-    if amount < 0 or n < 0 or (METRICS[metric].family == "binomial" and amount > n) or record.end <= record.start:
-        raise BadRecord(f"a window of {record.line}/{record.station} with {amount} of {n}, ending {record.end}")
+    for metric in metrics:
+        figure = METRICS[metric]
+        amount, n = figure.counts(record)
+        impossible = amount < 0 or n < 0 or record.end <= record.start
+        if figure.family in {"binomial", "geometric"}:
+            impossible = impossible or amount > n
+        if figure.family == "means":
+            squares = figure.squares(record)
+            impossible = impossible or n * squares < amount * amount or (n == 0 and squares != 0)
+        if impossible:
+            raise BadRecord(
+                f"a window of {record.line}/{record.station} with {amount} of {n} as {metric}, ending {record.end}"
+            )
     return record
 
 
@@ -265,8 +284,7 @@ def baseline_record(topics: Topics, made: Baseline, author: str) -> Outgoing:
         author=author,
         body=save_baseline(made),
     )
-    key = place_key(identity.line, identity.station, identity.product).encode()
-    return Outgoing(topics.baselines, key, *encode(record))
+    return Outgoing(topics.baselines, key_of(identity).encode(), *encode(record))
 
 
 def told(taken: Baseline, author: str) -> None:
@@ -276,6 +294,7 @@ def told(taken: Baseline, author: str) -> None:
         "limits hold",
         station=taken.identity.station,
         product=taken.identity.product,
+        metric=taken.identity.metric,
         baseline=taken.baseline_id[:12],
         author=author,
         centre=taken.scale.centre,

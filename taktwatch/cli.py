@@ -546,6 +546,9 @@ def baseline(
     until: Annotated[datetime, typer.Option(formats=["%Y-%m-%dT%H:%M:%SZ", "%Y-%m-%dT%H:%M:%S", "%Y-%m-%d"])],
     station: Annotated[str, typer.Option(help="Whose windows.")],
     product: Annotated[str | None, typer.Option(help="Of which product; default: the station's in line.toml.")] = None,
+    metric: Annotated[
+        str | None, typer.Option(help="Of which figure of spc.metrics; default: the first in line.toml.")
+    ] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Compute and print; charts keep their limits.")] = False,
     config: ConfigOption = None,
     bus: BusOption = None,
@@ -561,11 +564,13 @@ def baseline(
     if since >= until:
         raise ConfigError(f"--since {since} is not before --until {until}")
     span = since.replace(tzinfo=UTC), until.replace(tzinfo=UTC)
-    made = with_signals(lambda _: choose_baseline(settings, *span, station, product, publish=not dry_run))
+    made = with_signals(
+        lambda _: choose_baseline(settings, *span, station, product, metric=metric, publish=not dry_run)
+    )
     if json:
         sys.stdout.write(msgspec.json.encode(made).decode() + "\n")
     else:
-        print_baseline(out, made, published=not dry_run)
+        print_baseline(out, made, settings, published=not dry_run)
 
 
 @app.command()

@@ -232,6 +232,17 @@ class ProductConfig(Settings):
         default=0.01, gt=0, lt=1, description="share of defects that the screen may miss: the upper 95 % bound"
     )
 
+    def upper_limit(self, metric: str) -> float | None:
+        """Return what a figure measured in sections may be at most, a share 0 to 1; None for other figures.
+
+        >>> section = ProductConfig(view="section", model="m", um_per_px=1.5)
+        >>> section.upper_limit("extent"), section.upper_limit("depth"), section.upper_limit("dpu")
+        (0.02, 0.3, None)
+        """
+        if self.view != "section":
+            return None
+        return {"extent": self.section.max_corroded_area_share, "depth": self.section.max_depth_share}.get(metric)
+
     @model_validator(mode="after")
     def one_template(self) -> "ProductConfig":
         """Refuse a template beside the folder's own."""
@@ -363,25 +374,61 @@ Signal = Literal[
     "14 points in a row alternating up and down",
     "15 points in a row within 1 sigma of the centre line",
     "8 points in a row beyond 1 sigma, on either side",
+    "more events without a good unit between them than chance allows",
 ]
 """The rules of control charts, in the words their signals are told with."""
+
+
+ChartedFigure = Literal[
+    "defect_rate",
+    "review_rate",
+    "dead_rate",
+    "first_pass_yield",
+    "dpu",
+    "boards_between_fails",
+    "extent",
+    "depth",
+]
+"""What control charts are kept of: rates, good boards between failed ones, and what is measured in sections."""
 
 
 class SpcConfig(Settings):
     """Control charts: windows are merged until `min_n` boards are together, or `least_n` after `max_age_hours`.
 
-    Where nobody chose a baseline, limits are learnt from the first `phase1_subgroups`.
+    Where nobody chose a baseline, limits are learnt from the first `phase1_subgroups`. `metric = "dpu"` means
+    `metrics = ["dpu"]`.
     """
 
-    metric: Literal["defect_rate", "review_rate", "dead_rate", "first_pass_yield", "dpu"] = "defect_rate"
+    metrics: tuple[ChartedFigure, ...] = Field(default=("defect_rate",), min_length=1)
     min_n: int = Field(default=500, ge=1)
     least_n: int = Field(default=100, ge=1)
     max_age_hours: float = Field(default=8.0, gt=0)
+    sections: int = Field(
+        default=25, ge=1, description="sections a subgroup of extent and depth; 1: single values with moving range"
+    )
     phase1_subgroups: int = Field(default=25, ge=20, le=1000)
     charts: tuple[ChartName, ...] = Field(default=("laney_ewma",), min_length=1)
     rules: Literal["limits", "western_electric", "nelson"] = Field(
-        default="limits", description="what laney and shewhart charts signal; the others judge their limits alone"
+        default="limits",
+        description="what laney, shewhart, xbar_s and imr charts signal; the others judge their limits alone",
     )
+
+    @model_validator(mode="before")
+    @classmethod
+    def one_metric_is_a_list_of_one(cls, given: Any) -> Any:
+        """Take the older key for what it means; refuse both at once."""
+        if not isinstance(given, dict) or "metric" not in given:
+            return given
+        if "metrics" in given:
+            raise ValueError("metric and metrics are both given; name all figures in metrics and leave metric out")
+        return {**{key: value for key, value in given.items() if key != "metric"}, "metrics": [given["metric"]]}
+
+    @model_validator(mode="after")
+    def figures_are_named_once(self) -> "SpcConfig":
+        """Refuse a figure twice."""
+        if twice := sorted({name for name in self.metrics if self.metrics.count(name) > 1}):
+            raise ValueError(f"{twice[0]} is named twice in metrics")
+        return self
 
     @model_validator(mode="after")
     def sizes_fit_together(self) -> "SpcConfig":
@@ -408,6 +455,7 @@ class AlertRule(Settings):
     min_n: int = Field(default=20, ge=0)
     silent_windows: int = Field(default=2, ge=1, description="no_data: windows in a row without any picture")
     signals: tuple[Signal, ...] = Field(default=(), description="spc: only these signals of control charts; none: any")
+    figures: tuple[ChartedFigure, ...] = Field(default=(), description="spc: only charts of these figures; none: any")
     severity: Severity = Severity.WARNING
     station: str | None = None
 
@@ -421,7 +469,11 @@ class AlertRule(Settings):
     @model_validator(mode="after")
     def settings_are_of_its_kind(self) -> "AlertRule":
         """Refuse settings that this kind of rule does not read."""
-        unread = {"metric", "above", "recover_below", "min_n", "silent_windows"} if self.kind == "spc" else {"signals"}
+        unread = (
+            {"metric", "above", "recover_below", "min_n", "silent_windows"}
+            if self.kind == "spc"
+            else {"signals", "figures"}
+        )
         if given := sorted(unread & self.model_fields_set):
             raise ValueError(f"a rule of kind {self.kind!r} does not read {', '.join(given)}; leave it out")
         return self

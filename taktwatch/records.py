@@ -564,7 +564,8 @@ class KpiWindow(Record, frozen=True, kw_only=True, tag="kpi_window"):
 class ControlPoint(Record, frozen=True, kw_only=True, tag="control_point"):
     """A point of a control chart as it travels; line, station, product, metric, chart, panel and `start` name it.
 
-    Readers keep the highest revision. `amount` and `n` are the subgroup's own counts (integers of KPI windows), `value`
+    Readers keep the highest revision. `amount` and `n` are the subgroup's own counts (integers of KPI windows; of
+    measured values their sum in basis points, and `squares` the sum of their squares), `value`
     is what the chart plots: the rate itself (p, u, Laney), its weighted mean (EWMA) or a cumulative sum. Without a
     baseline there are no limits: centre, lower and upper are None and the chart is "run". `value` is None where a
     correction took the last board out of the subgroup. While limits are being learnt (phase I), `collected` of `wanted`
@@ -591,6 +592,7 @@ class ControlPoint(Record, frozen=True, kw_only=True, tag="control_point"):
     revision: int = 0
     collected: int = 0
     wanted: int = 0
+    squares: int = 0
 
 
 class SpcBaseline(Record, frozen=True, kw_only=True):

@@ -2,6 +2,8 @@
 
 from datetime import UTC, datetime, timedelta
 
+import msgspec
+
 from kpi_engine.spc.baseline import Identity
 from kpi_engine.spc.points import Subgroup
 from taktwatch.records import KpiWindow, WindowState
@@ -39,6 +41,20 @@ def window(
         passed=inspected - failed,
         **told,
     )
+
+
+def sections(minute: int, extents_bp: list[int], depths_bp: list[int] | None = None, **changes: object) -> KpiWindow:
+    """Return a minute's window of sections measured so, in basis points; depths ten times the extents unless told."""
+    depths = [10 * extent for extent in extents_bp] if depths_bp is None else depths_bp
+    made = msgspec.structs.replace(
+        window(minute, failed=0, inspected=len(extents_bp)),
+        measured=len(extents_bp),
+        extent_sum_bp=sum(extents_bp),
+        extent_squares_bp2=sum(extent * extent for extent in extents_bp),
+        depth_sum_bp=sum(depths),
+        depth_squares_bp2=sum(depth * depth for depth in depths),
+    )
+    return msgspec.structs.replace(made, **changes)
 
 
 def subgroups(failed: list[int], n: int = 500) -> list[Subgroup]:

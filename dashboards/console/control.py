@@ -12,15 +12,26 @@ from dashboards.console.context import Here
 from dashboards.console.schema import Answer, ErrorOut
 from dashboards.console.view import line_clock
 from taktwatch import clock
+from taktwatch.capability import Capability, Index, capability_of_points
 from taktwatch.config import LineConfig
 from taktwatch.records import ControlPoint
 from taktwatch.store import SpcQuery
 
-__all__ = ["ControlChartOut", "ControlChartsOut", "ControlPointOut", "charts_out", "router"]
+__all__ = [
+    "CapabilityOut",
+    "ControlChartOut",
+    "ControlChartsOut",
+    "ControlPointOut",
+    "IndexOut",
+    "charts_out",
+    "router",
+]
 
 WEEK_MINUTES = 7 * 24 * 60
 MINUTE = timedelta(minutes=1)
 LEARNING = "run"
+SECOND = frozenset({"deviation", "range"})
+"""Panels of spreads: while limits are learnt there are none."""
 
 
 class ControlPointOut(Answer):
@@ -40,6 +51,27 @@ class ControlPointOut(Answer):
     revision: int
 
 
+class IndexOut(Answer):
+    """A capability index with its 95 % interval."""
+
+    value: float
+    low: float
+    high: float
+
+
+class CapabilityOut(Answer):
+    """How well the subgroups shown fit below the product's limit, each `limit` a share 0 to 1; n: values they hold.
+
+    Cpk with sigma within subgroups (or of the moving range), Ppk with sigma over all. 1.33 is commonly asked for.
+    """
+
+    limit: float
+    n: int
+    mean: float
+    cpk: IndexOut
+    ppk: IndexOut
+
+
 class ControlChartOut(Answer):
     """One chart of one figure of one product at a station; `collected` of `wanted` subgroups while it has no limits."""
 
@@ -51,6 +83,7 @@ class ControlChartOut(Answer):
     limits: bool = Field(description="whether the newest point is judged by limits")
     collected: int
     wanted: int
+    capability: CapabilityOut | None = Field(description="of measured figures, where there is enough that varies")
     points: tuple[ControlPointOut, ...]
 
 
@@ -61,6 +94,9 @@ class ControlChartsOut(Answer):
     until: datetime
     charts: tuple[ControlChartOut, ...]
 
+
+Place = tuple[str, str, str]
+"""Station, product, figure."""
 
 router = APIRouter(
     prefix="/v1",
@@ -75,6 +111,7 @@ async def control_chart(
     console: Here,
     station: str | None = None,
     product: str | None = None,
+    metric: Annotated[str | None, Query(description="one of spc.metrics; default: all of them")] = None,
     since: datetime | None = None,
     until: datetime | None = None,
     minutes: Annotated[int, Query(ge=1, le=60 * 24 * 366, description="how far back, without `since`")] = WEEK_MINUTES,
@@ -84,8 +121,9 @@ async def control_chart(
     live = console.live
     until = until or line_clock(live.view, clock.now()) + MINUTE
     since = since or until - timedelta(minutes=minutes)
-    query = SpcQuery(since, until, live.config.line, station, product, live.config.spc.metric)
-    points = await console.store.read_points(query) if since < until else []
+    query = SpcQuery(since, until, live.config.line, station, product, metric)
+    found = await console.store.read_points(query) if since < until else []
+    points = [point for point in found if point.metric in live.config.spc.metrics]
     return ControlChartsOut(
         since=since, until=until, charts=charts_out(points, live.config, station=station, product=product, limit=limit)
     )
@@ -96,43 +134,66 @@ def charts_out(
 ) -> tuple[ControlChartOut, ...]:
     """Put points, in order of time, on their charts; a station of line.toml without points has an empty one.
 
-    Points of phase I belong to every chart of their place: they are what its limits come from.
+    Points of phase I belong to every chart of their figure: they are what its limits come from.
     """
-    learning: defaultdict[tuple[str, str], list[ControlPoint]] = defaultdict(list)
-    judged: defaultdict[tuple[str, str], dict[tuple[str, str], list[ControlPoint]]] = defaultdict(dict)
+    learning: defaultdict[Place, list[ControlPoint]] = defaultdict(list)
+    judged: defaultdict[Place, dict[tuple[str, str], list[ControlPoint]]] = defaultdict(dict)
     for one in config.stations:
         if station in (None, one.name) and product in (None, one.product):
-            judged[one.name, one.product] = {}
+            judged[one.name, one.product, config.spc.metrics[0]] = {}
     for point in points:
-        place = (point.station, point.product)
+        place = (point.station, point.product, point.metric)
         own = judged[place]
         if point.chart == LEARNING:
             learning[place].append(point)
         else:
             own.setdefault((point.chart, point.panel), []).append(point)
     return tuple(
-        chart_out(place, name, sorted(learning[place] + drawn, key=lambda point: point.start)[-limit:], config)
+        chart_out(place, name, newest(learning[place] if name[1] not in SECOND else [], drawn, limit), config)
         for place, charts in judged.items()
         for name, drawn in (charts or {(LEARNING, ""): []}).items()
     )
 
 
+def newest(learning: list[ControlPoint], drawn: list[ControlPoint], limit: int) -> list[ControlPoint]:
+    """Return the newest points in order of time."""
+    return sorted(learning + drawn, key=lambda point: point.start)[-limit:]
+
+
 def chart_out(
-    place: tuple[str, str], name: tuple[str, str], points: Sequence[ControlPoint], config: LineConfig
+    place: Place, name: tuple[str, str], points: Sequence[ControlPoint], config: LineConfig
 ) -> ControlChartOut:
     """Return one chart."""
     newest = points[-1] if points else None
     return ControlChartOut(
         station=place[0],
         product=place[1],
-        metric=config.spc.metric,
+        metric=place[2],
         chart=name[0],
         panel=name[1],
         limits=newest is not None and newest.chart != LEARNING,
         collected=newest.collected if newest else 0,
         wanted=(newest.wanted if newest else 0) or config.spc.phase1_subgroups,
+        capability=None if name[1] in SECOND else capability_out(place, points, config),
         points=tuple(point_out(point) for point in points),
     )
+
+
+def capability_out(place: Place, points: Sequence[ControlPoint], config: LineConfig) -> CapabilityOut | None:
+    """Judge what was measured by the product's limit; None for other figures, and products line.toml knows no more."""
+    product = config.products.get(place[1])
+    limit = None if product is None else product.upper_limit(place[2])
+    if limit is None:
+        return None
+    found: Capability | None = capability_of_points(points, limit, single=config.spc.sections == 1)
+    if found is None:
+        return None
+    return CapabilityOut(limit=limit, n=found.n, mean=found.mean, cpk=index_out(found.cpk), ppk=index_out(found.ppk))
+
+
+def index_out(index: Index) -> IndexOut:
+    """Return an index with its interval."""
+    return IndexOut(value=index.value, low=index.low, high=index.high)
 
 
 def point_out(point: ControlPoint) -> ControlPointOut:

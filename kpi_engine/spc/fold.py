@@ -14,7 +14,7 @@ from datetime import datetime
 import msgspec
 
 from kpi_engine.spc.merger import Held, Merged, Merger, MergerState, Slice, take
-from kpi_engine.spc.plans import METRICS, ChartState, Setup, SpcSettings, update
+from kpi_engine.spc.plans import METRICS, PANELS, ChartState, Figure, Setup, SpcSettings, update
 from kpi_engine.spc.points import ControlPoint, Point, Sample, Subgroup
 from kpi_engine.sums import instant, microseconds
 from taktwatch.errors import BadRecord, UnknownSchema
@@ -78,25 +78,41 @@ class Versioned(msgspec.Struct):
 
 
 def fold_window(state: SpcState, window: KpiWindow, settings: SpcSettings) -> tuple[SpcState, list[ControlPoint]]:
-    """Take one revision of a window; return the state after it and the points that are new or changed, oldest first."""
+    """Take one revision of a window; return the state after it and the points that are new or changed.
+
+    Points come figure by figure, in the order of the settings, those of each figure oldest first.
+    """
     place = (window.line, window.station, window.product)
     if window.window != settings.window or window.state is WindowState.OPEN or ANY in place:
         return state, []
-    setup = settings.setups.get(place, Setup())
-    key = "\x1f".join((*place, settings.metric))
-    charts = state.stations.get(key) or StationCharts(setup.fingerprint, now=begun(setup))
+    changed, points = dict[str, StationCharts](), list[ControlPoint]()
+    for figure in settings.figures:
+        key = "\x1f".join((*place, figure.metric))
+        known, told = state.stations.get(key), slice_of(window, figure.metric)
+        if known is None and figure.family in {"means", "normal"} and told.n == 0:
+            continue  # what has no layers is not measured
+        setup = settings.setups.get((*place, figure.metric), Setup())
+        changed[key], found = fold_figure(known, told, figure, setup, labels(window, figure.metric, setup))
+        points += found
+    if not changed:
+        return state, points
+    return msgspec.structs.replace(state, stations={**state.stations, **changed}), points
+
+
+def fold_figure(
+    known: StationCharts | None, told: Slice, figure: Figure, setup: Setup, labelled: ControlPoint
+) -> tuple[StationCharts, list[ControlPoint]]:
+    """Take a window into the charts of one figure."""
+    charts = known or StationCharts(setup.fingerprint, now=begun(setup))
     if charts.fingerprint != setup.fingerprint:
         charts = anew(charts, setup)
-    merged = take(charts.merger, slice_of(window, settings.metric), settings.merger)
+    merged = take(charts.merger, told, figure.merger)
     charts = StationCharts(setup.fingerprint, merged.state, charts.trail[merged.dropped :], charts.now)
-    points: list[ControlPoint] = []
-    if merged.since is not None:
-        charts, points = charted(charts, merged.since, setup, labels(window, settings.metric, setup))
-    return msgspec.structs.replace(state, stations={**state.stations, key: charts}), points
+    return (charts, []) if merged.since is None else charted(charts, merged.since, figure, setup, labelled)
 
 
 def charted(
-    charts: StationCharts, since: int, setup: Setup, labelled: ControlPoint
+    charts: StationCharts, since: int, figure: Figure, setup: Setup, labelled: ControlPoint
 ) -> tuple[StationCharts, list[ControlPoint]]:
     """Chart the held subgroups from index `since` on, those that were charted before with a higher revision."""
     trail = list(charts.trail)
@@ -111,36 +127,41 @@ def charted(
         else:
             trail.append(Trail(states, held.revision))
         frame = framed(labelled, held, trail[index].revision)
-        if held.n == 0 or not setup.charts:
-            points += emptied(frame, setup, held)
+        if not setup.charts or not figure.charted(held.amount, held.n):
+            points += emptied(frame, figure, setup, held)
             continue
         after = []
         for name, chart, before in zip(setup.names, setup.charts, states, strict=True):
-            new, point = update(chart, before, Sample(held.amount, held.n))
+            new, point = update(chart, before, Sample(held.amount, held.n, held.squares))
             after.append(new)
-            points += drawn(frame, name, point)
+            points += drawn(frame, name, point, figure.unit)
         states = tuple(after)
     return msgspec.structs.replace(charts, trail=tuple(trail), now=states), points
 
 
-def emptied(frame: ControlPoint, setup: Setup, held: Held) -> list[ControlPoint]:
+def emptied(frame: ControlPoint, figure: Figure, setup: Setup, held: Held) -> list[ControlPoint]:
     """Return a subgroup's points without limits: there is no baseline, or a correction left nothing in it."""
-    value = held.amount / held.n if held.n else None
-    return [msgspec.structs.replace(frame, chart=name, value=value) for name in setup.names or ("run",)]
+    value = figure.value(held.amount, held.n)
+    return [
+        msgspec.structs.replace(frame, chart=name, panel=panel, value=value if not at else None)
+        for name in setup.names or ("run",)
+        for at, panel in enumerate(PANELS.get(name, ("",)))
+    ]
 
 
-def drawn(frame: ControlPoint, name: str, point: Point) -> list[ControlPoint]:
-    """Return a chart's point as it travels; a chart of two panels gives two."""
-    panels = [("", point)] if point.second is None else [("upper", point), ("lower", point.second)]
+def drawn(frame: ControlPoint, name: str, point: Point, unit: float) -> list[ControlPoint]:
+    """Return a chart's point as it travels, in the unit of its figure; a chart of two panels gives two."""
+    names = PANELS.get(name) or (("", "") if point.second is None else ("upper", "lower"))
+    panels = [(names[0], point)] + ([] if point.second is None else [(names[1], point.second)])
     return [
         msgspec.structs.replace(
             frame,
             chart=name,
             panel=panel,
-            value=shown.value,
-            centre=shown.centre,
-            lower=shown.lower,
-            upper=shown.upper,
+            value=shown.value * unit,
+            centre=shown.centre * unit,
+            lower=shown.lower * unit,
+            upper=shown.upper * unit,
             sigma_z=shown.sigma_z,
             signals=shown.signals,
         )
@@ -173,6 +194,7 @@ def framed(labelled: ControlPoint, held: Held, revision: int) -> ControlPoint:
         end=instant(held.end_us),
         amount=held.amount,
         n=held.n,
+        squares=held.squares,
         revision=revision,
     )
 
@@ -196,8 +218,8 @@ def anew(charts: StationCharts, setup: Setup) -> StationCharts:
 def slice_of(window: KpiWindow, metric: str) -> Slice:
     """Return what the merger wants of a window."""
     amount, n = METRICS[metric].counts(window)
-    final = window.state is WindowState.FINAL
-    return Slice(microseconds(window.start), microseconds(window.end), amount, n, window.revision, final)
+    final, squares = window.state is WindowState.FINAL, METRICS[metric].squares(window)
+    return Slice(microseconds(window.start), microseconds(window.end), amount, n, window.revision, final, squares)
 
 
 def merged_windows(
@@ -219,17 +241,19 @@ def merged_windows(
         state = merged.state
         if merged.since is not None:
             held = state.kept[merged.since]
-            found.append(Subgroup(instant(held.start_us), instant(held.end_us), held.amount, held.n, held.revision))
+            times = instant(held.start_us), instant(held.end_us)
+            found.append(Subgroup(*times, held.amount, held.n, held.revision, held.squares))
     return found
 
 
 def subgroups_of(points: Iterable[ControlPoint]) -> list[Subgroup]:
-    """Return the subgroups behind points of one product at one station, the newest revision of each, in time order."""
+    """Return the subgroups behind one figure's points at one place, newest revisions alone, in time order."""
     newest: dict[datetime, ControlPoint] = {}
     for point in points:
         known = newest.get(point.start)
         if known is None or known.revision < point.revision:
             newest[point.start] = point
     return [
-        Subgroup(start, point.end, point.amount, point.n, point.revision) for start, point in sorted(newest.items())
+        Subgroup(start, point.end, point.amount, point.n, point.revision, point.squares)
+        for start, point in sorted(newest.items())
     ]

@@ -1,38 +1,20 @@
 """Charts of measured values, depth and extent: single values with moving range, means with standard deviation."""
 
 from collections.abc import Sequence
-from itertools import pairwise
-from math import sqrt
-from statistics import fmean, stdev
+from statistics import fmean
 
 import msgspec
 
-from kpi_engine.spc.constants import D2, D3, c4, c5
 from kpi_engine.spc.points import Point, Sample
 from kpi_engine.spc.rules import LIMITS_ONLY, Rule, RunState
 from kpi_engine.spc.scales import Normal
 from kpi_engine.spc.shewhart import Shewhart
+from taktwatch.capability import Measured, measured, moving_sigma
+from taktwatch.normal import D2, D3, c4, c5
 
-__all__ = ["IMR", "IMRState", "Measured", "XbarS", "measured", "pooled_deviation", "scale_of_means", "scale_of_values"]
+__all__ = ["IMR", "IMRState", "Measured", "XbarS", "measured", "scale_of_means", "scale_of_values"]
 
 BEYOND = (str(Rule.BEYOND_LIMITS),)
-
-
-class Measured(msgspec.Struct, frozen=True):
-    """A subgroup of n (at least 2) measured values: their mean and standard deviation (n - 1 in the denominator)."""
-
-    n: int
-    mean: float
-    deviation: float
-
-
-def measured(values: Sequence[float]) -> Measured:
-    """Summarise a subgroup of 2 values or more.
-
-    >>> measured([10.0, 12.0, 14.0])
-    Measured(n=3, mean=12.0, deviation=2.0)
-    """
-    return Measured(len(values), fmean(values), stdev(values))
 
 
 def scale_of_values(values: Sequence[float]) -> Normal:
@@ -42,10 +24,7 @@ def scale_of_values(values: Sequence[float]) -> Normal:
     >>> scale.centre, round(scale.sigma, 4)
     (11.5, 1.477)
     """
-    if len(values) < 2:  # noqa: PLR2004 - a moving range needs two
-        raise ValueError(f"single values need 2 or more to estimate sigma from, not {len(values)}")
-    moving = fmean(abs(after - before) for before, after in pairwise(values))
-    return Normal(fmean(values), moving / D2)
+    return Normal(fmean(values), moving_sigma(values))
 
 
 def scale_of_means(subgroups: Sequence[Measured]) -> Normal:
@@ -134,16 +113,3 @@ class XbarS(msgspec.Struct, frozen=True):
         signals = () if lower <= subgroup.deviation <= upper else BEYOND
         second = Point(subgroup.deviation, centre, lower, upper, n, 1.0, signals)
         return state, msgspec.structs.replace(point, second=second)
-
-
-def pooled_deviation(subgroups: Sequence[Measured]) -> tuple[float, int]:
-    """Return sigma within subgroups, all their deviations pooled, and its degrees of freedom.
-
-    sqrt(sum (n - 1) s^2 / sum (n - 1)) / c4(sum (n - 1) + 1).
-
-    >>> pooled_deviation([measured([10.0, 12.0, 14.0]), measured([11.0, 12.0, 13.0])])[1]
-    4
-    """
-    degrees = sum(group.n - 1 for group in subgroups)
-    squares = sum((group.n - 1) * group.deviation**2 for group in subgroups)
-    return sqrt(squares / degrees) / c4(degrees + 1), degrees

@@ -3,6 +3,9 @@
 A minute of 20 boards says little about a rate of 1 %: charts want several expected defects a point. Windows are added
 up until `min_n` boards are together; where that takes longer than `max_age_us`, `least_n` will do.
 
+Where events are so rare that gaps between them are counted (`events`), a subgroup reaches to the window with the next
+one, however many boards that takes.
+
 A subgroup's times are fixed when it closes. What comes later for a time it covers (a correction, or a window that
 closed late) changes its counts, never its times: a point once shown stays where it was, with a higher revision. A
 window between two subgroups belongs to the later one. A window is settled when it is final, or when its subgroup is no
@@ -19,7 +22,10 @@ __all__ = ["Held", "Merged", "Merger", "MergerState", "Slice", "take"]
 
 
 class Slice(msgspec.Struct, frozen=True, array_like=True):
-    """One window as the merger sees it: times in microseconds since 1970, `amount` of `n`, its revision."""
+    """One window as the merger sees it: times in microseconds since 1970, `amount` of `n`, its revision.
+
+    Of measured values `amount` is their sum and `squares` that of their squares.
+    """
 
     start_us: int
     end_us: int
@@ -27,6 +33,7 @@ class Slice(msgspec.Struct, frozen=True, array_like=True):
     n: int
     revision: int
     final: bool = False
+    squares: int = 0
 
 
 class Held(msgspec.Struct, frozen=True, array_like=True):
@@ -38,6 +45,7 @@ class Held(msgspec.Struct, frozen=True, array_like=True):
     n: int = 0
     revision: int = 0
     parts: dict[int, Slice] = {}
+    squares: int = 0
 
 
 class MergerState(msgspec.Struct, frozen=True, array_like=True):
@@ -61,12 +69,16 @@ class Merged(msgspec.Struct, frozen=True):
 
 
 class Merger(msgspec.Struct, frozen=True):
-    """How much is enough. At `max_age_us` a subgroup closes with `least_n`; below that it waits on."""
+    """How much is enough. At `max_age_us` a subgroup closes with `least_n`; below that it waits on.
+
+    With `events` above 0 that amount is enough, and nothing else is.
+    """
 
     min_n: int = 500
     least_n: int = 100
     max_age_us: int = 8 * 3_600_000_000
     keep: int = 64
+    events: int = 0
 
     def __post_init__(self) -> None:
         """Refuse sizes that contradict each other."""
@@ -77,6 +89,8 @@ class Merger(msgspec.Struct, frozen=True):
 
     def enough(self, held: Held) -> bool:
         """Whether a subgroup closes."""
+        if self.events:
+            return held.amount >= self.events
         return held.n >= self.min_n or (held.n >= self.least_n and held.end_us - held.start_us >= self.max_age_us)
 
 
@@ -95,7 +109,8 @@ def take(state: MergerState, window: Slice, merger: Merger) -> Merged:
     place = bisect_right([held.end_us for held in state.kept], window.start_us)
     if place < len(state.kept):
         held = replaced(state.kept[place], window)
-        changed = (held.amount, held.n) != (state.kept[place].amount, state.kept[place].n)
+        before = state.kept[place]
+        changed = (held.amount, held.n, held.squares) != (before.amount, before.n, before.squares)
         kept = (*state.kept[:place], held, *state.kept[place + 1 :])
         return settle(msgspec.structs.replace(state, kept=kept), window, merger, place if changed else None)
     filling = replaced(state.filling or Held(window.start_us, window.end_us), window)
@@ -115,7 +130,7 @@ def replaced(held: Held, window: Slice) -> Held:
     before = held.parts.get(window.start_us)
     if (before is not None and window.revision <= before.revision) or (before is None and window.n == 0):
         return held
-    amount, n = (0, 0) if before is None else (before.amount, before.n)
+    amount, n, squares = (0, 0, 0) if before is None else (before.amount, before.n, before.squares)
     return Held(
         start_us=held.start_us,
         end_us=held.end_us,
@@ -123,6 +138,7 @@ def replaced(held: Held, window: Slice) -> Held:
         n=held.n + window.n - n,
         revision=max(held.revision, window.revision),
         parts={**held.parts, window.start_us: window},
+        squares=held.squares + window.squares - squares,
     )
 
 

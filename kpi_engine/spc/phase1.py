@@ -13,18 +13,23 @@ rests on, and phase II would call falsely twice as often (measured: `benchmarks/
 from collections.abc import Callable, Iterable, Sequence
 from itertools import pairwise
 from math import inf
+from statistics import NormalDist
 from typing import Literal
 
 from kpi_engine.spc.baseline import Baseline, BaselineRefused, Identity, Round, sealed
-from kpi_engine.spc.constants import D2
-from kpi_engine.spc.points import Subgroup
-from kpi_engine.spc.scales import Binomial, Normal, Poisson, Scale, standardised
+from kpi_engine.spc.measured import scale_of_means
+from kpi_engine.spc.points import Sample, Subgroup
+from kpi_engine.spc.rare import gap_of
+from kpi_engine.spc.scales import Binomial, Geometric, Normal, Poisson, Scale, geometric_quantile, standardised
 from kpi_engine.spc.shewhart import between
+from taktwatch.capability import Measured, summed
+from taktwatch.normal import D2, c4, c5
 
 __all__ = ["Family", "baseline", "estimate"]
 
-Family = Literal["binomial", "poisson", "normal"]
-"""Shares of boards; defects per unit; single measured values (n = 1)."""
+Family = Literal["binomial", "poisson", "normal", "means", "geometric"]
+"""Shares of boards; defects per unit; single measured values, each a subgroup's mean; subgroups of measured values;
+good boards between failed ones."""
 
 MOST_REMOVED = 0.25
 """A process that needs more of its windows taken away is not in control."""
@@ -53,14 +58,14 @@ def baseline(
                 f" needs {least} and three quarters of them: choose a time when the process was in control"
             )
         scale = refusing(identity, lambda kept=kept: estimate(subgroups, kept, family))  # type: ignore[misc]
-        beyond = {i for i in kept if abs(standardised(scale, subgroups[i].sample)) > width}
+        beyond = {i for i in kept if is_beyond(scale, subgroups[i], family, width)}
         rounds.append(Round(len(kept), scale, tuple(subgroups[i] for i in sorted(beyond))))
         if not beyond:
             break
         kept = [i for i in kept if i not in beyond]
     chosen = tuple(subgroups[i] for i in kept)
     n = sum(group.n for group in chosen)
-    lower, upper = between(scale, 3 * scale.spread(n / len(chosen)))
+    lower, upper = limits(scale, 1 if family == "normal" else n / len(chosen))
     return sealed(
         Baseline(
             identity=identity,
@@ -92,14 +97,51 @@ def estimate(subgroups: Sequence[Subgroup], kept: Sequence[int], family: Family)
     (0.01, 1.7261)
     """
     if family == "normal":
-        if any(subgroups[i].n != 1 for i in kept):
-            raise ValueError("measured values are charted one by one, n = 1")
         values = {i: subgroups[i].sample.value for i in kept}
         return Normal(sum(values.values()) / len(values), moving_range(values) / D2)
+    if family == "means":
+        return scale_of_means([spread_of(subgroups[i]) for i in kept])
     centre = sum(subgroups[i].amount for i in kept) / sum(subgroups[i].n for i in kept)
+    if family == "geometric":
+        return Geometric(centre)
     plain = Binomial(centre) if family == "binomial" else Poisson(centre)
     sigma_z = moving_range({i: standardised(plain, subgroups[i].sample) for i in kept}) / D2
     return Binomial(centre, sigma_z) if family == "binomial" else Poisson(centre, sigma_z)
+
+
+def is_beyond(scale: Scale, group: Subgroup, family: Family, width: float) -> bool:
+    """Whether a subgroup lies `width` sigma from the centre, or as far out where nothing is normal.
+
+    Of a subgroup of measured values also, whether they differ so much among themselves; of good boards between failed
+    ones, whether they are more than chance makes as rarely as that.
+
+    >>> from datetime import UTC, datetime
+    >>> at = datetime(2026, 3, 3, tzinfo=UTC)
+    >>> [is_beyond(Geometric(0.01), Subgroup(at, at, 1, n), "geometric", 4.5) for n in (1, 1200, 1300)]
+    [False, False, True]
+    """
+    if isinstance(scale, Geometric):
+        gap = gap_of(group.amount, group.n)
+        return gap is not None and gap > geometric_quantile(scale.share, NormalDist().cdf(width))
+    if family == "normal":
+        return abs(standardised(scale, Sample(group.sample.value, 1))) > width
+    if family == "means" and isinstance(scale, Normal):
+        own = spread_of(group)
+        if abs(own.deviation - c4(own.n) * scale.sigma) > width * c5(own.n) * scale.sigma:
+            return True
+    return abs(standardised(scale, group.sample)) > width
+
+
+def limits(scale: Scale, n: float) -> tuple[float, float]:
+    """Return the limits of a Shewhart (or g) chart for a subgroup of size n, for people to read."""
+    if isinstance(scale, Geometric):
+        return 0.0, geometric_quantile(scale.share, NormalDist().cdf(3.0))
+    return between(scale, 3 * scale.spread(n))
+
+
+def spread_of(group: Subgroup) -> Measured:
+    """Return mean and deviation of a subgroup of measured values. Raises `ValueError` below two."""
+    return summed(int(group.n), group.amount, group.squares)
 
 
 def moving_range(values: dict[int, float]) -> float:

@@ -10,12 +10,15 @@ __all__ = ["ControlPoint", "Point", "Sample", "Subgroup"]
 class Sample(Part, frozen=True, kw_only=False):
     """What was counted in one subgroup: `amount` (failed boards, defects, a sum) over `n` (boards, area; above 0).
 
+    Of measured values `amount` is their sum and `squares` that of their squares.
+
     >>> Sample(6, 500).value
     0.012
     """
 
     amount: float
     n: float
+    squares: float = 0.0
 
     def __post_init__(self) -> None:
         """Refuse a sample that rests on nothing."""
@@ -36,11 +39,12 @@ class Subgroup(Part, frozen=True):
     amount: float
     n: float
     revision: int = 0
+    squares: float = 0.0
 
     @property
     def sample(self) -> Sample:
         """The subgroup without its times. Raises `ValueError` where n is 0."""
-        return Sample(self.amount, self.n)
+        return Sample(self.amount, self.n, self.squares)
 
 
 class Point(Part, frozen=True):

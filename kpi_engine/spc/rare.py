@@ -1,14 +1,15 @@
 """The g chart: good units between two events, for defects too rare to count per window."""
 
-from math import ceil, expm1, log, log1p
+from math import ceil, log
 from statistics import NormalDist
 
 import msgspec
 
 from kpi_engine.spc.points import Point
 from kpi_engine.spc.rules import Rule
+from kpi_engine.spc.scales import geometric_quantile
 
-__all__ = ["G", "GState", "event_share"]
+__all__ = ["G", "GState", "event_share", "gap_of"]
 
 
 class GState(msgspec.Struct, frozen=True, tag="g", array_like=True):
@@ -27,6 +28,21 @@ def event_share(gaps: list[int]) -> float:
     if not gaps or total == 0:
         raise ValueError("a g chart needs gaps, and not all of them 0: there is no good unit to estimate from")
     return len(gaps) / (len(gaps) + total)
+
+
+def gap_of(events: float, units: float) -> int | None:
+    """Return the good units per event of a stretch of windows that ends with the window of the event; None without one.
+
+    Windows have counts, not an order: where in its window a board failed is not known, so the gap reaches from the end
+    of the window with the failed board before to the end of this one's. That is right to within one window's boards at
+    either end, errors that cancel from gap to gap, as long as a window holds one failed board at most. Where it holds
+    several, their gaps are one mean: zeros in a row, the g chart's sign of a burst, are seen only where most boards of
+    a window fail. Chart the rate where that happens.
+
+    >>> gap_of(1, 700), gap_of(2, 701), gap_of(0, 50), gap_of(3, 3)
+    (699, 350, None, 0)
+    """
+    return round((units - events) / events) if events > 0 else None
 
 
 class G(msgspec.Struct, frozen=True):
@@ -88,15 +104,3 @@ class G(msgspec.Struct, frozen=True):
         found = ((Rule.BEYOND_LIMITS, gap > upper), (Rule.ZEROS_IN_A_ROW, new.zeros >= self.zero_run))
         signals = tuple(str(rule) for rule, holds in found if holds)
         return new, Point(float(gap), self.centre, 0.0, upper, 1, 1.0, signals)
-
-
-def geometric_quantile(share: float, q: float) -> float:
-    """Return the q quantile (0 to 1) of the number of good units before an event, linear between whole numbers.
-
-    >>> round(geometric_quantile(0.5, 0.75), 6)
-    1.0
-    """
-    units = max(1, ceil(log1p(-q) / log1p(-share)))
-    before = -expm1((units - 1) * log1p(-share))
-    at = -expm1(units * log1p(-share))
-    return units - 2 + (q - before) / (at - before)

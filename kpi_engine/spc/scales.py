@@ -1,13 +1,13 @@
 """What a chart measures deviations in: how far a sample of size n may lie from the centre when nothing happened."""
 
-from math import inf, sqrt
+from math import ceil, expm1, inf, log1p, sqrt
 from typing import Protocol
 
 import msgspec
 
 from kpi_engine.spc.points import Sample
 
-__all__ = ["Binomial", "Normal", "Poisson", "Scale", "standardised"]
+__all__ = ["Binomial", "Geometric", "Normal", "Poisson", "Scale", "geometric_quantile", "standardised"]
 
 
 class Measure(Protocol):
@@ -117,7 +117,43 @@ class Normal(msgspec.Struct, frozen=True, tag="normal"):
         return self.sigma / sqrt(n)
 
 
-Scale = Binomial | Poisson | Normal
+class Geometric(msgspec.Struct, frozen=True, tag="geometric"):
+    """Good units between two events; `share` of units with an event, 0 to 1, ends excluded.
+
+    spread(n) = sqrt(1 - share) / share, whatever n: each number stands for itself (Montgomery, 7.3.5).
+
+    >>> round(Geometric(0.01).centre, 2), round(Geometric(0.01).spread(1), 2)
+    (67.97, 99.5)
+    """
+
+    share: float
+
+    def __post_init__(self) -> None:
+        """Refuse a share that is none."""
+        if not 0 < self.share < 1:
+            raise ValueError(f"events need a share of units between 0 and 1, not {self.share}")
+
+    @property
+    def centre(self) -> float:
+        """The median."""
+        return geometric_quantile(self.share, 0.5)
+
+    @property
+    def sigma_z(self) -> float:
+        """No overdispersion is allowed for."""
+        return 1.0
+
+    @property
+    def bounds(self) -> tuple[float, float]:
+        """Counts are not negative."""
+        return 0.0, inf
+
+    def spread(self, n: float) -> float:  # noqa: ARG002 - as other scales have it
+        """Return the standard deviation of one number."""
+        return sqrt(1 - self.share) / self.share
+
+
+Scale = Binomial | Poisson | Normal | Geometric
 
 
 def standardised(scale: Measure, sample: Sample) -> float:
@@ -127,3 +163,15 @@ def standardised(scale: Measure, sample: Sample) -> float:
     0.5
     """
     return (sample.value - scale.centre) / scale.spread(sample.n)
+
+
+def geometric_quantile(share: float, q: float) -> float:
+    """Return the q quantile (0 to 1) of the number of good units before an event, linear between whole numbers.
+
+    >>> round(geometric_quantile(0.5, 0.75), 6)
+    1.0
+    """
+    units = max(1, ceil(log1p(-q) / log1p(-share)))
+    before = -expm1((units - 1) * log1p(-share))
+    at = -expm1(units * log1p(-share))
+    return units - 2 + (q - before) / (at - before)

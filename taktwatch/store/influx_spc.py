@@ -21,7 +21,7 @@ __all__ = ["SPC_FIELDS", "point_in", "spc_line"]
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 MICROSECOND = timedelta(microseconds=1)
 TAGS = ("chart", "line", "metric", "panel", "product", "station")
-WHOLE = ("amount", "n", "revision", "collected", "wanted")
+WHOLE = ("amount", "n", "revision", "collected", "wanted", "squares")
 FLOATS = ("value", "centre", "lower", "upper", "sigma_z")
 SPC_FIELDS = frozenset({*WHOLE, *FLOATS, "end_us", "limits", "valued", "signals", "signalled", "baseline_id"})
 """Every field that is written."""
@@ -79,5 +79,6 @@ def point_in(row: Mapping[str, Any]) -> ControlPoint:
 
 
 def named_parts(row: Mapping[str, Any]) -> dict[str, Any]:
-    """Return names and whole numbers of a row."""
-    return {name: untag(row[name]) for name in TAGS} | {name: int(row[name]) for name in WHOLE}
+    """Return names and whole numbers of a row; `squares` are younger than the first points that were written."""
+    counts = {name: int(row[name]) for name in WHOLE if name != "squares"}
+    return {name: untag(row[name]) for name in TAGS} | counts | {"squares": int(row.get("squares") or 0)}

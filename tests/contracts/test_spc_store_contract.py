@@ -45,6 +45,7 @@ def point(index: int = 0, **changes: Any) -> ControlPoint:
         lower=0.0,
         upper=0.5000000000000001,
         sigma_z=1.73,
+        squares=4711,
         signals=("1 point beyond the control limits", 'say "so"\\'),
         baseline_id="ab" * 32,
         revision=17,
@@ -82,7 +83,7 @@ def test_writing_points_again_changes_nothing(address: Address) -> None:
 
 
 def test_a_correction_replaces_every_field_even_those_it_takes_away(address: Address) -> None:
-    emptied = point(amount=0, n=0, value=None, centre=None, lower=None, upper=None, signals=(), revision=18)
+    emptied = point(amount=0, n=0, squares=0, value=None, centre=None, lower=None, upper=None, signals=(), revision=18)
     assert written_and_read(address, [point()], [emptied]) == [emptied]
 
 

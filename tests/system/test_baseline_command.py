@@ -10,7 +10,7 @@ from pathlib import Path
 
 import msgspec
 from kpi_line import eventually, opened, records, running, send
-from spc_line import window
+from spc_line import sections, window
 
 from kpi_engine.spc.baseline import Baseline
 from kpi_engine.spc_service import GROUP, SpcService
@@ -97,6 +97,30 @@ def test_limits_are_printed_published_versioned_and_taken(tmp_path: Path) -> Non
             await eventually(judged)
 
     asyncio.run(main())
+
+
+def test_limits_of_measured_sections_come_with_their_capability(tmp_path: Path) -> None:
+    text = TOML.replace(
+        "phase1_subgroups = 30", 'phase1_subgroups = 30\nmetrics = ["defect_rate", "depth"]\nsections = 8'
+    )
+    (tmp_path / "line.toml").write_text(text.replace("um_per_px = 20.0", 'um_per_px = 20.0\nview = "section"'))
+    config = load_config(tmp_path / "line.toml", {})
+    dice = random.Random(3)
+
+    async def fill() -> None:
+        store = open_store(config.kpis_url, {})
+        await store.prepare()
+        await store.write([sections(minute, [dice.randrange(80, 160) for _ in range(4)]) for minute in range(60)])
+        await store.close()
+
+    asyncio.run(fill())
+    told = command(tmp_path, *SPAN, "--metric", "depth", "--dry-run")
+    assert told.returncode == 0, told.stderr
+    for words in ("depth of board at line-1/top", "240 in 30 subgroups", "Cpk", "at most 0.3, n = 240", "centre  "):
+        assert words in told.stdout
+    unknown = command(tmp_path, *SPAN, "--metric", "extent")
+    assert unknown.returncode == 2
+    assert "spc.metrics in line.toml names defect_rate, depth" in unknown.stderr
 
 
 def test_a_time_that_gives_no_limits_is_refused_in_one_line(tmp_path: Path) -> None:

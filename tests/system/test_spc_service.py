@@ -13,7 +13,7 @@ import msgspec
 import pytest
 from kpi_line import PATIENCE_S, eventually, opened, records, running, send
 from servers.influx import InfluxServer
-from spc_line import CLOSED, FINAL, at, window
+from spc_line import CLOSED, FINAL, at, sections, window
 from spc_process import CHARTS
 
 from kpi_engine.spc.baseline import Baseline, Identity, load
@@ -26,7 +26,7 @@ from kpi_engine.spc_sink import GROUP as SINK_GROUP
 from kpi_engine.spc_sink import SpcSink
 from taktwatch.activation import activation_of, publish_activation
 from taktwatch.bus import Bus
-from taktwatch.config import KpiConfig, LineConfig, ProductConfig
+from taktwatch.config import KpiConfig, LineConfig, ProductConfig, SpcConfig
 from taktwatch.records import ControlPoint, KpiWindow, SpcBaseline
 from taktwatch.store import SpcQuery
 from taktwatch.store.connect import open_store
@@ -70,7 +70,7 @@ def folded(log: list[KpiWindow]) -> tuple[list[ControlPoint], list[Baseline]]:
     for one in log:
         state, new, limits = fold(state, one, RULES, settings_of(state, RULES))
         points += new
-        made += [limits] if limits else []
+        made += limits
     return points, made
 
 
@@ -94,7 +94,7 @@ def start_process(url: str, topics: Topics) -> subprocess.Popen[bytes]:
 
 
 def identity(**changes: str) -> Identity:
-    return msgspec.structs.replace(RULES.running("line-1", "top", "board"), **changes)
+    return msgspec.structs.replace(RULES.running("line-1", "top", "board", "defect_rate"), **changes)
 
 
 def test_limits_are_learnt_from_the_first_subgroups_and_recorded(sqlite_bus_url: str) -> None:
@@ -217,6 +217,62 @@ def test_a_chosen_baseline_holds_for_coming_subgroups(sqlite_bus_url: str) -> No
     asyncio.run(main())
 
 
+def test_figures_have_baselines_of_their_own_on_the_compacted_topic(sqlite_bus_url: str) -> None:
+    """Depths are charted beside rates: both learn, each under a key of its own, and one chosen holds for its own."""
+    spc = SpcConfig.model_validate({**CHARTS.model_dump(), "metrics": ["defect_rate", "depth"], "sections": 8})
+    config = QUICK.model_copy(update={"spc": spc})
+    rules = rules_of(config)
+
+    def minute(number: int) -> KpiWindow:
+        dice = random.Random(number)
+        return sections(
+            number, [dice.randrange(100, 200) for _ in range(4)], accepted=100, inspected=100, failed=dice.randrange(5)
+        )
+
+    log = [minute(number) for number in range(60)]
+    identity = rules.running("line-1", "top", "board", "depth")
+    calm_depths = merged_windows(log, "depth", rules.figure("depth").merger)
+    chosen = baseline(calm_depths, identity, family="means")
+
+    async def main() -> None:
+        async with opened(sqlite_bus_url) as bus:
+            async with running(SpcService(config, bus, TOPICS)):
+                await send(bus, log, TOPICS.kpis)
+                await eventually(lambda: at_rest(bus))
+                points = await points_of(bus)
+                assert {(point.metric, point.chart, point.panel) for point in points if point.centre is not None} == {
+                    ("defect_rate", "laney_ewma", ""),
+                    ("depth", "xbar_s", "mean"),
+                    ("depth", "xbar_s", "deviation"),
+                }
+                keys = {b"line-1/top/board/defect_rate", b"line-1/top/board/depth"}
+                for key in keys:
+                    assert await bus.last(TOPICS.baselines, key) is not None
+                await bus.publish([baseline_record(TOPICS, chosen, "somebody")])
+                told = iter(range(60, 1000, 2))
+
+                async def judged() -> bool:
+                    number = next(told)
+                    await send(bus, [minute(number), minute(number + 1)], TOPICS.kpis)
+                    await eventually(lambda: at_rest(bus))
+                    return (await points_of(bus))[-1].baseline_id == chosen.baseline_id
+
+                await eventually(judged)
+            wild = [sections(2000 + number, [900, 950, 20, 30], accepted=100, inspected=100) for number in range(2)]
+            async with running(SpcService(config, bus, TOPICS)):  # another life
+                await send(bus, wild, TOPICS.kpis)
+                await eventually(lambda: at_rest(bus))
+            newest = [point for point in await points_of(bus) if point.start >= at(2000)]
+            assert {point.panel: bool(point.signals) for point in newest} == {
+                "": False,
+                "mean": True,
+                "deviation": True,
+            }
+            assert {point.baseline_id == chosen.baseline_id for point in newest if point.metric == "depth"} == {True}
+
+    asyncio.run(main())
+
+
 @pytest.mark.parametrize("other", [{"model_id": "another"}, {"config_sha256": "else"}])
 def test_a_baseline_of_another_model_or_configuration_is_refused(sqlite_bus_url: str, other: dict[str, str]) -> None:
     strange = baseline(merged_windows(calm(range(60)), merger=merger_of(QUICK)), identity(**other))
@@ -334,4 +390,4 @@ def test_windows_that_are_open_or_of_no_station_are_not_charted() -> None:
     for one in (window(0, station=""), window(0, window="1h"), window(0, station="*")):
         assert one.state is CLOSED
         state, points, made = fold(state, one, RULES, settings_of(state, RULES))
-        assert (state, points, made) == (LineCharts(), [], None)
+        assert (state, points, made) == (LineCharts(), [], [])

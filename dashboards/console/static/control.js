@@ -7,10 +7,11 @@ import { ask } from "./net.js";
 const MARGIN = { left: 52, right: 64, top: 14, bottom: 24 };
 const HEIGHT = 190;
 const READ_MS = 5000;
-const SHARES = new Set(["defect_rate", "review_rate", "dead_rate", "first_pass_yield"]);
+const SHARES = new Set(["defect_rate", "review_rate", "dead_rate", "first_pass_yield", "extent", "depth"]);
 const NAMES = {
   defect_rate: "Defect rate", review_rate: "Review rate", dead_rate: "Unusable pictures",
   first_pass_yield: "First-pass yield", dpu: "Defects per unit",
+  boards_between_fails: "Good boards between failed ones", extent: "Corroded area of sections", depth: "Depth of corrosion",
 };
 
 let charts = null;
@@ -44,14 +45,26 @@ function draw() {
 }
 
 function figure(chart) {
-  const several = charts.filter((other) => other.station === chart.station).length > 1;
+  const several = charts.filter((other) => other.station === chart.station && other.metric === chart.metric).length > 1;
   const title = [chart.station, several ? chart.product : null, several ? `${chart.chart} ${chart.panel}`.trim() : null];
   return h(
     "figure",
     { class: "control-chart", dataset: { station: chart.station, phase: chart.limits ? "2" : "1" } },
     h("figcaption", {}, h("b", {}, title.filter(Boolean).join(" · ")), h("span", {}, NAMES[chart.metric] ?? chart.metric), state(chart)),
     chart.points.length ? plot(chart) : h("p", { class: "empty" }, "Waiting for the first subgroup"),
+    capability(chart),
     signals(chart),
+  );
+}
+
+/** How well what was measured fits below the product's limit. */
+function capability({ capability: found }) {
+  if (!found) return null;
+  const said = ({ value, low, high }) => `${value.toFixed(2)} (${low.toFixed(2)} to ${high.toFixed(2)})`;
+  return h(
+    "p",
+    { class: "control-capability", title: "Cpk: spread within subgroups; Ppk: spread over all; 95 % intervals" },
+    `Cpk ${said(found.cpk)}, Ppk ${said(found.ppk)}; at most ${percent(found.limit)}, n ${integer(found.n)}`,
   );
 }
 

@@ -15,13 +15,13 @@ from pydantic import ValidationError
 from unit.alerts.test_alert_service import opened, running
 from unit.alerts.timeline import START, window, words
 
-from alerts.fold import State, fold
+from alerts.fold import State, fold, without_retired
 from alerts.service import GROUP
-from kpi_engine.spc.rules import NELSON, WESTERN_ELECTRIC, Rule
+from kpi_engine.spc.rules import Rule
 from taktwatch.alertlog import read_transitions
 from taktwatch.bus import Outgoing
 from taktwatch.config import AlertRule, AlertsConfig, LineConfig, Signal, load_config
-from taktwatch.records import AlertTransition, ControlPoint
+from taktwatch.records import AlertState, AlertTransition, ControlPoint
 from taktwatch.topics import Topics, lag
 from taktwatch.wire import encode
 
@@ -92,6 +92,20 @@ def test_only_the_named_signals_count() -> None:
     assert play(trend, "x t o") == "- firing resolved"
 
 
+def test_only_charts_of_the_named_figures_count() -> None:
+    deep = AlertRule(name="deep", kind="spc", figures=("depth", "extent"))
+    depth = {"metric": "depth", "chart": "xbar_s", "panel": "deviation"}
+    told = told_of(deep, [point("x", 0), point("x", 1, **depth), point("o", 2, **depth)])
+    assert words(told) == "- firing resolved"
+    state, _ = fold(line(DRIFT), {}, point("x", 0))
+    narrowed = DRIFT.model_copy(update={"figures": ("depth",)})
+    kept, [closed] = without_retired(line(narrowed), state)  # the rule looks at other figures now
+    assert kept == {}
+    assert closed.state is AlertState.RESOLVED
+    with pytest.raises(ValidationError, match="does not read figures"):
+        AlertRule(name="rate", figures=("dpu",))
+
+
 def test_nothing_fires_or_resolves_while_limits_are_learnt() -> None:
     assert play(DRIFT, "? ? ? o x ? ? o o") == "- - - - firing - - recovering resolved"
 
@@ -136,7 +150,7 @@ def test_windows_and_points_do_not_disturb_each_other() -> None:
 
 
 def test_the_signals_a_rule_may_name_are_those_of_the_charts() -> None:
-    assert {str(rule) for rule in (*NELSON, *WESTERN_ELECTRIC)} == set(get_args(Signal))
+    assert {str(rule) for rule in Rule} == set(get_args(Signal))
 
 
 @pytest.mark.parametrize("wrong", [{"min_n": 5}, {"metric": "dpmo"}, {"signals": ("a typo",)}])

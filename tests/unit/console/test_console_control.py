@@ -13,6 +13,9 @@ from console_line import LINE, ConsoleThread, running_console, this_minute
 from playwright.sync_api import Browser, expect
 from servers.chromium import browser
 
+from dashboards.console.control import charts_out
+from taktwatch.capability import capability_of_points
+from taktwatch.config import LineConfig, ProductConfig, SpcConfig
 from taktwatch.records import ControlPoint
 
 BEYOND = "1 point beyond the control limits"
@@ -78,6 +81,44 @@ def test_charts_come_with_their_limits_phases_and_signals(tmp_path: Path) -> Non
             assert (await client.get("/v1/control-chart", params={"limit": 0})).status_code == 422
 
     asyncio.run(main())
+
+
+def depths(index: int, panel: str, amount: int, squares: int, **changes: Any) -> ControlPoint:
+    """A subgroup of four sections."""
+    named = {"station": "section", "product": "slab", "metric": "depth", "chart": "xbar_s", "panel": panel}
+    sums = {"amount": amount, "n": 4, "squares": squares}
+    return point(index, amount / 4 * 1e-4, **named | sums | changes)
+
+
+SLAB = ProductConfig(view="section", model="section", um_per_px=1.5)
+OF_DEPTH = LineConfig(line=LINE, products={"slab": SLAB}, spc=SpcConfig(metrics=("defect_rate", "depth"), sections=4))
+MEASURED = [
+    depths(0, "", 4000, 4_200_000, chart="run", centre=None, lower=None, upper=None),
+    *(
+        depths(index, panel, 4000 + 100 * index, 4_200_000 + 300_000 * index)
+        for index in (1, 2, 3)
+        for panel in ("mean", "deviation")
+    ),
+]
+
+
+def test_measured_charts_stand_beside_the_others_with_their_capability() -> None:
+    points = [*HISTORY, *MEASURED]
+    top, mean, deviation = charts_out(points, OF_DEPTH, station=None, product=None, limit=60)
+    assert (top.metric, top.capability) == ("defect_rate", None)
+    assert [(chart.metric, chart.chart, chart.panel) for chart in (mean, deviation)] == [
+        ("depth", "xbar_s", "mean"),
+        ("depth", "xbar_s", "deviation"),
+    ]
+    assert [each.phase for each in mean.points] == [1, 2, 2, 2]
+    assert [each.phase for each in deviation.points] == [2, 2, 2]
+    assert deviation.capability is None
+    found = mean.capability
+    assert found is not None
+    wanted = capability_of_points(MEASURED, 0.3, single=False)
+    assert wanted is not None
+    assert (found.limit, found.n, found.cpk.value, found.ppk.low) == (0.3, 16, wanted.cpk.value, wanted.ppk.low)
+    assert found.cpk.low < found.cpk.value < found.cpk.high
 
 
 @pytest.fixture(scope="module")

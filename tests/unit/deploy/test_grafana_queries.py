@@ -290,11 +290,11 @@ def test_a_control_chart_shows_values_between_limits_and_marks_signals(line: Inf
         lines.setdefault(row["key"], []).append(float(row["_value"]))
     assert lines == {
         "top demo-board run value": [0.011],
-        "top demo-board laney_ewma value": [0.012, 0.021, 0.009],
-        "top demo-board laney_ewma centre": [0.01] * 3,
-        "top demo-board laney_ewma lower": [0.005] * 3,
-        "top demo-board laney_ewma upper": [0.015] * 3,
+        "top demo-board defect_rate laney_ewma value": [0.012, 0.021, 0.009],
+        "top demo-board defect_rate laney_ewma centre": [0.01] * 3,
+        "top demo-board defect_rate laney_ewma lower": [0.005] * 3,
+        "top demo-board defect_rate laney_ewma upper": [0.015] * 3,
     }
     assert [(row["key"], float(row["_value"])) for row in line.ask(signals)] == [
-        ("top demo-board laney_ewma signal", 0.021)
+        ("top demo-board defect_rate laney_ewma signal", 0.021)
     ]

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from kpi_engine.spc.measured import IMR, IMRState, XbarS, measured
-from kpi_engine.spc.plans import ChartState, RateChart, update
+from kpi_engine.spc.plans import Chart, ChartState, update
 from kpi_engine.spc.points import Point, Sample
 from kpi_engine.spc.rare import G, GState
 from kpi_engine.spc.rules import NELSON, RunState
@@ -21,7 +21,7 @@ from kpi_engine.spc.weighted import Cusum, CusumState, Ewma, EwmaState
 from taktwatch.errors import BadRecord
 
 LANEY = Binomial(0.02, sigma_z=1.4)
-RATES: list[RateChart] = [
+RATES: list[Chart] = [
     Shewhart(Binomial(0.02), rules=NELSON),
     Shewhart(Poisson(0.02, 1.4), rules=NELSON),
     Ewma(LANEY),
@@ -45,7 +45,7 @@ def run(chart: Any, state: Any, samples: Sequence[Any]) -> tuple[Any, list[Point
 @pytest.mark.parametrize("chart", RATES, ids=lambda chart: type(chart).__name__)
 @given(samples=counts, place=st.integers(0, 40))
 def test_a_rate_chart_saved_and_restored_anywhere_goes_on_the_same(
-    chart: RateChart, samples: list[Sample], place: int
+    chart: Chart, samples: list[Sample], place: int
 ) -> None:
     state, _ = run(chart, chart.start(), samples[:place])
     restored = msgspec.msgpack.decode(msgspec.msgpack.encode(state), type=ChartState)

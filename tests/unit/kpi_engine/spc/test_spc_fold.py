@@ -158,7 +158,7 @@ def test_every_chart_that_is_asked_for_gives_its_points() -> None:
 def test_defects_per_unit_are_charted_as_counts() -> None:
     identity = msgspec.structs.replace(IDENTITY, metric="dpu")
     of_counts = baseline(subgroups(CALM), identity, family="poisson")
-    told = SpcSettings(limits=((identity, of_counts),), metric="dpu")
+    told = SpcSettings(limits=((identity, of_counts),), metrics=("dpu",))
     one = msgspec.structs.replace(window(0, 1, 500), defects={"open": 500, "short": 300})
     _, (point,) = folded([one], told)
     assert (point.amount, point.n, point.metric) == (800, 500, "dpu")
@@ -299,7 +299,7 @@ def test_a_baseline_of_another_model_is_refused_before_anything_is_charted() -> 
 
 def test_a_figure_that_is_no_count_is_refused() -> None:
     with pytest.raises(ValueError, match="charts can be kept of defect_rate"):
-        SpcSettings(metric="latency_p95_s")
+        SpcSettings(metrics=("latency_p95_s",))
 
 
 @pytest.mark.parametrize("damaged", [b"", b"x", msgspec.msgpack.encode({"version": 1, "stations": 3})])

@@ -86,6 +86,35 @@ def test_adopting_limits_ends_collecting() -> None:
     assert {point.baseline_id for point in points} == {chosen.baseline_id}
 
 
+def test_each_figure_of_a_line_has_charts_and_limits_of_its_own() -> None:
+    rules = replace(RULES, metrics=("defect_rate", "first_pass_yield", "dpu"))
+    dice = random.Random(1)
+    windows = [
+        msgspec.structs.replace(one, first_pass=one.inspected, first_pass_passed=one.passed, defects={"open": found})
+        for one in breathing(range(40))
+        if (found := one.failed + dice.randrange(3)) >= 0
+    ]
+    state, points = folded(windows, rules=rules)
+    assert sorted(state.baselines) == [
+        "line-1/top/board/defect_rate",
+        "line-1/top/board/dpu",
+        "line-1/top/board/first_pass_yield",
+    ]
+    assert {known.identity.metric for known in state.baselines.values()} == set(rules.metrics)
+    alone, own = folded(windows)
+    assert [point for point in points if point.metric == "defect_rate"] == own
+    assert alone.baselines.items() <= state.baselines.items()
+    again = restore(save(state))
+    assert folded(breathing(range(50, 60)), again, rules) == folded(breathing(range(50, 60)), state, rules)
+
+
+def test_a_checkpoint_that_knew_one_figure_goes_on_with_its_limits() -> None:
+    state, _ = folded(breathing(range(25)))
+    [known] = state.baselines.values()
+    older = msgspec.structs.replace(state, version=1, baselines={"line-1/top/board": known})
+    assert restore(save(older)) == state
+
+
 def test_a_damaged_or_newer_checkpoint_is_refused() -> None:
     with pytest.raises(BadRecord, match="damaged"):
         restore(b"\xc1")
@@ -102,3 +131,18 @@ def test_line_toml_chooses_charts_sizes_and_rules() -> None:
     assert rules_of(LineConfig()).plans == (PLANS["laney_ewma"],)
     with pytest.raises(ValidationError, match="least_n"):
         SpcConfig(min_n=10, least_n=20)
+
+
+def test_line_toml_names_figures_and_the_older_key_means_a_list_of_one() -> None:
+    assert SpcConfig.model_validate({"metric": "dpu"}) == SpcConfig(metrics=("dpu",))
+    assert SpcConfig().metrics == ("defect_rate",)
+    with pytest.raises(ValidationError, match="leave metric out"):
+        SpcConfig.model_validate({"metric": "dpu", "metrics": ["extent"]})
+    with pytest.raises(ValidationError, match="named twice"):
+        SpcConfig(metrics=("dpu", "dpu"))
+    rules = rules_of(LineConfig(spc=SpcConfig(metrics=("dpu", "depth"), sections=8, rules="nelson")))
+    assert rules.metrics == ("dpu", "depth")
+    depth = rules.figure("depth")
+    assert (depth.merger.min_n, depth.merger.least_n, depth.plans[0].rules) == (8, 2, NELSON)
+    single = rules_of(LineConfig(spc=SpcConfig(sections=1))).figure("depth")
+    assert (single.merger.min_n, single.merger.least_n, single.plans[0].name) == (1, 1, "imr")

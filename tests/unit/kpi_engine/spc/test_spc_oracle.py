@@ -12,7 +12,6 @@ from typing import Any
 import numpy as np
 import pytest
 
-from kpi_engine.spc.capability import capability_of_subgroups, capability_of_values
 from kpi_engine.spc.measured import IMR, XbarS, measured, scale_of_means, scale_of_values
 from kpi_engine.spc.phase1 import Family, estimate
 from kpi_engine.spc.points import Point, Sample, Subgroup
@@ -21,6 +20,7 @@ from kpi_engine.spc.rules import NELSON, Rule
 from kpi_engine.spc.scales import Binomial, Normal, Poisson, Scale
 from kpi_engine.spc.shewhart import Shewhart
 from kpi_engine.spc.weighted import Cusum, Ewma
+from taktwatch.capability import capability_of_subgroups, capability_of_values
 
 CLOSE = 1e-9
 """Far below the 1e-5 that is promised: both compute the same formulas in float64."""

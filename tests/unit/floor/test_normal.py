@@ -5,7 +5,7 @@ from math import pi, sqrt
 
 import pytest
 
-from kpi_engine.spc.constants import D2, D3, c4, c5, chi2_quantile, lower_gamma, normal_quantile
+from taktwatch.normal import D2, D3, c4, c5, chi2_quantile, lower_gamma, normal_quantile
 
 
 @pytest.mark.parametrize("degrees", [1, 2.7, 9, 48.5, 400, 20_000])

@@ -8,16 +8,88 @@ reliable is your capability index?, Applied Statistics 39(3), 1990. All assume n
 look at the chart first.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from datetime import datetime
+from itertools import pairwise
 from math import sqrt
 from statistics import fmean, stdev
 
 import msgspec
 
-from kpi_engine.spc.constants import chi2_quantile, normal_quantile
-from kpi_engine.spc.measured import Measured, pooled_deviation, scale_of_values
+from taktwatch.normal import D2, c4, chi2_quantile, normal_quantile
+from taktwatch.records import ControlPoint
 
-__all__ = ["Capability", "Index", "capability_of_subgroups", "capability_of_values"]
+__all__ = [
+    "BASIS_POINT",
+    "Capability",
+    "Index",
+    "Measured",
+    "capability_of_points",
+    "capability_of_subgroups",
+    "capability_of_sums",
+    "capability_of_values",
+    "measured",
+    "moving_sigma",
+    "pooled_deviation",
+    "summed",
+]
+
+BASIS_POINT = 1e-4
+"""What sums of measured shares are counted in."""
+
+
+class Measured(msgspec.Struct, frozen=True):
+    """A subgroup of n (at least 2) measured values: their mean and standard deviation (n - 1 in the denominator)."""
+
+    n: int
+    mean: float
+    deviation: float
+
+
+def measured(values: Sequence[float]) -> Measured:
+    """Summarise a subgroup of 2 values or more.
+
+    >>> measured([10.0, 12.0, 14.0])
+    Measured(n=3, mean=12.0, deviation=2.0)
+    """
+    return Measured(len(values), fmean(values), stdev(values))
+
+
+def summed(n: int, total: float, squares: float) -> Measured:
+    """Return the subgroup of n values, 2 or more, that add up to `total` and their squares to `squares`.
+
+    Of whole numbers exact: equal values have a deviation of 0.
+
+    >>> summed(3, 36, 440) == measured([10, 12, 14])
+    True
+    """
+    if n < 2:  # noqa: PLR2004 - one value has no deviation
+        raise ValueError(f"a subgroup needs 2 values or more, not {n}")
+    return Measured(n, total / n, sqrt(max(0, n * squares - total * total) / (n * (n - 1))))
+
+
+def moving_sigma(values: Sequence[float]) -> float:
+    """Return sigma of single values in time order: the mean moving range / d2 (Montgomery, 6.4).
+
+    >>> round(moving_sigma([10.0, 12.0, 11.0, 13.0]), 4)
+    1.477
+    """
+    if len(values) < 2:  # noqa: PLR2004 - a moving range needs two
+        raise ValueError(f"single values need 2 or more to estimate sigma from, not {len(values)}")
+    return fmean(abs(after - before) for before, after in pairwise(values)) / D2
+
+
+def pooled_deviation(subgroups: Sequence[Measured]) -> tuple[float, int]:
+    """Return sigma within subgroups, all their deviations pooled, and its degrees of freedom.
+
+    sqrt(sum (n - 1) s^2 / sum (n - 1)) / c4(sum (n - 1) + 1).
+
+    >>> pooled_deviation([measured([10.0, 12.0, 14.0]), measured([11.0, 12.0, 13.0])])[1]
+    4
+    """
+    degrees = sum(group.n - 1 for group in subgroups)
+    squares = sum((group.n - 1) * group.deviation**2 for group in subgroups)
+    return sqrt(squares / degrees) / c4(degrees + 1), degrees
 
 
 class Index(msgspec.Struct, frozen=True):
@@ -73,7 +145,7 @@ def capability_of_values(
         raise ValueError(f"capability of single values needs 3 or more, not {n}")
     degrees = (n - 1) ** 2 / (2 * (0.8264 * n - 1.082))
     asked = Specification(lower, upper, confidence)
-    return judged(asked, n, fmean(values), (scale_of_values(values).sigma, degrees), stdev(values))
+    return judged(asked, n, fmean(values), (moving_sigma(values), degrees), stdev(values))
 
 
 def capability_of_subgroups(
@@ -81,7 +153,6 @@ def capability_of_subgroups(
 ) -> Capability:
     """Judge subgroups; sigma within is their pooled deviation.
 
-    >>> from kpi_engine.spc.measured import measured
     >>> groups = [measured([10.0, 12.0, 11.0]), measured([13.0, 12.0, 11.0]), measured([12.0, 10.0, 11.0])]
     >>> round(capability_of_subgroups(groups, lower=6.0, upper=16.0).cp.value, 3)
     1.599
@@ -91,6 +162,43 @@ def capability_of_subgroups(
     squares = sum((group.n - 1) * group.deviation**2 + group.n * (group.mean - mean) ** 2 for group in subgroups)
     asked = Specification(lower, upper, confidence)
     return judged(asked, n, mean, pooled_deviation(subgroups), sqrt(squares / (n - 1)))
+
+
+def capability_of_points(points: Iterable[ControlPoint], upper: float, *, single: bool) -> Capability | None:
+    """Judge the subgroups behind the points of a chart of extent or depth, of which at most `upper` (0 to 1) is wanted.
+
+    `single`: the chart is one of single values, each subgroup's mean being one. None where there is too little to judge
+    by, or nothing that varies.
+    """
+    newest: dict[datetime, ControlPoint] = {}
+    for point in points:
+        known = newest.get(point.start)
+        if known is None or known.revision < point.revision:
+            newest[point.start] = point
+    groups = [newest[start] for start in sorted(newest)]
+    return capability_of_sums([(one.n, one.amount, one.squares) for one in groups], upper, single=single)
+
+
+def capability_of_sums(
+    subgroups: Iterable[tuple[int, float, float]], upper: float, *, single: bool
+) -> Capability | None:
+    """Judge subgroups in time order, each given as n, sum and sum of squares in basis points; as above.
+
+    >>> found = capability_of_sums([(3, 330, 37_000), (3, 420, 59_600), (3, 390, 51_500)], 0.02, single=False)
+    >>> found.n, round(found.mean, 4), round(found.cpk.value, 2)
+    (9, 0.0127, 1.5)
+    >>> capability_of_sums([(3, 0, 0)], 0.02, single=False) is None
+    True
+    """
+    try:
+        if single:
+            means = [amount / n * BASIS_POINT for n, amount, _ in subgroups if n]
+            return capability_of_values(means, upper=upper)
+        sums = [summed(n, amount, squares) for n, amount, squares in subgroups if n > 1]
+        shares = [Measured(one.n, one.mean * BASIS_POINT, one.deviation * BASIS_POINT) for one in sums]
+        return capability_of_subgroups(shares, upper=upper) if shares else None
+    except ValueError:
+        return None
 
 
 def judged(asked: Specification, n: int, mean: float, within: tuple[float, float], overall: float) -> Capability:
