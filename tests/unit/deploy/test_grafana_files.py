@@ -21,6 +21,7 @@ PANEL_TYPES = {"stat", "timeseries", "barchart", "table"}
 UNITS = {"none", "short", "percentunit", "s", "bytes", "reqps"}
 FIELDS = set(KpiWindow.__struct_fields__) | set(DERIVED) | SPC_FIELDS | {"count"}
 COLUMNS = {
+    "metric",
     "_measurement",
     "_field",
     "_value",

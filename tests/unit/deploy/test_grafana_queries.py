@@ -289,7 +289,7 @@ def test_a_control_chart_shows_values_between_limits_and_marks_signals(line: Inf
     for row in line.ask(values):
         lines.setdefault(row["key"], []).append(float(row["_value"]))
     assert lines == {
-        "top demo-board run value": [0.011],
+        "top demo-board defect_rate run value": [0.011],
         "top demo-board defect_rate laney_ewma value": [0.012, 0.021, 0.009],
         "top demo-board defect_rate laney_ewma centre": [0.01] * 3,
         "top demo-board defect_rate laney_ewma lower": [0.005] * 3,
