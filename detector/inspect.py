@@ -21,7 +21,7 @@ from detector.evidence import reported
 from detector.failsafe import SafeEngine
 from detector.gate import refuse_unlicensed
 from detector.inputs import Inputs, contrast_of, grey_of, inputs_of
-from detector.joining import registration_on
+from detector.joining import mapped, registration_on
 from detector.judge import Finding, Judgement, judge, within
 from detector.large import Tiled, conclude_large, look_large
 from detector.masks import Roi
@@ -29,12 +29,13 @@ from detector.pattern import Pattern, Patterns
 from detector.reference import Reference, differences, fit, open_reference
 from detector.registration import matrix_of
 from detector.registry import LoadedModel, load_model
+from detector.scale import SAME_SCALE, Zoom, zoom_of
 from detector.scores import Scores, open_scores
 from detector.screening import screened
 from detector.steps import NO_INPUTS, Inspection, Picture, Prepared, Seen
 from detector.tiles import SURE_PX, shifted
 from taktwatch.config import LineConfig, ProductConfig
-from taktwatch.errors import BadInput, BadPicture, ConfigError
+from taktwatch.errors import BadInput, ConfigError
 from taktwatch.records import Detection, ModelRef
 from taktwatch.rle import decode_roi
 
@@ -143,13 +144,12 @@ class Inspector:
 
         `um_per_px` None takes the product's; a calibrated camera's scale goes before either. `origin` (x, y): where
         both lie on a panel. `template_sha256` names the template, `taken_at` None looks at no expiry. Raises
-        `BadPicture` for a template of another size, `BadInput` where the model wants a
+        `BadPicture` for a template of another size that the scales do not explain, `BadInput` where the model wants a
         template and there is none, and what `engine` and `reference` raise.
         """
         began = time.perf_counter_ns()
         product, spec = self.config.product(product_name), self.engine(product_name).spec
         height, width = picture.shape[:2]
-        large = height * width > WHOLE_TILES * self.config.detector.tile_px**2
         if spec.input == "rgb":
             template = None
         elif template is None:
@@ -157,20 +157,22 @@ class Inspector:
                 f"product {product_name!r} is compared with a golden template, and there is none; "
                 "set products.*.template or put ID_temp.* beside the picture"
             )
-        elif template.shape != picture.shape:
-            raise BadPicture(
-                f"the picture is {width}x{height} px, its template {template.shape[1]}x{template.shape[0]}; "
-                "take both with the same camera settings"
-            )
-        rules, reference = shifted(self.rules(product_name, template_sha256), *origin), self.reference(product_name)
+        said_um = um_per_px or product.um_per_px
+        zoom = zoom_of(product.um_per_px, said_um, (height, width), None if template is None else template.shape[:2])
+        template = None if template is None else zoom.template(template, (height, width))
+        large = height * width > WHOLE_TILES * self.config.detector.tile_px**2 * zoom.x * zoom.y
+        reference = self.reference(product_name)
+        rules = shifted(self.rules(product_name, template_sha256, zoom), *origin)
         crop, inputs = None, NO_INPUTS
         if not large:
             crop, inputs = self._inputs(rules, picture, template, template_sha256)
         x, y = (0, 0) if crop is None else crop.at
-        doubts = (*reference.gates(picture, template_sha256, taken_at), *fit(rules, inputs, template))
+        # Of another camera's pictures good boards do not tell how sharp they should be.
+        gates = reference.gates(picture, template_sha256, taken_at) if zoom == SAME_SCALE else ()
+        doubts = (*gates, *fit(rules, inputs, template))
         return Prepared(
             product_name,
-            reference.scale(um_per_px or product.um_per_px),
+            reference.scale(said_um, zoom),
             inputs,
             {"prepare": _us_since(began)},
             doubts=doubts,
@@ -179,11 +181,20 @@ class Inspector:
             template_origin=(origin[0] + x, origin[1] + y),
             large=_kept(picture, template) if large else None,
             crop=crop,
+            zoom=zoom,
         )
 
-    def rules(self, product_name: str, template_sha256: str | None) -> ProductConfig:
-        """Return a product as pictures compared with a template are judged. Raises `UnknownProduct`, `ConfigError`."""
-        return self.reference(product_name).rules(self.config.product(product_name), template_sha256)
+    def rules(
+        self,
+        product_name: str,
+        template_sha256: str | None,
+        zoom: Zoom = SAME_SCALE,
+    ) -> ProductConfig:
+        """Return a product as pictures compared with a template are judged, in px of frames of a zoom.
+
+        Raises `UnknownProduct`, `ConfigError`.
+        """
+        return zoom.product(self.reference(product_name).rules(self.config.product(product_name), template_sha256))
 
     def _inputs(
         self, product: ProductConfig, picture: Picture, template: Picture | None, sha256: str | None
@@ -236,17 +247,22 @@ class Inspector:
         """
         if batch[0].large is None:
             return self.infer(batch)
-        settings, products = self.config.detector, [self.config.product(one.product) for one in batch]
         return [
-            look_large(one, self.infer, self.end_seen, settings, product)
-            for one, product in zip(batch, products, strict=True)
+            look_large(
+                one, self.infer, self.end_seen, one.zoom.tiles(self.config.detector), self.config.product(one.product)
+            )
+            for one in batch
         ]
 
     def end(self, one: Prepared, seen: Seen | Tiled) -> Inspection:
         """Turn what the network saw into measures and a verdict; any thread."""
         if isinstance(seen, Tiled):
-            return conclude_large(one, seen, self.config.product(one.product), self._judged)
-        return self.end_seen(one, seen)
+            said = conclude_large(one, seen, self.config.product(one.product), self._judged)
+        else:
+            said = self.end_seen(one, seen)
+        if said.registration is None or one.zoom == SAME_SCALE:
+            return said
+        return replace(said, registration=mapped(said.registration, one.zoom.matrix))  # from the template as it is
 
     def end_seen(self, one: Prepared, seen: Seen) -> Inspection:
         """Judge a picture, or a tile of one."""
@@ -259,9 +275,13 @@ class Inspector:
         """
         engine = self.engine(batch[0].product)
         began = time.perf_counter_ns()
-        raws = engine.infer([one.inputs.channels for one in batch])
+        shown = [one.zoom.seen(one.inputs.channels) for one in batch]
+        raws = engine.infer(shown)
         share = _us_since(began) // len(batch)
-        return [Seen(raw, engine.ref, share) for raw in raws]
+        return [
+            Seen(one.zoom.found(raw, seen, one.inputs.channels), engine.ref, share)
+            for one, raw, seen in zip(batch, raws, shown, strict=True)
+        ]
 
     def _judged(self, one: Prepared, detections: Sequence[Detection]) -> Judgement:
         """Judge as a whole what was found in a large picture's tiles."""
@@ -270,7 +290,7 @@ class Inspector:
             Finding(each.label, each.score, Roi(*decode_roi(each.mask)), each.raw_score, one.origin)
             for each in detections
         ]
-        product = self.config.product(one.product)
+        product = one.zoom.product(self.config.product(one.product))
         return judge(found, product, scale=one.scale, height=height, width=width, doubts=one.doubts)
 
     def conclude(
@@ -279,9 +299,9 @@ class Inspector:
         """Judge what `model` (None: the one at work now) found in one picture; any thread."""
         began, engine = time.perf_counter_ns(), self.engine(one.product)
         ref = model or engine.ref
-        product = shifted(self.rules(one.product, one.template_sha256), *one.template_origin)
+        product = shifted(self.rules(one.product, one.template_sha256, one.zoom), *one.template_origin)
         height, width = one.size
-        scores = self.scores(one.product, ref)
+        scores = replace(self.scores(one.product, ref), product=product)
         told = reported(raw, engine.spec, scores, one.size, one.inputs.pair)
         found = [replace(each, origin=one.origin) for each in told]
         found = within(found, product, one.inputs.registration, height, width)
@@ -303,10 +323,10 @@ class Inspector:
         """Say what differs from the template and was not found; nothing where the picture cannot be judged anyway."""
         if one.inputs.registration is None or any(doubt.of_picture for doubt in named(one.doubts)):
             return ()
-        product = shifted(self.rules(one.product, one.template_sha256), *one.template_origin)
+        product = shifted(self.rules(one.product, one.template_sha256, one.zoom), *one.template_origin)
         x, y = one.template_origin
         matrix = matrix_of(one.inputs.registration) @ np.array([[1.0, 0.0, -x], [0.0, 1.0, -y], [0.0, 0.0, 1.0]])
-        tolerance = self.reference(one.product).tolerance(one.template_sha256, matrix, one.size)
+        tolerance = self.reference(one.product).tolerance(one.template_sha256, matrix @ one.zoom.matrix, one.size)
         return differences(one.inputs, found, product, tolerance, one.origin)
 
 

@@ -17,7 +17,7 @@ from taktwatch.records import STRUCTURES, Detection, Registration, Verdict, defe
 from taktwatch.rle import decode_roi
 from taktwatch.seams import Seen, groups
 
-__all__ = ["Said", "join", "registration_on", "worst"]
+__all__ = ["Said", "join", "mapped", "registration_on", "worst"]
 
 Box = tuple[int, int, int, int]
 
@@ -87,7 +87,19 @@ def registration_on(found: Registration, piece: tuple[int, int], template: tuple
     >>> registration_on(Registration(matrix=(1, 0, 2, 0, 1, 0), quality=0.9), (100, 50), (98, 50)).matrix
     (1.0, 0.0, 4.0, 0.0, 1.0, 0.0)
     """
-    matrix = _shift(*piece) @ matrix_of(found) @ _shift(-template[0], -template[1])
+    return mapped(_with(found, _shift(*piece) @ matrix_of(found)), _shift(-template[0], -template[1]))
+
+
+def mapped(found: Registration, before: Map) -> Registration:
+    """Return a registration whose template px were mapped by `before` first.
+
+    >>> mapped(Registration(matrix=(1, 0, 2, 0, 1, 0), quality=0.9), np.diag([2.0, 3.0, 1.0])).matrix
+    (2.0, 0.0, 2.0, 0.0, 3.0, 0.0)
+    """
+    return _with(found, matrix_of(found) @ before)
+
+
+def _with(found: Registration, matrix: Map) -> Registration:
     matrix = matrix / matrix[2, 2]
     return Registration(
         matrix=tuple(float(value) for value in matrix[:2].ravel()),  # type: ignore[arg-type]  # six of them

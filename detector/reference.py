@@ -19,7 +19,7 @@ from detector.maps import Map
 from detector.product import Product, load_product
 from detector.regions import inspected_area
 from detector.registration import matrix_of
-from detector.scale import Scale
+from detector.scale import SAME_SCALE, Scale, Zoom
 from detector.unexplained import unexplained
 from taktwatch.config import ProductConfig
 from taktwatch.errors import ConfigError
@@ -32,7 +32,7 @@ Grey = npt.NDArray[np.uint8]
 
 MOST_STRAYS = 5
 """So many differences are named, the largest; a torn board has hundreds."""
-SAME_SCALE = 0.005
+SAID_ALIKE = 0.005
 """Scales that differ by less say the same: line.toml rounds."""
 
 
@@ -42,10 +42,10 @@ class Reference:
 
     product: Product | None = None
 
-    def scale(self, um_per_px: float) -> Scale:
-        """Return the calibrated scale; `um_per_px` of the frame where no camera was calibrated."""
+    def scale(self, um_per_px: float, zoom: Zoom = SAME_SCALE) -> Scale:
+        """Return the calibrated scale; `um_per_px` of the frame where its camera is another one, or not calibrated."""
         card = None if self.product is None else self.product.card.camera
-        return Scale.square(um_per_px) if card is None else card.scale
+        return Scale.square(um_per_px) if card is None or zoom != SAME_SCALE else card.scale
 
     def gates(self, picture: Picture, template_sha256: str | None, taken_at: datetime | None) -> tuple[Reason, ...]:
         """Say what is wrong with how a picture, RGB (H, W, 3), was taken.
@@ -90,7 +90,7 @@ def open_reference(name: str, product: ProductConfig) -> Reference:
         return Reference()
     read = load_product(product.folder)
     said = read.card.um_per_px
-    if abs(product.um_per_px / said - 1) > SAME_SCALE:
+    if abs(product.um_per_px / said - 1) > SAID_ALIKE:
         raise ConfigError(
             f"products.{name}.um_per_px is {product.um_per_px:g}, {product.folder} was made at {said:g}; "
             "correct line.toml, or build the product again"

@@ -10,7 +10,7 @@ from detector.cropping import Crop
 from detector.doubts import Reason
 from detector.engines import RawDetections
 from detector.inputs import Inputs
-from detector.scale import Scale
+from detector.scale import SAME_SCALE, Scale, Zoom
 from taktwatch.records import Detection, Doubt, LayerProfile, ModelRef, Registration, Verdict
 
 __all__ = ["NO_INPUTS", "Inspection", "Picture", "Prepared", "Seen"]
@@ -26,6 +26,7 @@ class Prepared:
     its template, for the product's polygons. A `large` picture, with its template, has no inputs: its tiles have.
     `doubts` are what the picture alone already raises, `template_sha256` names what it is compared with. `crop`: of
     which picture this is the part that is looked at; findings are told in that one's px (None: it is the picture).
+    `zoom`: of its camera against the product's; the template it is compared with is in its scale already.
     """
 
     product: str
@@ -38,6 +39,7 @@ class Prepared:
     doubts: tuple[Reason, ...] = ()
     template_sha256: str | None = None
     crop: Crop | None = None
+    zoom: Zoom = SAME_SCALE
 
     @property
     def um_per_px(self) -> float:

@@ -38,7 +38,7 @@ class Intake:
         except UnknownProduct as error:
             self._product_fault = str(error)
         else:
-            self.view, um_per_px = product.view, product.um_per_px
+            self.view, um_per_px = product.view, station.um_per_px or product.um_per_px
             try:
                 in_strips = isinstance(station.source, FolderSource) and station.source.panels
                 self._template = None if product.template is None or in_strips else product.template.read_bytes()

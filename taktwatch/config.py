@@ -132,6 +132,9 @@ class StationConfig(Settings):
         default="queue", description="let frames wait, skip every second one on the record, or skip the newest"
     )
     max_waiting: int = Field(default=32, ge=1, le=100_000)
+    um_per_px: float | None = Field(
+        default=None, gt=0, description="of this camera, where its pixels are of another size than the product's"
+    )
 
     @property
     def budget(self) -> float:

@@ -1,15 +1,10 @@
-"""Regions drawn on the template lie where the board lies, and templates come in the frame's scale."""
+"""Regions drawn on the template lie where the board lies."""
 
 import cv2
 import numpy as np
-import pytest
-from known_maps import known_case
 
 from detector.maps import about_middles
 from detector.regions import inspected_area, share_inside
-from detector.registration import register
-from detector.scale import resampled
-from taktwatch.errors import BadInput
 
 SQUARE = [(100.0, 120.0), (300.0, 120.0), (300.0, 260.0), (100.0, 260.0)]
 
@@ -36,25 +31,3 @@ def test_what_is_ignored_is_cut_out_of_the_region_and_no_region_means_everywhere
 def test_a_region_beyond_the_picture_is_empty_not_an_error() -> None:
     away = inspected_area((50, 50), about_middles((50, 50), (50, 50), 0.0, 1.0, (900.0, 0.0)), roi=SQUARE)
     assert not away.any()
-
-
-@pytest.mark.parametrize("factor", [0.5, 0.8, 1.6])
-def test_a_template_of_another_camera_scale_fits_after_resampling(factor: float) -> None:
-    case = known_case(11, "grey", 3, np.eye(3), defects=2)
-    other = cv2.resize(case.template, None, fx=factor, fy=factor, interpolation=cv2.INTER_AREA)
-    template = resampled(other, 20.0 / factor, 20.0)
-    assert abs(template.shape[0] - 640) <= 1
-    found, _ = register(case.picture, template)
-    assert found.quality > 0.9
-    offset = (template.shape[0] - 640) / 2
-    assert abs(found.matrix[2] + offset) < 1.5
-
-
-def test_a_template_far_too_coarse_is_refused() -> None:
-    with pytest.raises(BadInput, match="says too little of frames of 10"):
-        resampled(np.zeros((64, 64), np.uint8), 50.0, 10.0)
-
-
-def test_the_same_scale_changes_nothing() -> None:
-    template = np.arange(64, dtype=np.uint8).reshape(8, 8)
-    assert resampled(template, 20.8, 20.8) is template

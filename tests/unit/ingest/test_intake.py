@@ -172,3 +172,12 @@ def test_a_dead_outcome_carries_the_frames_place_in_the_session() -> None:
     result = outcome_of(frame, Outcome.DEAD, "why", config_sha256="c", at=NOW)
     assert (result.frame_id, result.seq, result.visit, result.session) == (frame.frame_id, 3, 13, "s1")
     assert (result.outcome, result.reasons, result.verdict, result.event_at) == (Outcome.DEAD, ("why",), None, NOW)
+
+
+def test_a_station_whose_pixels_are_of_another_size_says_so_in_its_frames() -> None:
+    line = config()
+    coarse = line.stations[0].model_copy(update={"um_per_px": 41.6})
+    desk = Intake(line, coarse, "s1", frozenset())
+    shot = Shot(name="a.bmp", data=PICTURE, media_type="image/bmp", serial="SN1")
+    entry = desk.entry(shot, seq=3, visit=13, taken_at=NOW, received_at=NOW)
+    assert entry.frame.um_per_px == 41.6
