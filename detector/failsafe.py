@@ -10,7 +10,7 @@ import numpy as np
 import structlog
 import torch
 
-from detector.engines import Channels, Engine, RawDetections
+from detector.engines import BringsAhead, Channels, Engine, RawDetections
 from detector.spec import ModelSpec
 from taktwatch.errors import EngineFailed
 from taktwatch.records import ModelRef
@@ -67,6 +67,15 @@ class SafeEngine:
     def ref(self) -> ModelRef:
         """How results name the model and what it runs on now."""
         return self.engine.ref
+
+    def bring(self, picture: Channels) -> None:
+        """Let the engine bring a picture to its device; where that fails, `infer` will find out, and help."""
+        if isinstance(self.engine, BringsAhead):
+            try:
+                self.engine.bring(picture)
+            except Exception as error:
+                if not is_engine_failure(error):
+                    raise
 
     def infer(self, batch: Sequence[Channels]) -> list[RawDetections]:
         """Inspect pictures of one size, each (3, H, W); all by the same engine. Raises `EngineFailed`."""

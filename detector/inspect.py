@@ -14,7 +14,7 @@ import numpy as np
 
 from detector.cropping import Crop, crop_for, holds
 from detector.doubts import Reason, named
-from detector.engines import Engine, RawDetections
+from detector.engines import BringsAhead, Engine, RawDetections
 from detector.engines.choose import open_engine
 from detector.engines.torch_engine import TorchEngine
 from detector.evidence import reported
@@ -148,7 +148,8 @@ class Inspector:
         template and there is none, and what `engine` and `reference` raise.
         """
         began = time.perf_counter_ns()
-        product, spec = self.config.product(product_name), self.engine(product_name).spec
+        product, engine = self.config.product(product_name), self.engine(product_name)
+        spec = engine.spec
         height, width = picture.shape[:2]
         if spec.input == "rgb":
             template = None
@@ -166,6 +167,8 @@ class Inspector:
         crop, inputs = None, NO_INPUTS
         if not large:
             crop, inputs = self._inputs(rules, picture, template, template_sha256)
+            if isinstance(engine, BringsAhead):
+                engine.bring(inputs.channels)
         x, y = (0, 0) if crop is None else crop.at
         # Of another camera's pictures good boards do not tell how sharp they should be.
         gates = reference.gates(picture, template_sha256, taken_at) if zoom == SAME_SCALE else ()

@@ -5,7 +5,7 @@ A new engine is one module with one class that does what `Engine` says, and one 
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 import numpy.typing as npt
@@ -13,7 +13,7 @@ import numpy.typing as npt
 from detector.spec import ModelSpec
 from taktwatch.records import ModelRef
 
-__all__ = ["Channels", "Engine", "RawDetections", "by_size", "in_order"]
+__all__ = ["BringsAhead", "Channels", "Engine", "RawDetections", "by_size", "in_order"]
 
 Channels = npt.NDArray[np.float32]
 
@@ -45,6 +45,14 @@ class Engine(Protocol):
 
     def infer(self, batch: Sequence[Channels]) -> list[RawDetections]:
         """Inspect pictures, each (3, H, W), of any sizes. A picture alone gives what it gives in any batch."""
+
+
+@runtime_checkable
+class BringsAhead(Protocol):
+    """An engine whose device is far from the pictures."""
+
+    def bring(self, picture: Channels) -> None:
+        """Start to bring a picture (3, H, W) there that it will be asked about soon, unchanged; any thread."""
 
 
 def by_size(batch: Sequence[Channels]) -> list[list[int]]:

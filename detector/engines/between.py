@@ -15,6 +15,7 @@ from torchvision.models.detection import MaskRCNN
 from torchvision.ops import boxes as box_ops
 
 from detector.engines import RawDetections
+from detector.engines.packing import MASK_PX, Kept, packed, unpacked
 from detector.engines.pooling import pooled
 from detector.model import STRIDE_PX
 
@@ -94,12 +95,11 @@ def detect(parts: Parts, rules: Rules, pictures: torch.Tensor) -> list[RawDetect
     counts = [len(boxes) for boxes in proposed]
     kept = [keep(rules, *one, size) for one in zip(scores.split(counts), deltas.split(counts), proposed, strict=True)]
     labels = torch.cat([label for _, label, _ in kept])
-    if not len(labels):
-        return [_raw(boxes, label, score, pictures.new_zeros(0, 28, 28)) for boxes, label, score in kept]
-    masks = parts.masks(pooled(features, [boxes for boxes, _, _ in kept], rules.mask_side))
-    masks = masks[torch.arange(len(labels), device=labels.device), labels].float()
-    shares = masks.split([len(label) for _, label, _ in kept])
-    return [_raw(*one, share) for one, share in zip(kept, shares, strict=True)]
+    masks = pictures.new_zeros(0, MASK_PX, MASK_PX)
+    if len(labels):
+        masks = parts.masks(pooled(features, [boxes for boxes, _, _ in kept], rules.mask_side))
+        masks = masks[torch.arange(len(labels), device=labels.device), labels]
+    return unpacked(packed(kept, masks).cpu().numpy(), [len(label) for _, label, _ in kept])
 
 
 def propose(rules: Rules, objectness: Tensors, deltas: Tensors, size: tuple[int, int]) -> list[torch.Tensor]:
@@ -136,7 +136,7 @@ def _best_proposals(
 
 def keep(
     rules: Rules, scores: torch.Tensor, deltas: torch.Tensor, proposals: torch.Tensor, size: tuple[int, int]
-) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+) -> Kept:
     """Return boxes (n, 4), labels and scores (n,) of one picture, best first."""
     index, label = (scores[:, 1:] > rules.score_floor).nonzero(as_tuple=True)
     label = label + 1
@@ -161,10 +161,3 @@ def decode(deltas: torch.Tensor, boxes: torch.Tensor, weights: tuple[float, floa
     middle = deltas[..., :2] / deltas.new_tensor([wx, wy]) * sides + middle
     half = 0.5 * torch.exp((deltas[..., 2:] / deltas.new_tensor([ww, wh])).clamp(max=DELTA_LIMIT)) * sides
     return torch.cat([middle - half, middle + half], dim=-1)
-
-
-def _raw(boxes: torch.Tensor, labels: torch.Tensor, scores: torch.Tensor, masks: torch.Tensor) -> RawDetections:
-    """Bring one picture's detections home."""
-    return RawDetections(
-        boxes=boxes.cpu().numpy(), labels=labels.cpu().numpy(), scores=scores.cpu().numpy(), masks=masks.cpu().numpy()
-    )

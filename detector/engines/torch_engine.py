@@ -7,8 +7,10 @@ import numpy as np
 import torch
 
 from detector.engines import Channels, RawDetections, by_size, in_order
+from detector.engines.ahead import Ahead
 from detector.engines.between import Rules, Tensors, detect
 from detector.engines.parts import cut
+from detector.engines.shortcuts import Run, Shortcuts, captured, timed_on_cuda
 from detector.registry import LoadedModel
 from detector.spec import ModelSpec
 from taktwatch.errors import ConfigError, ModelError
@@ -43,11 +45,15 @@ class TorchEngine:
         if threads:
             torch.set_num_threads(threads)
         self.device = torch.device("cpu" if device == "cpu" or not has_cuda else "cuda")
-        if self.device.type == "cuda":
-            torch.backends.cudnn.allow_tf32 = False
         self.model, self.precision = model, precision
         self.rules = Rules.of(model.network, model.spec.levels).on(self.device)
         self.parts = [part.to(self.device).to(memory_format=torch.channels_last) for part in cut(model.network)]
+        self.convolve: Run = self.parts[0]
+        self.ahead: Ahead | None = None
+        if self.device.type == "cuda":
+            torch.backends.cudnn.allow_tf32 = False
+            self.convolve = Shortcuts(self.parts[0], captured, timed_on_cuda)
+            self.ahead = Ahead(self.device)
 
     @property
     def spec(self) -> ModelSpec:
@@ -67,6 +73,11 @@ class TorchEngine:
             device=torch.cuda.get_device_name(self.device) if cuda else "cpu",
         )
 
+    def bring(self, picture: Channels) -> None:
+        """Start to bring a picture to a CUDA device; nothing on the CPU."""
+        if self.ahead is not None:
+            self.ahead.bring(picture)
+
     @torch.inference_mode()
     def infer(self, batch: Sequence[Channels]) -> list[RawDetections]:
         """Inspect pictures, each (3, H, W); those of one size together."""
@@ -75,14 +86,14 @@ class TorchEngine:
 
     def _together(self, batch: Sequence[Channels]) -> list[RawDetections]:
         """Inspect pictures of one size."""
-        pictures = torch.from_numpy(np.stack(batch)).to(self.device, memory_format=torch.channels_last)
+        pictures = torch.from_numpy(np.stack(batch)) if self.ahead is None else self.ahead.take(batch)
+        pictures = pictures.to(memory_format=torch.channels_last)
         with torch.autocast(self.device.type, torch.float16, enabled=self.precision == "float16"):
             return detect(self, self.rules, pictures)
 
     def trunk(self, pictures: torch.Tensor) -> Tensors:
         """Run the convolutions."""
-        outputs: Tensors = self.parts[0](pictures)
-        return outputs
+        return self.convolve(pictures)
 
     def boxes(self, cells: torch.Tensor) -> Tensors:
         """Run the box head."""
