@@ -186,7 +186,7 @@ def capability_of_sums(
 
     >>> found = capability_of_sums([(3, 330, 37_000), (3, 420, 59_600), (3, 390, 51_500)], 0.02, single=False)
     >>> found.n, round(found.mean, 4), round(found.cpk.value, 2)
-    (9, 0.0127, 1.5)
+    (9, 0.0127, 1.2)
     >>> capability_of_sums([(3, 0, 0)], 0.02, single=False) is None
     True
     """

@@ -85,7 +85,7 @@ def test_charts_come_with_their_limits_phases_and_signals(tmp_path: Path) -> Non
 
 def depths(index: int, panel: str, amount: int, squares: int, **changes: Any) -> ControlPoint:
     """A subgroup of four sections."""
-    named = {"station": "section", "product": "slab", "metric": "depth", "chart": "xbar_s", "panel": panel}
+    named = {"station": "edge", "product": "slab", "metric": "depth", "chart": "xbar_s", "panel": panel}
     sums = {"amount": amount, "n": 4, "squares": squares}
     return point(index, amount / 4 * 1e-4, **named | sums | changes)
 
@@ -133,7 +133,9 @@ def test_a_person_sees_points_limits_and_signals_in_words(
     chromium: Browser, tmp_path: Path, size: dict[str, int]
 ) -> None:
     complaints: list[str] = []
-    with ConsoleThread(tmp_path) as thread:
+    spc = {"metrics": ["defect_rate", "depth"], "sections": 4}
+    products = {"demo": {"model": "board-sim", "um_per_px": 20.8}, "slab": SLAB.model_dump()}
+    with ConsoleThread(tmp_path, spc=spc, products=products) as thread:
         context = chromium.new_context(viewport={"width": size["width"], "height": size["height"]})
         page = context.new_page()
         page.on("console", lambda said: complaints.append(said.text) if said.type in {"error", "warning"} else None)
@@ -146,7 +148,7 @@ def test_a_person_sees_points_limits_and_signals_in_words(
         top, section = '.control-chart[data-station="top"]', '.control-chart[data-station="section"]'
         soon(top, "no limits yet: 0 of 25 subgroups")
         soon(top, "Waiting for the first subgroup")
-        thread.do(thread.console.store.write_points([*HISTORY, *YOUNG]))
+        thread.do(thread.console.store.write_points([*HISTORY, *YOUNG, *MEASURED]))
         soon(section, "no limits yet: 12 of 25 subgroups")
         soon(f"{top} figcaption", "in control")
         soon(f"{top} .control-signals", BEYOND)
@@ -155,6 +157,12 @@ def test_a_person_sees_points_limits_and_signals_in_words(
         expect(page.locator(f"{top} .control-point.signal")).to_have_count(1)
         expect(page.locator(f"{top} circle.control-point.phase-1")).to_have_count(25)
         soon(f"{top} .control-phases", "phase II")
+        edge = '.control-chart[data-station="edge"]'
+        expect(page.locator(edge)).to_have_count(2)
+        soon(f"{edge} >> nth=0", "Depth of corrosion")
+        expect(page.locator(f"{edge} .control-capability")).to_have_count(1)
+        soon(f"{edge} .control-capability", "Cpk ")
+        soon(f"{edge} .control-capability", "at most 30.0 %, n 16")
         upper = page.locator(f"{top} .control-limit").nth(3).bounding_box()
         signal = page.locator(f"{top} .control-point.signal").bounding_box()
         assert upper is not None
