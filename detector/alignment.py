@@ -13,13 +13,14 @@ import numpy.typing as npt
 
 from detector.maps import Map, carried, moved
 
-__all__ = ["Aligned", "Edges", "align", "find_edges", "uncertainty_px"]
+__all__ = ["Aligned", "Edges", "align", "corrected", "find_edges", "uncertainty_px"]
 
 Field = npt.NDArray[np.float32]
 
 ROW = 128  # points are handed to OpenCV in rows of so many
 CELLS = 25_600  # a template is cut into about so many cells; each offers its strongest edge
 LEAST_POINTS = 256
+WEAK = 0.05  # of the strongest slopes; flatter places tell nothing, and would make a misfit look rare
 LEAST_INSIDE = 0.5  # of the points; with fewer in the picture nothing is said
 TUKEY = 4.0  # robust spreads beyond which a point has no weight
 LEAST_SPREAD = 0.5  # grey levels
@@ -67,7 +68,9 @@ def find_edges(template: Field, count: int) -> Edges | None:
     cells = strength.reshape(rows, cell, cols, cell).transpose(0, 2, 1, 3).reshape(rows * cols, cell * cell)
     best = cells.argmax(axis=1)
     strongest = cells[np.arange(len(cells)), best]
-    kept = min(count, len(cells)) // ROW * ROW
+    typical = float(np.median(np.partition(strongest, len(cells) - LEAST_POINTS)[len(cells) - LEAST_POINTS :]))
+    told = int(np.count_nonzero(strongest > WEAK * typical))
+    kept = max(min(count, told) // ROW, 1) * ROW
     chosen = np.argpartition(strongest, len(cells) - kept)[len(cells) - kept :]
     y = chosen // cols * cell + best[chosen] // cell + 1
     x = chosen % cols * cell + best[chosen] % cell + 1
@@ -91,15 +94,27 @@ def align(picture: Field, edges: Edges, start: Map, *, rounds: int, enough_px: f
         aligned = Aligned(matrix, agreement)
         if round_ == rounds:
             break
-        step = _step(edges, matrix, error, weight)
-        moved = float(np.abs(step[:2]).max() + np.abs(step[2:]).max())
-        if not moved < DIVERGED_PX:
+        better = corrected(edges, matrix, error, weight)
+        if better is None:
             return None
-        matrix = matrix @ np.linalg.inv(_motion(step, edges))
-        matrix = matrix / matrix[2, 2]
-        if moved < enough_px:
+        matrix, moved_px = better
+        if moved_px < enough_px:
             return Aligned(matrix, agreement)
     return aligned
+
+
+def corrected(edges: Edges, matrix: Map, error: Field, weight: Field) -> tuple[Map, float] | None:
+    """Return the map that explains errors (N,) best, weighted by (N,), and by how many px that moves; None: far off.
+
+    Errors are in units of `edges.slopes` times px: what the picture shows where the map takes a point, less the
+    template's level there.
+    """
+    step = _step(edges, matrix, error, weight)
+    moved_px = float(np.abs(step[:2]).max() + np.abs(step[2:]).max())
+    if not moved_px < DIVERGED_PX:
+        return None
+    better = matrix @ np.linalg.inv(_motion(step, edges))
+    return better / better[2, 2], moved_px
 
 
 def uncertainty_px(picture: Field, edges: Edges, matrix: Map) -> float | None:

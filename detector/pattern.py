@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from detector.alignment import Edges, find_edges
+from detector.consensus import Witnesses, call_witnesses
 from detector.light import flattened
 
 __all__ = ["Pattern", "Patterns"]
@@ -39,6 +40,7 @@ class Pattern:
         self._sizes: dict[tuple[int, int], Grey] = {}
         self._clear: dict[tuple[int, int], Field] = {}
         self._edges: dict[tuple[int, int, int], Edges | None] = {}
+        self._witnesses: dict[tuple[int, int, int], Witnesses | None] = {}
 
     def size(self, coarsest: int, factor: int) -> Grey:
         """Return the picture `factor` times smaller."""
@@ -66,6 +68,14 @@ class Pattern:
         if (coarsest, factor, count) not in self._edges:
             self._edges[coarsest, factor, count] = find_edges(self.clear(coarsest, factor), count)
         return self._edges[coarsest, factor, count]
+
+    def witnesses(self, coarsest: int, factor: int, count: int) -> Witnesses | None:
+        """Return those of its edge points that are asked where most of them lie, `factor` times smaller."""
+        if (coarsest, factor, count) not in self._witnesses:
+            edges = self.edges(coarsest, factor, count)
+            called = None if edges is None else call_witnesses(self.clear(coarsest, factor), edges)
+            self._witnesses[coarsest, factor, count] = called
+        return self._witnesses[coarsest, factor, count]
 
 
 class Patterns:

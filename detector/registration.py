@@ -1,7 +1,8 @@
 """Lays the golden template onto the frame: shift, turn, zoom and slight tilt, to a fraction of a pixel. Pure.
 
 The template is warped, never the frame: evidence stays as captured. Small pictures find where it lies at all
-(`detector.capture`), larger ones how exactly (`detector.alignment`).
+(`detector.capture`), larger ones how exactly (`detector.alignment`); where much does not fit, the edges vote
+(`detector.consensus`).
 """
 
 from math import ceil, log2
@@ -12,6 +13,7 @@ import numpy.typing as npt
 
 from detector.alignment import align, uncertainty_px
 from detector.capture import find_candidates, find_shifts
+from detector.consensus import confirmed, find_consensus
 from detector.maps import IDENTITY, Map, rescaled
 from detector.pattern import Pattern
 from taktwatch.records import Registration
@@ -22,6 +24,7 @@ Grey = npt.NDArray[np.uint8]
 Field = npt.NDArray[np.float32]
 
 CAPTURE_PX = 40.0
+FARTHEST_PX = 1.5 * CAPTURE_PX  # what is farther away was not looked for: a misfit slid there
 SEARCHED_SIDE_PX = 80  # about the side of the pictures that are searched
 DECIDING_SIDE_PX = 1024  # at most the side of the pictures that decide
 STEP = 4  # between the sizes in which the map is followed
@@ -29,6 +32,8 @@ CANDIDATES = 4
 NO_SEARCH = 0.97  # agreement of a board that lies almost as its template: no better place is looked for
 FEWER_POINTS, POINTS = 2048, 8192
 LEAST_GAIN = 1e-5  # of correlation; less is no reason to leave the simpler map
+SURE_SHARE = 0.85  # of a template's edges; a map that so many confirm is not doubted
+CLEARLY = 0.03  # more of the edges: reason to leave the map that fits best
 OUTSIDE = 1e6  # stands where a warped template does not reach
 LEAST_OVERLAP = 0.5
 
@@ -38,10 +43,13 @@ def register(picture: Grey, template: Grey | Pattern) -> tuple[Registration, Gre
 
     A template that is compared with many pictures is better given as a `Pattern`: the answer is the same.
 
-    It is found within 40 px, 3 degrees, 2 % of scale and a slight tilt. `quality` is the correlation of what both show
-    besides slow changes of light, where they overlap: above 0.8 for a board of the product, below for another one or
-    a turned one. `unsure_px` says how well the board's copper holds the map: above 1 it shows too little. Where the
-    warped template does not reach, it shows the picture itself: nothing can be said of a difference there.
+    It is found within 40 px, 3 degrees, 2 % of scale and a slight tilt. Where the place that fits best is not the one
+    that most of its edges confirm (a rim was cut elsewhere), those decide (`detector.consensus`).
+
+    `quality` is the correlation of what both show besides slow changes of light, where they overlap: above 0.8 for a
+    board of the product, below for another one or a turned one. `unsure_px` says how well the board's copper holds the
+    map: above 1 it shows too little. Where the warped template does not reach, it shows the picture itself: nothing can
+    be said of a difference there.
 
     >>> board = np.full((96, 96), 200, np.uint8)
     >>> board[30:60, 20:70] = 30
@@ -60,10 +68,15 @@ def register(picture: Grey, template: Grey | Pattern) -> tuple[Registration, Gre
         factor = smaller
     seen, laid = shown.clear(coarsest, finest), golden.clear(coarsest, finest)
     best, quality = IDENTITY, _agreement(seen, laid, IDENTITY)
+    if found is not None and not _within_reach(found, laid.shape, seen.shape, finest):
+        found = None
     if found is not None and (better := _agreement(seen, laid, found)) > quality + LEAST_GAIN:
-        best, quality = rescaled(found, finest), better
+        best, quality = found, better
+    if (outvoted := _outvoted(shown, golden, coarsest, finest, best)) is not None:
+        best, quality = outvoted, _agreement(seen, laid, outvoted)
     edges = golden.edges(coarsest, finest, POINTS)
-    unsure = None if edges is None else uncertainty_px(seen, edges, rescaled(best, 1 / finest))
+    unsure = None if edges is None else uncertainty_px(seen, edges, best)
+    best = rescaled(best, finest)
     registration = Registration(
         matrix=tuple(float(value) for value in best[:2].ravel()),  # type: ignore[arg-type]  # six of them
         tilt=(float(best[2, 0]), float(best[2, 1])),
@@ -133,6 +146,34 @@ def _followed(shown: Pattern, golden: Pattern, coarsest: int, factor: int, start
     seen = shown.clear(coarsest, factor)
     aligned = None if edges is None else align(seen, edges, start, rounds=8, enough_px=0.01)
     return None if aligned is None else aligned.matrix
+
+
+def _outvoted(shown: Pattern, golden: Pattern, coarsest: int, finest: int, best: Map) -> Map | None:
+    """Return the map that clearly more edges confirm than the best fitting one; None where there is none."""
+    seen, witnesses = shown.clear(coarsest, finest), golden.witnesses(coarsest, finest, POINTS)
+    if witnesses is None or (share := confirmed(seen, witnesses, best)) > SURE_SHARE:
+        return None
+    start, coarser = best, max(coarsest // 2, finest)
+    few = golden.witnesses(coarsest, coarser, FEWER_POINTS) if coarser > finest else None
+    if few is not None:
+        rough = find_consensus(shown.clear(coarsest, coarser), few, rescaled(best, finest / coarser))
+        start = best if rough is None else rescaled(rough.matrix, coarser / finest)
+    agreed = find_consensus(seen, witnesses, start)
+    if agreed is None or agreed.share <= share + CLEARLY:
+        return None
+    laid = golden.clear(coarsest, finest)
+    return agreed.matrix if _within_reach(agreed.matrix, laid.shape, seen.shape, finest) else None
+
+
+def _within_reach(matrix: Map, template: tuple[int, ...], picture: tuple[int, ...], factor: int) -> bool:
+    """Tell whether a map between pictures `factor` times smaller lays the template where a board may lie.
+
+    Its middle is near where it was, or near the middle of the picture. Shapes are (h, w) of the template, (H, W).
+    """
+    middle, there = (np.array([(shape[1] - 1) / 2, (shape[0] - 1) / 2, 1.0]) for shape in (template, picture))
+    carried = matrix @ middle
+    away = [np.abs(carried[:2] / carried[2] - start[:2]).max() for start in (middle, there)]
+    return bool(min(away) <= FARTHEST_PX / factor)
 
 
 def _agreement(seen: Field, golden: Field, matrix: Map) -> float:

@@ -69,6 +69,14 @@ def known_case(layout: int, camera: Camera, seed: int, true: Map | None = None, 
     return Case(f"{camera} {layout}/{seed}", grey, template_of(layout, camera), true)
 
 
+def cut(grey: npt.NDArray[np.uint8], rim: float, true: Map) -> npt.NDArray[np.uint8]:
+    """Leave only bare ground of a picture (SIDE squared) beyond a rim, x = `rim` px of its template."""
+    y, x = np.mgrid[0:SIDE, 0:SIDE].astype(np.float64)
+    back = np.linalg.inv(true)
+    across = (back[0, 0] * x + back[0, 1] * y + back[0, 2]) / (back[2, 0] * x + back[2, 1] * y + back[2, 2])
+    return np.where(across > rim, np.uint8(np.percentile(grey, 95)), grey).astype(np.uint8)
+
+
 def residual_px(found: npt.NDArray[np.float64], true: Map, size: tuple[int, int] = (SIDE, SIDE)) -> float:
     """RMS distance, over the picture (H, W), between where two maps (2x3 or 3x3) take the template."""
     y, x = np.mgrid[0 : size[0] : 16, 0 : size[1] : 16].astype(np.float64)
