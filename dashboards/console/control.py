@@ -134,6 +134,8 @@ def charts_out(
 ) -> tuple[ControlChartOut, ...]:
     """Put points, in order of time, on their charts; a station of line.toml without points has an empty one.
 
+    Of measured figures means come before what they vary by.
+
     Points of phase I belong to every chart of their figure: they are what its limits come from.
     """
     learning: defaultdict[Place, list[ControlPoint]] = defaultdict(list)
@@ -151,7 +153,7 @@ def charts_out(
     return tuple(
         chart_out(place, name, newest(learning[place] if name[1] not in SECOND else [], drawn, limit), config)
         for place, charts in judged.items()
-        for name, drawn in (charts or {(LEARNING, ""): []}).items()
+        for name, drawn in sorted((charts or {(LEARNING, ""): []}).items(), key=lambda one: one[0][1] in SECOND)
     )
 
 

@@ -103,7 +103,7 @@ MEASURED = [
 
 
 def test_measured_charts_stand_beside_the_others_with_their_capability() -> None:
-    points = [*HISTORY, *MEASURED]
+    points = sorted([*HISTORY, *MEASURED], key=lambda each: (each.start, each.panel))  # as stores answer
     top, mean, deviation = charts_out(points, OF_DEPTH, station=None, product=None, limit=60)
     assert (top.metric, top.capability) == ("defect_rate", None)
     assert [(chart.metric, chart.chart, chart.panel) for chart in (mean, deviation)] == [
