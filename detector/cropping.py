@@ -4,17 +4,23 @@ What is inspected stays the region itself; the part around it is what may come i
 beside. Pure.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import cv2
 import numpy as np
 import numpy.typing as npt
 
+from detector.inputs import Inputs, contrast_of, inputs_of
+from detector.joining import registration_on
 from detector.maps import Map
+from detector.pattern import Pattern
 from detector.regions import Polygon
-from detector.registration import CAPTURE_PX
+from detector.registration import CAPTURE_PX, matrix_of
+from detector.tiles import SURE_PX
+from taktwatch.config import ProductConfig
 
-__all__ = ["Crop", "crop_for", "holds"]
+__all__ = ["Crop", "crop_for", "holds", "look_at"]
 
 Picture = npt.NDArray[np.uint8]
 
@@ -73,3 +79,29 @@ def holds(crop: Crop, roi: Polygon, matrix: Map) -> bool:
     seen = np.clip(there, 0, (width - 1, height - 1))
     x0, y0, x1, y1 = crop.box
     return bool((seen >= (x0, y0)).all() and (seen <= (x1 - 1, y1 - 1)).all())
+
+
+def look_at(
+    product: ProductConfig,
+    picture: Picture,
+    template: Picture | None,
+    pattern: Callable[[Picture | None, str], Pattern | None],
+) -> tuple[Crop | None, Inputs]:
+    """Return what the network sees of a picture, and of which part of it: that around the region of interest.
+
+    It is all of the picture where the product has no region, and where the part alone does not hold the template
+    firmly. Layers are walked from end to end: of a section no part is cut. `pattern` makes patterns of (parts of) the
+    template; the name of the part tells them apart.
+    """
+    crop = None if product.roi is None or product.view == "section" else crop_for(product.roi, picture.shape[:2])
+    if crop is None or product.roi is None:
+        return None, inputs_of(picture, pattern(template, ""))
+    part = None if template is None else crop.of(template)
+    inputs = inputs_of(crop.of(picture), pattern(part, f"{crop.box}"), contrast_of(picture))
+    if inputs.registration is None:
+        return crop, inputs
+    found = registration_on(inputs.registration, crop.at, crop.at)
+    firm = found.quality >= product.min_registration and found.unsure_px <= SURE_PX
+    if firm and holds(crop, product.roi, matrix_of(found)):
+        return crop, inputs
+    return None, inputs_of(picture, pattern(template, ""))

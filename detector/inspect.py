@@ -8,11 +8,12 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
+from functools import partial
 
 import msgspec
 import numpy as np
 
-from detector.cropping import Crop, crop_for, holds
+from detector.cropping import look_at
 from detector.doubts import Reason, named
 from detector.engines import BringsAhead, Engine, RawDetections
 from detector.engines.choose import open_engine
@@ -20,7 +21,7 @@ from detector.engines.torch_engine import TorchEngine
 from detector.evidence import reported
 from detector.failsafe import SafeEngine
 from detector.gate import refuse_unlicensed
-from detector.inputs import Inputs, contrast_of, grey_of, inputs_of
+from detector.inputs import grey_of
 from detector.joining import mapped, registration_on
 from detector.judge import Finding, Judgement, judge, within
 from detector.large import Tiled, conclude_large, look_large
@@ -33,7 +34,7 @@ from detector.scale import SAME_SCALE, Zoom, zoom_of
 from detector.scores import Scores, open_scores
 from detector.screening import screened
 from detector.steps import NO_INPUTS, Inspection, Picture, Prepared, Seen
-from detector.tiles import SURE_PX, shifted
+from detector.tiles import shifted
 from taktwatch.config import LineConfig, ProductConfig
 from taktwatch.errors import BadInput, ConfigError
 from taktwatch.records import Detection, ModelRef
@@ -166,8 +167,8 @@ class Inspector:
         rules = shifted(self.rules(product_name, template_sha256, zoom), *origin)
         crop, inputs = None, NO_INPUTS
         if not large:
-            crop, inputs = self._inputs(rules, picture, template, template_sha256)
-            if isinstance(engine, BringsAhead):
+            crop, inputs = look_at(rules, picture, template, partial(self._pattern, sha256=template_sha256))
+            if isinstance(engine, BringsAhead) and zoom == SAME_SCALE:  # of others the network sees something else
                 engine.bring(inputs.channels)
         x, y = (0, 0) if crop is None else crop.at
         # Of another camera's pictures good boards do not tell how sharp they should be.
@@ -199,28 +200,7 @@ class Inspector:
         """
         return zoom.product(self.reference(product_name).rules(self.config.product(product_name), template_sha256))
 
-    def _inputs(
-        self, product: ProductConfig, picture: Picture, template: Picture | None, sha256: str | None
-    ) -> tuple[Crop | None, Inputs]:
-        """Return what the network sees of a picture, and of which part of it: that around the region of interest.
-
-        It is all of the picture where the product has no region, and where the part alone does not hold the template
-        firmly. Layers are walked from end to end: of a section no part is cut.
-        """
-        crop = None if product.roi is None or product.view == "section" else crop_for(product.roi, picture.shape[:2])
-        if crop is None or product.roi is None:
-            return None, inputs_of(picture, self._pattern(template, sha256))
-        part = None if template is None else self._pattern(crop.of(template), sha256, f"{crop.box}")
-        inputs = inputs_of(crop.of(picture), part, contrast_of(picture))
-        if inputs.registration is None:
-            return crop, inputs
-        found = registration_on(inputs.registration, crop.at, crop.at)
-        firm = found.quality >= product.min_registration and found.unsure_px <= SURE_PX
-        if firm and holds(crop, product.roi, matrix_of(found)):
-            return crop, inputs
-        return None, inputs_of(picture, self._pattern(template, sha256))
-
-    def _pattern(self, template: Picture | None, sha256: str | None, part: str = "") -> Pattern | None:
+    def _pattern(self, template: Picture | None, part: str = "", *, sha256: str | None) -> Pattern | None:
         """Return a template, or a part of it, as registration takes it; one that has a name is made only once."""
         if template is None:
             return None

@@ -48,6 +48,9 @@ def measure_screen(
     """
     name = choose_product(config, data, product)
     folder = model_folder(config, model)
+    # Other layouts than the product's are shown: regions drawn on its template mean nothing there.
+    whole = config.product(name).model_copy(update={"roi": None, "ignore": ()})
+    config = config.model_copy(update={"products": {**config.products, name: whole}})
     runners = [Runner(with_engine(config, engine), folder, name) for engine in engines]
     for runner in runners:
         runner.check(data)

@@ -1,5 +1,6 @@
 """Regions of interest: the network looks at the part around them alone; findings lie where they lie on the frame."""
 
+import hashlib
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -8,11 +9,16 @@ import cv2
 import numpy as np
 import pytest
 from exact_engine import Differences, marked
+from tiny_model import TINY, card
 
 from detector.cropping import crop_for, holds
+from detector.evaluation.datasets import Item, Labelled
+from detector.evaluation.runner import Runner
 from detector.inspect import Inspector
+from detector.model import build_model
 from detector.product import load_product, make_product
 from detector.registration import matrix_of
+from detector.registry import pack_weights, save_model
 from detector.steps import Inspection
 from taktwatch.config import LineConfig, parse_config
 from taktwatch.pictures import encode_png
@@ -114,6 +120,24 @@ def test_a_crop_holds_what_registration_can_bring_into_it() -> None:
     assert holds(crop, ROI, np.array([[1.0, 0, 40], [0, 1, -40], [0, 0, 1]]))
     assert not holds(crop, ROI, np.array([[1.0, 0, 140], [0, 1, 0], [0, 0, 1]]))
     assert holds(replace(crop, box=(0, 0, 900, 600)), ROI, np.array([[1.0, 0, -600], [0, 1, 0], [0, 0, 1]]))
+
+
+def test_an_evaluation_tells_findings_in_px_of_the_picture(tmp_path: Path) -> None:
+    weights = pack_weights(build_model(TINY))
+    known = card(TINY).model_copy(update={"weights_sha256": hashlib.sha256(weights).hexdigest()})
+    save_model(tmp_path / "tiny", known, weights)
+    line = settings(roi=ROI)
+    detector = line.detector.model_copy(update={"models_dir": tmp_path, "device": "cpu", "threads": 1})
+    runner = Runner(line.model_copy(update={"detector": detector}), tmp_path / "tiny", "p")
+    engine = Differences()
+    runner.engine, runner.inspector.engines = engine, {"tiny": engine}
+    outcome = runner.inspect(Item("a", "b", lambda: Labelled(marked(TEMPLATE, [INSIDE]), TEMPLATE, ())))
+    assert engine.shapes[0][1:] != SIZE
+    assert outcome.size == SIZE
+    (found,) = outcome.found
+    assert found.reported
+    assert found.mask.size == SIZE
+    assert np.abs(np.subtract(found.box_px, INSIDE)).max() <= 3
 
 
 @pytest.fixture(scope="module")

@@ -59,3 +59,11 @@ def test_the_threshold_lies_below_the_faintest_defect_that_may_not_be_missed() -
 def test_boards_without_defects_measure_nothing(line: LineConfig) -> None:
     with pytest.raises(BadInput, match="no defect on the boards"):
         measure_screen(line, "one", open_dataset(f"{BOARDS}&defective=0"), engines=["torch"])
+
+
+def test_a_screen_is_measured_on_whole_boards_whatever_region_the_product_has(line: LineConfig) -> None:
+    corner = line.products["p"].model_copy(update={"roi": ((0.0, 0.0), (40.0, 0.0), (40.0, 40.0))})
+    (whole,) = measure_screen(line, "one", open_dataset(BOARDS), engines=["torch"])
+    with_region = line.model_copy(update={"products": {"p": corner}})
+    (made,) = measure_screen(with_region, "one", open_dataset(BOARDS), engines=["torch"])
+    assert made == whole
