@@ -19,7 +19,19 @@ from kpi_engine.slim import Result
 from kpi_engine.sums import INSPECTED, MICROSECOND, MINUTE_US, PASS, instant
 from taktwatch.records import BoardVerdict, Names, Outcome, Verdict
 
-__all__ = ["Board", "Counted", "board_group", "counted", "decided", "minute_of", "put", "verdict_of", "verdict_of_one"]
+__all__ = [
+    "Board",
+    "Counted",
+    "Named",
+    "Shot",
+    "board_group",
+    "counted",
+    "decided",
+    "minute_of",
+    "put",
+    "verdict_of",
+    "verdict_of_one",
+]
 
 
 class Counted(msgspec.Struct, gc=False):
@@ -35,13 +47,31 @@ class Counted(msgspec.Struct, gc=False):
     defects: dict[str, int] = {}
 
 
-class Board(msgspec.Struct, array_like=True):
+class Shot(msgspec.Struct, array_like=True, order=True, gc=False):
+    """A picture of a board: its event time (us since 1970) and number, and so its place among the others."""
+
+    event_us: int
+    seq: int
+
+
+class Named(msgspec.Struct, array_like=True, gc=False):
+    """What a board is called by one of its pictures, and by which."""
+
+    event_us: int
+    seq: int
+    name: str
+
+
+class Board(msgspec.Struct, array_like=True, gc=False):
     """One visit: `expected` pictures make it. `frames` are those with an outcome: event time and number, in that order.
 
     Of the inspected ones: how many, the worst verdict, the most opportunities, when the first was received and the last
     judged. `share` is that of the first frame, `decided_at` when the last outcome was reached. `serial` and `lot` are
     those of the first frame that has one. `said`: reasons by frame. `absent`: frames without a verdict, and why.
     `in_pieces`: its pictures are `pieces` of a panel. `minute`: where it is counted; None where it is not, yet.
+
+    Hundreds of thousands of boards are remembered: neither they nor what they hold is searched for cycles, of which
+    there are none.
     """
 
     product: str
@@ -52,12 +82,12 @@ class Board(msgspec.Struct, array_like=True):
     judged_at: datetime | None = None
     decided_at: datetime | None = None
     share: str = ""
-    frames: list[tuple[int, int]] = []
+    frames: list[Shot] = []
     inspected: int = 0
     verdict: Verdict | None = None
     opportunities: int = 0
-    serial: tuple[int, int, str] | None = None
-    lot: tuple[int, int, str] | None = None
+    serial: Named | None = None
+    lot: Named | None = None
     minute: int | None = None
     closed: bool = False
     said: tuple[tuple[int, int, tuple[str, ...]], ...] = ()
@@ -73,7 +103,7 @@ class Board(msgspec.Struct, array_like=True):
     @property
     def newest_us(self) -> int:
         """Event time of the last picture that is in."""
-        return self.frames[-1][0]
+        return self.frames[-1].event_us
 
 
 def board_group(product: str, session: str) -> str:
@@ -83,7 +113,7 @@ def board_group(product: str, session: str) -> str:
 
 def put(board: Board, result: Result, event_us: int, share: str) -> None:
     """Merge a picture with the others of its board."""
-    place = (event_us, result.seq)
+    place = Shot(event_us, result.seq)
     frames = board.frames
     if not frames or frames[-1] < place:
         frames.append(place)
@@ -97,22 +127,22 @@ def put(board: Board, result: Result, event_us: int, share: str) -> None:
         judge(board, result)
     else:
         why = f"view missing: {result.view} was {result.outcome}"
-        board.absent = tuple(sorted((*board.absent, (*place, why))))
+        board.absent = tuple(sorted((*board.absent, (event_us, result.seq, why))))
     if result.serial is not None and (board.serial is None or is_before(place, board.serial)):
-        board.serial = (*place, result.serial)
+        board.serial = Named(event_us, result.seq, result.serial)
     if result.lot is not None and (board.lot is None or is_before(place, board.lot)):
-        board.lot = (*place, result.lot)
+        board.lot = Named(event_us, result.seq, result.lot)
     if result.reasons:
-        board.said = tuple(sorted((*board.said, (*place, result.reasons))))
+        board.said = tuple(sorted((*board.said, (event_us, result.seq, result.reasons))))
     if result.tile is not None:
         board.in_pieces = True
         spots = spots_of(result) if result.outcome is Outcome.INSPECTED else ()
         insort(board.pieces, Piece(event_us, result.seq, result.view, result.tile, spots))
 
 
-def is_before(place: tuple[int, int], said: tuple[int, int, str]) -> bool:
-    """Whether a picture was taken before the one that said something."""
-    return place[0] <= said[0] and place < said[:2]
+def is_before(place: Shot, named: Named) -> bool:
+    """Whether a picture was taken before the one that named the board."""
+    return (place.event_us, place.seq) < (named.event_us, named.seq)
 
 
 def judge(board: Board, result: Result) -> None:
@@ -167,11 +197,11 @@ def counted(board: Board, minute: int) -> Counted | None:
     found = Counted(
         minute,
         board.share,
-        board.frames[0][0],
+        board.frames[0].event_us,
         decided(board),
         board.opportunities,
         max(latency_us, 0),
-        None if board.serial is None else board.serial[2],
+        None if board.serial is None else board.serial.name,
     )
     if board.in_pieces:
         found.defects = dict(Counter(defect.label for defect in panel_defects(board.pieces)))
@@ -180,7 +210,7 @@ def counted(board: Board, minute: int) -> Counted | None:
 
 def minute_of(board: Board, frozen_minute: int) -> int:
     """Return where a board is counted: where its first picture was taken, or in the first minute that is not final."""
-    return max(board.frames[0][0] // MINUTE_US, frozen_minute)
+    return max(board.frames[0].event_us // MINUTE_US, frozen_minute)
 
 
 def verdict_of(board: Board, names: Names, revision: int) -> BoardVerdict:
@@ -194,16 +224,16 @@ def verdict_of(board: Board, names: Names, revision: int) -> BoardVerdict:
         product=board.product,
         session=board.session,
         visit=board.visit,
-        event_at=instant(board.frames[0][0]),
+        event_at=instant(board.frames[0].event_us),
         decided_at=board.decided_at,
         revision=revision,
         verdict=decided(board),
         expected=board.expected,
         inspected=board.inspected,
-        frames=tuple([names.frame(seq) for _, seq in board.frames]),
+        frames=tuple([names.frame(shot.seq) for shot in board.frames]),
         reasons=() if plain else reasons_of(board),
-        lot=None if board.lot is None else board.lot[2],
-        serial=None if board.serial is None else board.serial[2],
+        lot=None if board.lot is None else board.lot.name,
+        serial=None if board.serial is None else board.serial.name,
         defects=panel_defects(board.pieces) if board.in_pieces else (),
     )
 

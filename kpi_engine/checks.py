@@ -67,9 +67,8 @@ def is_plain(result: Result) -> bool:
             not result.layers
             and result.tile is None
             and EARLIEST <= result.event_at < LATEST
-            and EARLIEST <= result.received_at < LATEST
-            and EARLIEST <= result.inspected_at < LATEST
-            and abs(result.inspected_at - result.received_at) <= LONGEST_LATENCY
+            and EARLIEST <= result.received_at <= result.inspected_at < LATEST
+            and result.inspected_at - result.received_at <= LONGEST_LATENCY
             and 0 <= result.seq <= MOST_FRAMES
             and 0 <= result.opportunities <= MOST_OPPORTUNITIES
             and (not result.detections or all(0 <= found.score <= 1 for found in result.detections))

@@ -11,7 +11,7 @@ from datetime import UTC
 
 from kpi_engine.arrivals import Arrivals, waits_plainly
 from kpi_engine.board_counts import count_one, count_visits, fold_view, tell
-from kpi_engine.boards import Board, put, verdict_of_one
+from kpi_engine.boards import Board, Named, Shot, put, verdict_of_one
 from kpi_engine.serials import Visit
 from kpi_engine.slim import Result
 from kpi_engine.state import KpiState
@@ -225,12 +225,12 @@ def complete(run: Run, visit: int, pictures: list[Picture], offset: int) -> None
     event_us, first, result = pictures[0]
     event_at, received_at, judged_at = result.event_at, result.received_at, result.inspected_at
     opportunities = 0
-    serial: tuple[int, int, str] | None = None
+    serial: Named | None = None
     said: tuple[tuple[int, int, tuple[str, ...]], ...] = ()
     reasons: tuple[str, ...] = ()
     frames, frame_ids = [], []
     for taken_us, seq, picture in pictures:
-        frames.append((taken_us, seq))
+        frames.append(Shot(taken_us, seq))
         frame_ids.append(names.frame(seq))
         received_at = min(received_at, picture.received_at)
         judged_at = max(judged_at, picture.inspected_at)
@@ -238,7 +238,7 @@ def complete(run: Run, visit: int, pictures: list[Picture], offset: int) -> None
             verdict = picture.verdict or Verdict.REVIEW
         opportunities = max(opportunities, picture.opportunities)
         if serial is None and picture.serial is not None:
-            serial = (taken_us, seq, picture.serial)
+            serial = Named(taken_us, seq, picture.serial)
         if picture.reasons:
             said = (*said, (taken_us, seq, picture.reasons))
             reasons += picture.reasons
@@ -256,7 +256,7 @@ def complete(run: Run, visit: int, pictures: list[Picture], offset: int) -> None
         verdict,
         opportunities,
         serial,
-        None if run.lot is None else (event_us, first, run.lot),
+        None if run.lot is None else Named(event_us, first, run.lot),
         run.minute,
         True,
         said,
@@ -270,7 +270,7 @@ def complete(run: Run, visit: int, pictures: list[Picture], offset: int) -> None
         run.failed += 1
     elif verdict is not PASS:
         run.review += 1
-    serial_name = None if serial is None else serial[2]
+    serial_name = None if serial is None else serial.name
     again = pass_first(run, serial_name, event_us, visit, verdict is PASS, offset)
     if not step.rules.verdicts:
         return

@@ -39,6 +39,7 @@ from taktwatch.checkpoints import Checkpoints
 from taktwatch.clock import now
 from taktwatch.config import LineConfig
 from taktwatch.errors import BadRecord, OffsetLost
+from taktwatch.memory import keep_freed
 from taktwatch.records import MarkState
 from taktwatch.topics import Topics
 from taktwatch.wire import encode
@@ -86,6 +87,7 @@ class KpiService:
         checkpoint that cannot be read.
         """
         gc.set_threshold(*COLLECT_AFTER)
+        keep_freed()
         try:
             await stay_joined(GROUP, lambda: self.work(stop), stop)
         except OffsetLost:

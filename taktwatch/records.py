@@ -189,13 +189,16 @@ class Names:
         return known.hexdigest()
 
 
-class Record(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """Base of what goes on a topic. `payload` names the field that travels raw as the value of the message."""
+class Record(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, gc=False):
+    """Base of what goes on a topic. `payload` names the field that travels raw as the value of the message.
+
+    Frozen and made of values, it is in no cycle, and not searched for one.
+    """
 
     payload: ClassVar[str | None] = None
 
 
-class Part(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+class Part(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, gc=False):
     """Base of what lives inside a record."""
 
 

@@ -7,6 +7,8 @@ the record. Here a consumer's fetcher is given a place for what it fetches that 
 from collections import OrderedDict
 from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime, timedelta
+from functools import partial
+from itertools import islice
 from typing import Any
 
 from aiokafka import AIOKafkaConsumer, TopicPartition
@@ -42,18 +44,35 @@ class Fetched(OrderedDict[TopicPartition, FetchResult | FetchError]):
         if isinstance(found, FetchResult):
             records = found._partition_records  # noqa: SLF001 - there is no public way
             records._records_iterator = messages_in(records)  # noqa: SLF001
+            taking: Any = found
+            taking.getall = partial(getall, found)
         super().__setitem__(place, found)
+
+
+def getall(found: FetchResult, max_records: int | None = None) -> list[Message]:
+    """Return the next messages: as aiokafka's own, without two calls for each."""
+    fetched: Any = found
+    if not fetched.check_assignment(fetched._topic_partition) or not fetched.has_more():  # noqa: SLF001
+        return []
+    messages = list(islice(fetched._partition_records._records_iterator, max_records))  # noqa: SLF001
+    fetched._update_position()  # noqa: SLF001
+    if max_records is None or len(messages) < max_records:
+        fetched._partition_records = None  # noqa: SLF001 - there is no more
+    return messages
 
 
 def messages_in(fetched: PartitionRecords) -> Iterator[Message]:
     """Yield the records of a partition's batches, and keep `next_fetch_offset`, from where it is fetched on.
 
-    The broker stamps log times in milliseconds, one for a whole batch of its own: equal ones are one object. Raises
+    The broker stamps log times in milliseconds, one for a whole batch of its own: equal ones are one object, and so
+    are the headers of records that follow each other. Raises
     `CorruptRecordException` for a batch whose checksum is wrong.
     """
     parts: Any = fetched
     (topic, partition), batches = parts._tp, parts._records  # noqa: SLF001
     stamp_ms, stamp = -1, EPOCH
+    named: list[tuple[str, bytes]] = []
+    headers: dict[str, bytes] = {}
     while batches.has_next():
         batch = batches.next_batch()
         if not batch.validate_crc():
@@ -68,6 +87,8 @@ def messages_in(fetched: PartitionRecords) -> Iterator[Message]:
                     stamp_ms = record.timestamp
                     stamp = EPOCH + timedelta(milliseconds=stamp_ms)
                 parts.next_fetch_offset = offset + 1
-                headers = dict(record.headers)
+                if record.headers != named:
+                    named = record.headers
+                    headers = dict(named)
                 yield Message(topic, partition, offset, stamp, record.key or b"", record.value or b"", headers)
         parts.next_fetch_offset = batch.next_offset  # of a compacted batch the last records may be gone
