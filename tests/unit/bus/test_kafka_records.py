@@ -1,22 +1,23 @@
 """Batches as Kafka's brokers send them, unpacked into messages."""
 
 from datetime import timedelta
+from types import SimpleNamespace
 
 import pytest
 from aiokafka import TopicPartition
-from aiokafka.consumer.fetcher import READ_UNCOMMITTED, PartitionRecords
+from aiokafka.consumer.fetcher import READ_UNCOMMITTED, FetchResult, PartitionRecords
 from aiokafka.errors import CorruptRecordException
 from aiokafka.record.default_records import DefaultRecordBatchBuilder
 from aiokafka.record.memory_records import MemoryRecords
 from aiokafka.record.util import calc_crc32c
 
 from taktwatch.bus import Message
-from taktwatch.bus.kafka_records import EPOCH, messages_in
+from taktwatch.bus.kafka_records import EPOCH, Fetched, messages_in
 
 MS = 1_772_524_800_000
 
 
-def batch(first: int, values: list[bytes | None]) -> bytearray:
+def batch(first: int, values: list[bytes | None], kind: bytes = b"x") -> bytearray:
     """Return a batch as the log holds it, its first record at an offset."""
     builder = DefaultRecordBatchBuilder(
         magic=2,
@@ -28,7 +29,7 @@ def batch(first: int, values: list[bytes | None]) -> bytearray:
         batch_size=2**20,
     )
     for place, value in enumerate(values):
-        builder.append(place, timestamp=MS, key=None, value=value, headers=[("kind", b"x")])
+        builder.append(place, timestamp=MS, key=None, value=value, headers=[("kind", kind)])
     built = bytearray(builder.build())
     built[:8] = first.to_bytes(8, "big")
     return built
@@ -66,6 +67,29 @@ def test_a_batch_that_compaction_shortened_is_passed_whole() -> None:
     records = fetched(bytes(with_checksum(shortened)), 10)
     assert [message.offset for message in messages_in(records)] == [10]
     assert records.next_fetch_offset == 12
+
+
+def test_each_message_has_its_own_headers_though_equal_ones_are_one_object() -> None:
+    kinds = [b"x", b"x", b"y", b"x"]
+    log = b"".join(batch(place, [b"v"], kind) for place, kind in enumerate(kinds))
+    messages = list(messages_in(fetched(log, 0)))
+    assert [message.headers for message in messages] == [{"kind": kind} for kind in kinds]
+    assert messages[0].headers is messages[1].headers
+
+
+def test_messages_are_taken_as_many_as_are_wanted_and_the_position_follows() -> None:
+    records = fetched(bytes(batch(10, [b"a", b"b", b"c"])), 10)
+    place = TopicPartition("t", 3)
+    consumed: list[int] = []
+    state = SimpleNamespace(paused=False, position=10, consumed_to=consumed.append)
+    assignment = SimpleNamespace(active=True, state_value=lambda _: state)
+    found = FetchResult(place, assignment=assignment, partition_records=records, backoff=0)
+    Fetched()[place] = found
+    assert [message.value for message in found.getall(2)] == [b"a", b"b"]
+    state.position = consumed[-1]
+    assert [message.value for message in found.getall(2)] == [b"c"]
+    assert consumed == [12, 13]
+    assert not found.has_more()
 
 
 def test_a_damaged_batch_is_refused() -> None:
