@@ -162,9 +162,12 @@ def open_scores(folder: Path, model: ModelRef, name: str, product: ProductConfig
 
 
 def is_calibrated(folder: Path | None, model: ModelRef) -> bool:
-    """Whether a model's scores are calibrated as it runs, or not at all. Raises `ModelError`."""
+    """Whether a model's scores are calibrated as it runs for every kind of pictures that they are calibrated for.
+
+    True where nobody calibrated. Raises `ModelError`.
+    """
     known = [] if folder is None else read_calibrations(folder, model.model_id)
-    return not known or any(_fits(one, model) for one in known)
+    return {one.domain for one in known} == {one.domain for one in known if _fits(one, model)}
 
 
 def read_calibrations(folder: Path, model_id: str) -> list[Calibration]:

@@ -285,7 +285,9 @@ class DetectorConfig(Settings):
         "onnx",
         "onnx-tensorrt",
         "onnx-tensorrt-fp16",
-    ] = Field(default="torch", description="auto: the fastest that `taktwatch models verify` has proven here")
+    ] = Field(
+        default="auto", description="auto: the fastest that `taktwatch models verify` has proven here, else torch"
+    )
     engines_dir: Path = Field(
         default=Path("~/.cache/taktwatch/engines"), description="exports of models and their proofs; may be deleted"
     )

@@ -31,8 +31,8 @@ from taktwatch.errors import ConfigError
 
 __all__ = ["export_parts"]
 
-VERSION = 4
-"""Goes up when the same network would be exported differently."""
+VERSIONS: dict[Format, int] = {"openvino": 4, "openvino-int8": 5, "onnx": 4, "torchscript": 4}
+"""A format's goes up when the same network would be exported differently; proofs of older exports then hold no more."""
 
 
 def export_parts(model: LoadedModel, kind: Format, engines_dir: Path) -> Export:
@@ -42,7 +42,7 @@ def export_parts(model: LoadedModel, kind: Format, engines_dir: Path) -> Export:
     that was tampered with.
     """
     version = runtime(kind).__version__.split("-")[0].split("+")[0]
-    folder = model_exports(model.card, engines_dir) / f"{kind}-{version}-{VERSION}"
+    folder = model_exports(model.card, engines_dir) / f"{kind}-{version}-{VERSIONS[kind]}"
     if not (folder / CARD).exists():
         try:
             _write(model, kind, version, engines_dir, folder)
@@ -71,7 +71,7 @@ def _write(model: LoadedModel, kind: Format, version: str, engines_dir: Path, fo
             case "torchscript":
                 save_script(model.network, made / "core.pt")
         card = ExportCard(
-            exporter=VERSION,
+            exporter=VERSIONS[kind],
             format=kind,
             runtime=version,
             made_with=_made_with(kind),

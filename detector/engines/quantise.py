@@ -45,6 +45,7 @@ def quantise(model: LoadedModel, parts: Sequence[Path], into: Path) -> None:
     """Write the parts, trunk first, into a folder under their own names. Raises `ConfigError` where NNCF is missing."""
     try:
         nncf: Any = importlib.import_module("nncf")
+        ranges: Any = importlib.import_module("nncf.quantization.range_estimator")
     except ImportError as error:
         raise ConfigError(
             "computing in 8 bits wants the package nncf once, which is not installed; "
@@ -68,6 +69,9 @@ def quantise(model: LoadedModel, parts: Sequence[Path], into: Path) -> None:
                 subset_size=len(given),
                 preset=nncf.QuantizationPreset.MIXED,
                 ignored_scope=nncf.IgnoredScope(names=_first_convolution(graph) if path.stem == TRUNK else []),
+                advanced_parameters=nncf.AdvancedQuantizationParameters(
+                    activations_range_estimator_params=ranges.RangeEstimatorParametersSet.MINMAX  # nothing is cut off
+                ),
             )
             openvino.save_model(made, into / path.name, compress_to_fp16=False)
 

@@ -30,7 +30,7 @@ from detector.model import build_model, core
 from detector.parity import BOUNDS, Parity
 from detector.proofs import Subject, find_proof, may_be_proven, proof_path, ship_proofs, subject_of
 from detector.registry import LoadedModel, pack_weights
-from detector.scores import Calibration, Costs, hashed, save_calibration
+from detector.scores import Calibration, Costs, hashed, is_calibrated, save_calibration
 from detector.spec import ModelSpec
 from taktwatch.config import DetectorConfig
 from taktwatch.errors import ConfigError, ModelError
@@ -281,12 +281,12 @@ def test_a_folder_that_cannot_be_written_is_named(model: LoadedModel, tmp_path: 
         export_parts(model, "onnx", tmp_path / "file" / "engines")
 
 
-def calibrated(model: LoadedModel, precision: str) -> Calibration:
+def calibrated(model: LoadedModel, precision: str, domain: str = "d") -> Calibration:
     made = Calibration(
         model_id=model.card.model_id,
         engine="openvino 1",
         precision=precision,
-        domain="d",
+        domain=domain,
         dataset="d",
         dataset_sha256="",
         expected_defect_rate=0.1,
@@ -462,6 +462,24 @@ def test_auto_considers_what_was_proven_and_says_what_it_chose(
     assert said["left_out"]["openvino"] == "not proven here"
 
 
+def test_auto_runs_torch_where_what_was_proven_cannot_be_imported(
+    model: LoadedModel,
+    settings: DetectorConfig,
+    engines: dict[str, Engine],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    ref, folder = engines["openvino"].ref, LoadedModel(model.card, model.network, tmp_path)
+    named = {"engine": ref.engine, "precision": ref.precision, "device": ref.device}
+    ship_proofs(folder, [proven(engines["onnx"], **named)])
+    monkeypatch.setitem(sys.modules, "openvino", None)
+    with capture_logs() as logs:
+        chosen = open_engine(folder, settings.model_copy(update={"engine": "auto"}))
+    assert isinstance(chosen, TorchEngine)
+    assert logs[0]["why"] == "the only one that may run here"
+    assert "not installed" in logs[0]["left_out"]["openvino"]
+
+
 def test_auto_leaves_out_an_engine_whose_scores_were_not_calibrated(
     model: LoadedModel, settings: DetectorConfig, engines: dict[str, Engine], tmp_path: Path
 ) -> None:
@@ -477,6 +495,19 @@ def test_auto_leaves_out_an_engine_whose_scores_were_not_calibrated(
             assert logs[0]["left_out"].get("onnx") == left_out
     finally:
         place.unlink()
+
+
+def test_an_engine_is_calibrated_when_it_is_for_all_pictures_that_the_model_is_calibrated_for(
+    model: LoadedModel, engines: dict[str, Engine], tmp_path: Path
+) -> None:
+    exact = msgspec.structs.replace(engines["openvino"].ref, precision="float32")
+    eighth = msgspec.structs.replace(exact, precision="int8")
+    save_calibration(tmp_path, [calibrated(model, "float32", domain) for domain in ("binary", "colour")])
+    save_calibration(tmp_path, [calibrated(model, "int8", "colour")])
+    assert is_calibrated(tmp_path, exact)
+    assert not is_calibrated(tmp_path, eighth)
+    save_calibration(tmp_path, [calibrated(model, "int8", "binary")])
+    assert is_calibrated(tmp_path, eighth)
 
 
 def test_every_engine_has_its_name_in_the_settings() -> None:
