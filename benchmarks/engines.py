@@ -10,6 +10,7 @@ over the turns. Before they race, their detections are compared.
 
 import argparse
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
@@ -20,11 +21,12 @@ ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT))
 
 from detector.asking import reference  # noqa: E402
-from detector.bench import Pace, Runner, bench_model, machine, simulated  # noqa: E402 - its folder was just made known
-from detector.engines import Channels  # noqa: E402
-from detector.engines.choose import ENGINES, EngineName, build_engine  # noqa: E402
+from detector.bench import Pace, eager, machine, race, simulated  # noqa: E402 - its folder was just made known
+from detector.engines import Channels, Engine  # noqa: E402
+from detector.engines.choose import EngineName, build_engine  # noqa: E402
 from detector.evaluation.deeppcb import open_deeppcb  # noqa: E402
 from detector.inputs import template_inputs  # noqa: E402
+from detector.proofs import name_of  # noqa: E402
 from detector.registry import LoadedModel, load_model  # noqa: E402
 from detector.tables import print_paces  # noqa: E402
 from taktwatch.config import DetectorConfig  # noqa: E402
@@ -33,7 +35,11 @@ from taktwatch.errors import ConfigError, ModelError  # noqa: E402
 PAGE = ROOT / "docs" / "benchmarks.md"
 BEGIN, END = "<!-- engines: begin -->", "<!-- engines: end -->"
 PICTURES = 64
-GPU: dict[EngineName, str] = {"torch": "torch, CUDA, float16", "onnx": "onnx, CUDA"}
+EAGER = "torchvision eager"
+CPU: dict[EngineName, str] = {name: name for name in ("torch", "openvino", "openvino-bf16", "openvino-int8", "onnx")}
+GPU: dict[EngineName, str] = {
+    name: f"{name}, CUDA" for name in ("torch", "torch-fp16", "onnx", "onnx-tensorrt", "onnx-tensorrt-fp16")
+}
 
 
 def read_pictures(folder: Path) -> list[Channels]:
@@ -46,16 +52,33 @@ def read_pictures(folder: Path) -> list[Channels]:
     return [one for one in chosen if one.shape == chosen[0].shape]
 
 
-def agreement(model: LoadedModel, settings: DetectorConfig, pictures: list[Channels]) -> str:
+def on_device(
+    model: LoadedModel, settings: DetectorConfig, names: Mapping[EngineName, str]
+) -> tuple[dict[str, Engine], dict[str, str]]:
+    """Return engines by their titles in the table, and why the others are not run."""
+    engines: dict[str, Engine] = {}
+    absent: dict[str, str] = {}
+    for name, title in names.items():
+        if settings.device == "cuda" and not torch.cuda.is_available():
+            absent[title] = "no CUDA device here"
+            continue
+        try:
+            engine = build_engine(model, name, settings)
+        except (ConfigError, ModelError) as error:
+            absent[title] = str(error).partition(";")[0]
+            continue
+        if name_of(engine.ref) == name:
+            engines[title] = engine
+        else:
+            absent[title] = f"it runs as {name_of(engine.ref)} here"
+    return engines, absent
+
+
+def agreement(engines: Mapping[str, Engine], model: LoadedModel, pictures: list[Channels]) -> str:
     """Say how far each engine's scores are from the network's own on these pictures."""
     words = []
     expected = [reference(model, one) for one in pictures]
-    for name in ENGINES:
-        try:
-            engine = build_engine(model, name, settings)
-        except ConfigError as error:
-            words.append(f"{name} not run ({str(error).split(';')[0]})")
-            continue
+    for name, engine in engines.items():
         found = [engine.infer([one])[0] for one in pictures]
         alike = [
             float(np.abs(one.scores - other.scores).max(initial=0))
@@ -69,20 +92,7 @@ def agreement(model: LoadedModel, settings: DetectorConfig, pictures: list[Chann
     return "; ".join(words)
 
 
-def on_gpu(model: LoadedModel, settings: DetectorConfig) -> tuple[dict[str, Runner], dict[str, str]]:
-    """Return the engines on this machine's CUDA device, and for the others why they are not run."""
-    runners: dict[str, Runner] = {}
-    absent: dict[str, str] = {}
-    device = settings.model_copy(update={"device": "cuda"})
-    for name, title in GPU.items():
-        try:
-            runners[title] = build_engine(model, name, device).infer
-        except (ConfigError, ModelError) as error:
-            absent[title] = "no CUDA device here" if not torch.cuda.is_available() else str(error).split(";")[0]
-    return runners, absent
-
-
-def section(paces: list[Pace], absent: dict[str, str], setting: str, alike: str, batch: int) -> str:
+def section(paces: list[Pace], absent: Mapping[str, str], setting: str, alike: str, batch: int) -> str:
     """Write the page's section."""
     rows = "\n".join(
         f"| {pace.name} | {pace.p50_ms:.0f} | {pace.p95_ms:.0f} | {pace.p99_ms:.0f} | {pace.cpu_ms:.0f} | "
@@ -96,8 +106,9 @@ def section(paces: list[Pace], absent: dict[str, str], setting: str, alike: str,
     return f"""{BEGIN}
 ## Engines: one picture through the network
 
-`python benchmarks/engines.py`, {setting}. The first row is torchvision's own loop `model([x])` with its
-transform and its pasted masks; ratios are medians over turns next to each other.
+`python benchmarks/engines.py`, {setting}. *torchvision eager* is torchvision's own loop `model([x])` with its
+transform and its pasted masks, on the CPU and, where there is one, on the CUDA device; each engine is held against
+it on its own device. Ratios are medians over turns next to each other.
 *In {batch}s*: in batches of {batch}; cores busy and the ratio of CPU time are those of batches.
 
 | {" | ".join(heads)} |
@@ -126,24 +137,22 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=0)
     parser.add_argument("--write", action="store_true")
     asked = parser.parse_args()
-    model, settings = load_model(asked.model), DetectorConfig(device="cpu", threads=asked.threads)
+    model, settings = load_model(asked.model), DetectorConfig(threads=asked.threads, max_batch=asked.batch)
     pictures = read_pictures(asked.pictures) if asked.pictures else simulated(model.spec)
     height, width = pictures[0].shape[1:]
     kind = f"pictures of {asked.pictures.name}" if asked.pictures else "simulated pictures"
     what = f"{len(pictures)} {kind} of {width}x{height} px"
-    where = machine()
-    alike = agreement(model, settings, pictures[:16])
-    more, absent = on_gpu(model, settings)
-    paces = bench_model(
-        settings,
-        model,
-        None,
-        rounds=asked.rounds,
-        batch=asked.batch,
-        on_round=lambda: None,
-        pictures=pictures,
-        more=more,
-    )
+    where = machine() + (f", {torch.cuda.get_device_name(0)}" if torch.cuda.is_available() else "")
+    engines, absent = on_device(model, settings.model_copy(update={"device": "cpu"}), CPU)
+    on_gpu, absent_there = on_device(model, settings.model_copy(update={"device": "cuda"}), GPU)
+    alike = agreement(engines | on_gpu, model, pictures[:16])
+    paces = []
+    for found, title, device in ((engines, EAGER, "cpu"), (on_gpu, f"{EAGER}, CUDA", "cuda")):
+        if found:
+            runners = {title: eager(model, (height, width), device)}
+            runners |= {name: engine.infer for name, engine in found.items()}
+            paces += race(runners, pictures, rounds=asked.rounds, batch=asked.batch, on_round=lambda: None)
+    absent |= absent_there
     print_paces(Console(width=120), paces, f"{where}; {what}", asked.batch)
     print(alike)
     if asked.write:

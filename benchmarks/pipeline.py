@@ -127,7 +127,7 @@ def whole(asked: argparse.Namespace, engine: Engine, folder: Path) -> tuple[str,
         pace = median(turn.path.frames / turn.path.wall_s for turn in turns)
         rows += rows_of("aligned" if aligned else "registered", turns, "0.90" if aligned else "0.80")
     if torch.cuda.is_available():
-        cuda = build_engine(load_model(ROOT / "models" / MODEL), "torch", DetectorConfig(device="cuda"))
+        cuda = build_engine(load_model(ROOT / "models" / MODEL), "torch-fp16", DetectorConfig(device="cuda"))
         boards = draw(asked.frames, asked.side, aligned=False)
         rows += rows_of("CUDA", asyncio.run(race(folder / "cuda", cuda, "cuda", boards, asked.turns)), "0.95")
     else:

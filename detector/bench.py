@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import numpy as np
 import torch
@@ -26,6 +26,8 @@ __all__ = ["Pace", "Runner", "bench_model", "eager", "machine", "race", "simulat
 
 Runner = Callable[[Sequence[Channels]], object]
 """Inspects a batch; what it returns is thrown away."""
+
+Device = Literal["cpu", "cuda"]
 
 WARM_UP = 2
 PICTURES = 16
@@ -62,22 +64,20 @@ def bench_model(
     rounds: int,
     batch: int,
     on_round: Callable[[], None],
-    pictures: Sequence[Channels] | None = None,
-    more: Mapping[str, Runner] | None = None,
 ) -> list[Pace]:
-    """Race engines (None: all that are installed and that this CPU can run) against `eager`, which comes first.
+    """Race engines (None: all that are installed and can run here) on simulated pictures against `eager`, the first.
 
-    `pictures`: of one size; None draws simulated ones. `more`: further contenders by name.
+    It runs on CUDA where the line's torch would.
     """
-    pictures = pictures or simulated(model.spec)
-    runners = {"torchvision eager": eager(model, pictures[0].shape[1:])}
+    pictures = simulated(model.spec)
+    device: Device = "cuda" if settings.device != "cpu" and torch.cuda.is_available() else "cpu"
+    runners = {"torchvision eager": eager(model, pictures[0].shape[1:], device)}
     for name in names or ENGINES:
         try:
             runners[name] = build_engine(model, name, settings).infer
         except ConfigError:
             if names:
                 raise
-    runners |= more or {}
     return race(runners, pictures, rounds=rounds, batch=batch, on_round=on_round)
 
 
@@ -117,19 +117,24 @@ def race(
     return [_pace(name, alone, together, names[0]) for name in names]
 
 
-def eager(model: LoadedModel, size: tuple[int, ...]) -> Runner:
+def eager(model: LoadedModel, size: tuple[int, ...], device: Device = "cpu") -> Runner:
     """Return what a torchvision user writes: `model([x])` per picture, its own transform and pasting, same weights.
 
-    `size` (height, width) of the pictures: the transform is told not to change it.
+    `size` (height, width) of the pictures: the transform is told not to change it. On CUDA what it found stays there,
+    and is waited for.
     """
     network: MaskRCNN = build_model(model.spec)
     network.load_state_dict(model.network.state_dict())
     network.eval()
     network.transform = GeneralizedRCNNTransform(min(size), max(size), [0.0] * 3, [1.0] * 3)
+    network.to(device)
 
     def run(batch: Sequence[Channels]) -> object:
         with torch.inference_mode():
-            return [network([torch.from_numpy(one)]) for one in batch]
+            found = [network([torch.from_numpy(one).to(device)]) for one in batch]
+        if device == "cuda":
+            torch.cuda.synchronize()
+        return found
 
     return run
 
