@@ -19,7 +19,7 @@ from kpi_engine.membership import stay_joined
 from kpi_engine.metrics import BAD_RECORDS, BASELINES, CONTROL_POINTS, SPC_SIGNALS
 from kpi_engine.spc.baseline import Baseline, BaselineRefused, load, require
 from kpi_engine.spc.baseline import save as save_baseline
-from kpi_engine.spc.plans import METRICS
+from kpi_engine.spc.plans import METRICS, setup
 from kpi_engine.spc_line import LineCharts, adopt, fold, in_force, key_of, restore, save, settings_of, turned_to
 from kpi_engine.spc_rules import rules_of
 from taktwatch.activation import as_activated, read_activations
@@ -225,7 +225,8 @@ class SpcService:
             return
         try:
             require(chosen, self.rules.running(identity.line, identity.station, identity.product, identity.metric))
-        except BaselineRefused as error:
+            setup(self.rules.figure(identity.metric).plans, chosen)  # whether its scale gives these charts
+        except (BadRecord, BaselineRefused) as error:
             refuse(key_of(identity), error)
             return
         known = self.state.baselines.get(key_of(identity))

@@ -38,6 +38,7 @@ __all__ = [
     "SpcSettings",
     "chart_of",
     "figure_of",
+    "setup",
     "update",
 ]
 
@@ -284,7 +285,7 @@ class SpcSettings:
 
 
 def setup(plans: tuple[Plan, ...], baseline: Baseline) -> Setup:
-    """Lay the charts of one baseline out."""
+    """Lay the charts of one baseline out. Raises `BadRecord` where its scale gives no such charts."""
     told = baseline.baseline_id.encode() + msgspec.json.encode(plans, order="deterministic")
     return Setup(
         names=tuple(plan.name for plan in plans),

@@ -273,6 +273,19 @@ def test_figures_have_baselines_of_their_own_on_the_compacted_topic(sqlite_bus_u
     asyncio.run(main())
 
 
+def test_a_baseline_whose_scale_gives_no_such_chart_is_refused(sqlite_bus_url: str) -> None:
+    spc = SpcConfig.model_validate({**CHARTS.model_dump(), "metrics": ["depth"]})
+    strange = baseline(merged_windows(calm(range(60)), merger=merger_of(QUICK)), identity(metric="depth"))
+
+    async def main() -> None:
+        async with opened(sqlite_bus_url) as bus:
+            service = SpcService(QUICK.model_copy(update={"spc": spc}), bus, TOPICS)
+            await service.take_one(strange)
+            assert service.state == LineCharts()
+
+    asyncio.run(main())
+
+
 @pytest.mark.parametrize("other", [{"model_id": "another"}, {"config_sha256": "else"}])
 def test_a_baseline_of_another_model_or_configuration_is_refused(sqlite_bus_url: str, other: dict[str, str]) -> None:
     strange = baseline(merged_windows(calm(range(60)), merger=merger_of(QUICK)), identity(**other))
