@@ -21,6 +21,7 @@ NAMES = {
     "boards_between_fails": "good boards between failed ones",
     "extent": "corroded area of sections",
     "depth": "depth of corrosion",
+    "depth_um": "depth of corrosion in um",
 }
 SHARES = frozenset({"defect_rate", "review_rate", "dead_rate", "corroded_share", "first_pass_yield", "extent", "depth"})
 

@@ -43,6 +43,9 @@ EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 MICROSECOND = timedelta(microseconds=1)
 
 
+DEEPEST_UM = 100_000.0
+"""Deeper than any layer is thick; squares of it still add up in 64 bits."""
+
 BETWEEN = "\x1f"
 """Stands between product and lot in the name of a share."""
 
@@ -85,6 +88,8 @@ class Sums(msgspec.Struct, array_like=True):
     extent_squares_bp2: int = 0
     depth_sum_bp: int = 0
     depth_squares_bp2: int = 0
+    depth_sum_100nm: int = 0
+    depth_squares_100nm2: int = 0
 
 
 NOTHING = Sums()
@@ -174,7 +179,7 @@ def add_detections(sums: Sums, result: Result) -> None:
 def add_measured(sums: Sums, result: Result) -> None:
     """Add how far corrosion reaches in a picture: its worst layer's area share and depth share, as the judge sees them.
 
-    A share above 1 (a layer that was measured wrongly) counts as 1.
+    And its deepest corrosion. A share above 1, a depth above 10 cm (a layer that was measured wrongly) count as that.
     """
     extent_bp = round(10_000 * min(1.0, max(layer.corroded_area_share for layer in result.layers)))
     depth_bp = round(10_000 * min(1.0, max(layer.depth_share for layer in result.layers)))
@@ -183,6 +188,9 @@ def add_measured(sums: Sums, result: Result) -> None:
     sums.extent_squares_bp2 += extent_bp * extent_bp
     sums.depth_sum_bp += depth_bp
     sums.depth_squares_bp2 += depth_bp * depth_bp
+    depth_100nm = round(10 * min(DEEPEST_UM, max(layer.deepest_um for layer in result.layers)))
+    sums.depth_sum_100nm += depth_100nm
+    sums.depth_squares_100nm2 += depth_100nm * depth_100nm
 
 
 def add_board(sums: Sums, verdict: Verdict | None, opportunities: int, latency_us: int, boards: int = 1) -> None:

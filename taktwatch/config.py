@@ -393,6 +393,7 @@ ChartedFigure = Literal[
     "boards_between_fails",
     "extent",
     "depth",
+    "depth_um",
 ]
 """What control charts are kept of: rates, good boards between failed ones, and what is measured in sections."""
 

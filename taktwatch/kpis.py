@@ -35,6 +35,7 @@ __all__ = [
     "frequency",
     "latency_quantile_s",
     "mean_depth_share",
+    "mean_depth_um",
     "mean_extent",
     "mean_latency_s",
     "mean_score",
@@ -96,6 +97,8 @@ EXAMPLE = KpiWindow(
     extent_squares_bp2=110_000,
     depth_sum_bp=8_000,
     depth_squares_bp2=18_000_000,
+    depth_sum_100nm=280,
+    depth_squares_100nm2=22_000,
 )
 """A minute of one station, used by the examples below."""
 
@@ -408,6 +411,25 @@ def mean_depth_share(window: KpiWindow) -> Rate:
     return mean_bp(window.measured, window.depth_sum_bp, window.depth_squares_bp2)
 
 
+def mean_depth_um(window: KpiWindow) -> Rate:
+    """Mean depth of corrosion, um: the deepest of each picture, on average; depth_sum_100nm / measured / 10.
+
+    n and interval as of `mean_extent`.
+
+    >>> rate = mean_depth_um(EXAMPLE)
+    >>> rate.value, rate.n, round(rate.low, 2), round(rate.high, 2)
+    (7.0, 4, 4.23, 9.77)
+    """
+    n, sum_100nm = window.measured, window.depth_sum_100nm
+    if n == 0:
+        return Rate(None, 0)
+    value, error_share = sum_100nm / n / 10, error_bp(n, sum_100nm, window.depth_squares_100nm2)
+    if error_share is None:
+        return Rate(value, n)
+    error = error_share * 1000  # from steps of 1 / 10,000 to steps of 1 / 10
+    return Rate(value, n, max(0.0, value - Z_95 * error), value + Z_95 * error)
+
+
 def mean_bp(n: int, sum_bp: int, squares_bp2: int) -> Rate:
     """Return the mean of n values of 0 to 1 from their sums in basis points, with its interval."""
     if n == 0:
@@ -546,6 +568,7 @@ METRICS: dict[str, Callable[[KpiWindow], Rate]] = {
     "latency_p95_s": latency_p95_s,
     "latency_p99_s": lambda window: latency_quantile_s(window, 0.99),
     "mean_depth_share": mean_depth_share,
+    "mean_depth_um": mean_depth_um,
     "mean_extent": mean_extent,
     "mean_latency_s": mean_latency_s,
     "mean_score": mean_score,
@@ -614,7 +637,14 @@ def merge(windows: Iterable[KpiWindow], window: str = "sum") -> KpiWindow | None
     )
 
 
-MEASURED = ("extent_sum_bp", "extent_squares_bp2", "depth_sum_bp", "depth_squares_bp2")
+MEASURED = (
+    "extent_sum_bp",
+    "extent_squares_bp2",
+    "depth_sum_bp",
+    "depth_squares_bp2",
+    "depth_sum_100nm",
+    "depth_squares_100nm2",
+)
 """The sums over `measured` pictures: all 0 where there are none."""
 
 SUMMED = (

@@ -516,7 +516,8 @@ class KpiWindow(Record, frozen=True, kw_only=True, tag="kpi_window"):
     All sums are integers: um2, um, us, counts, basis points (a score of 0.9312 is 9312 bp). `scored` detections have
     scores that add up to `score_sum_bp`, their squares to `score_squares_bp2`: all that a mean and its spread need.
     `measured` pictures showed a layer: of each, the largest corroded area share of a layer (`extent`) and the largest
-    depth as a share of a layer's thickness (`depth`), in basis points, as sums and sums of squares.
+    depth as a share of a layer's thickness (`depth`), in basis points, and the deepest corrosion in steps of 100 nm, as
+    sums and sums of squares.
     `latency_buckets` is a fixed base-2 histogram of the time from a board's receipt to its verdict: key k counts
     latencies in [2^(k/4), 2^((k+1)/4)) us.
     """
@@ -560,6 +561,8 @@ class KpiWindow(Record, frozen=True, kw_only=True, tag="kpi_window"):
     extent_squares_bp2: int = 0
     depth_sum_bp: int = 0
     depth_squares_bp2: int = 0
+    depth_sum_100nm: int = 0
+    depth_squares_100nm2: int = 0
     lot: str | None = None
     shift: str | None = None
 
@@ -568,7 +571,7 @@ class ControlPoint(Record, frozen=True, kw_only=True, tag="control_point"):
     """A point of a control chart as it travels; line, station, product, metric, chart, panel and `start` name it.
 
     Readers keep the highest revision. `amount` and `n` are the subgroup's own counts (integers of KPI windows; of
-    measured values their sum in basis points, and `squares` the sum of their squares), `value`
+    measured values their sum in basis points or 100 nm, and `squares` the sum of their squares), `value`
     is what the chart plots: the rate itself (p, u, Laney), its weighted mean (EWMA) or a cumulative sum. Without a
     baseline there are no limits: centre, lower and upper are None and the chart is "run". `value` is None where a
     correction took the last board out of the subgroup. While limits are being learnt (phase I), `collected` of `wanted`

@@ -44,7 +44,10 @@ def window(
 
 
 def sections(minute: int, extents_bp: list[int], depths_bp: list[int] | None = None, **changes: object) -> KpiWindow:
-    """Return a minute's window of sections measured so, in basis points; depths ten times the extents unless told."""
+    """Return a minute's window of sections measured so, in basis points; depths ten times the extents unless told.
+
+    In um a depth is as many steps of 100 nm as the extent has basis points.
+    """
     depths = [10 * extent for extent in extents_bp] if depths_bp is None else depths_bp
     made = msgspec.structs.replace(
         window(minute, failed=0, inspected=len(extents_bp)),
@@ -53,6 +56,8 @@ def sections(minute: int, extents_bp: list[int], depths_bp: list[int] | None = N
         extent_squares_bp2=sum(extent * extent for extent in extents_bp),
         depth_sum_bp=sum(depths),
         depth_squares_bp2=sum(depth * depth for depth in depths),
+        depth_sum_100nm=sum(extents_bp),
+        depth_squares_100nm2=sum(extent * extent for extent in extents_bp),
     )
     return msgspec.structs.replace(made, **changes)
 

@@ -122,6 +122,12 @@ METRICS: dict[str, Metric] = {
         lambda window: window.depth_squares_bp2,
         BASIS_POINT,
     ),
+    "depth_um": Metric(
+        "means",
+        lambda window: (window.depth_sum_100nm, window.measured),
+        lambda window: window.depth_squares_100nm2,
+        0.1,
+    ),
 }
 """What charts can be kept of: counts over n, good boards between failed ones, and values measured in sections."""
 

@@ -75,6 +75,8 @@ def drawn(rng: random.Random, minute: int, station: str, product: str, revision:
         extent_squares_bp2=sum(extent * extent for extent in extents),
         depth_sum_bp=sum(depths := [rng.randrange(10_001) for _ in range(inspected)]),
         depth_squares_bp2=sum(depth * depth for depth in depths),
+        depth_sum_100nm=sum(depths) // 20,
+        depth_squares_100nm2=sum(depth * depth for depth in depths) // 400,
         layer_length_um=rng.randrange(10**6),
         corroded_length_um=rng.randrange(10**4),
         scored=failed,

@@ -11,7 +11,7 @@ const SHARES = new Set(["defect_rate", "review_rate", "dead_rate", "first_pass_y
 const NAMES = {
   defect_rate: "Defect rate", review_rate: "Review rate", dead_rate: "Unusable pictures",
   first_pass_yield: "First-pass yield", dpu: "Defects per unit",
-  boards_between_fails: "Good boards between failed ones", extent: "Corroded area of sections", depth: "Depth of corrosion",
+  boards_between_fails: "Good boards between failed ones", extent: "Corroded area of sections", depth: "Depth of corrosion", depth_um: "Depth of corrosion, µm",
 };
 
 let charts = null;

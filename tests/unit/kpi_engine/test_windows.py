@@ -62,6 +62,7 @@ def test_every_sum_of_a_section_is_an_integer() -> None:
     assert window.measured == 1
     assert (window.extent_sum_bp, window.extent_squares_bp2) == (extent_bp, extent_bp**2)
     assert (window.depth_sum_bp, window.depth_squares_bp2) == (depth_bp, depth_bp**2)
+    assert (window.depth_sum_100nm, window.depth_squares_100nm2) == (34, 34**2)
 
 
 def test_of_each_section_the_worst_layer_is_measured_and_good_ones_count_as_nothing() -> None:
@@ -74,6 +75,7 @@ def test_of_each_section_the_worst_layer_is_measured_and_good_ones_count_as_noth
     assert (window.inspected, window.measured) == (4, 3)
     assert (window.extent_sum_bp, window.extent_squares_bp2) == (500, 500**2)
     assert (window.depth_sum_bp, window.depth_squares_bp2) == (2000 + 10_000, 2000**2 + 10_000**2)
+    assert (window.depth_sum_100nm, window.depth_squares_100nm2) == (70 + 700, 70**2 + 700**2)
     hour = line.rolled("1h", "12:00:00")
     assert (hour.measured, hour.extent_sum_bp, hour.depth_squares_bp2) == (3, 500, window.depth_squares_bp2)
 

@@ -21,7 +21,7 @@ RULES = LineRules(
     models={"board": "m-1"},
     configs={"board": "c-1"},
     wanted=20,
-    metrics=("extent", "depth"),
+    metrics=("extent", "depth", "depth_um"),
     sections=Merger(min_n=6, least_n=2),
 )
 SINGLE = replace(RULES, sections=Merger(min_n=1, least_n=1))
@@ -59,7 +59,7 @@ def test_means_and_deviations_of_sections_have_the_limits_pccpy_has(pccpy: Modul
     """Three sections a minute, two minutes a subgroup: limits from the first 20 subgroups, judged from there on."""
     minutes = drawn(4, 80, 3, shift_from=64)
     state, points = folded(sections(minute, extents) for minute, extents in enumerate(minutes))
-    assert len(state.baselines) == 2
+    assert len(state.baselines) == 3
     table = np.array(minutes, float).reshape(40, 6) * 1e-4
     learnt = pccpy.xbar_s_chart(table[:20])
     centre, sigma = learnt.panels[0].center[0], learnt.panels[1].center[0] / pccpy_c4(6)
@@ -76,6 +76,8 @@ def test_means_and_deviations_of_sections_have_the_limits_pccpy_has(pccpy: Modul
     assert [bool(point.signals) for point in means][-8:] == [True] * 8
     depths = of(points, "depth", "mean")
     assert [point.value for point in depths] == pytest.approx([10 * (point.value or 0) for point in means])
+    in_um = of(points, "depth_um", "mean")
+    assert [point.upper for point in in_um] == pytest.approx([1000 * (point.upper or 0) for point in means])
 
 
 def pccpy_c4(n: int) -> float:
