@@ -14,6 +14,7 @@ from detector.engines.onnx_engine import OnnxEngine
 from detector.engines.openvino_engine import OpenVinoEngine
 from detector.engines.tensorrt_engine import TensorRtEngine, refuse_without_tensorrt
 from detector.engines.torch_engine import TorchEngine
+from detector.failsafe import is_engine_failure, words_of
 from detector.parity import shortfalls
 from detector.proofs import find_proof, made_before, may_be_proven, name_of, subject_of
 from detector.registry import LoadedModel
@@ -126,7 +127,7 @@ def _fastest(model: LoadedModel, settings: DetectorConfig) -> Engine:
     An engine whose scores nobody calibrated is left out where the model's are calibrated: its thresholds would differ.
     """
     candidates: dict[EngineName, Engine] = {"torch": build_engine(model, "torch", settings)}
-    left_out: dict[str, str] = {}
+    left_out: dict[EngineName, str] = {}
     for name in ENGINES[1:]:
         if settings.device == "cuda" and name.startswith("openvino"):
             left_out[name] = "runs on the CPU, and detector.device is cuda"
@@ -145,29 +146,42 @@ def _fastest(model: LoadedModel, settings: DetectorConfig) -> Engine:
             candidates[name] = engine
         else:
             left_out[name] = "its scores are not calibrated"
-    best_ms = _trials(candidates, settings.max_batch) if len(candidates) > 1 else {"torch": 0.0}
+    best_ms, failed = _trials(candidates, settings.max_batch) if len(candidates) > 1 else ({"torch": 0.0}, {})
+    left_out |= failed
     chosen = min(candidates, key=lambda name: best_ms[name])
     log.info(
         "engine chosen",
         model=model.card.model_id,
         engine=chosen,
         why="the only one that may run here" if len(candidates) == 1 else "the fastest of those proven here",
-        ms_a_picture={name: round(ms, 1) for name, ms in best_ms.items() if len(candidates) > 1},
+        ms_a_picture={name: round(ms, 1) for name, ms in best_ms.items() if len(candidates) > 1 and name not in failed},
         left_out=left_out,
     )
     return candidates[chosen]
 
 
-def _trials(candidates: Mapping[EngineName, Engine], batch: int) -> dict[EngineName, float]:
-    """Return the least milliseconds a picture took on each, in batches, in turns; the first turn warms up."""
+def _trials(
+    candidates: Mapping[EngineName, Engine], batch: int
+) -> tuple[dict[EngineName, float], dict[EngineName, str]]:
+    """Return the least milliseconds a picture took on each, in batches, in turns, and why some failed (infinite).
+
+    The first turn warms up.
+    """
     noise = np.random.default_rng(0)
     pictures = [noise.standard_normal((3, TRIAL_PX, TRIAL_PX)).astype(np.float32) for _ in range(batch)]
     best_ms: dict[EngineName, float] = dict.fromkeys(candidates, float("inf"))
+    failed: dict[EngineName, str] = {}
     for turn in range(TRIALS):
-        for name, engine in candidates.items():
+        for name in [one for one in candidates if one not in failed]:
             began = time.perf_counter()
-            engine.infer(pictures)
+            try:
+                candidates[name].infer(pictures)
+            except Exception as error:
+                if not is_engine_failure(error):
+                    raise
+                failed[name], best_ms[name] = f"failed when it was tried: {words_of(error)}", float("inf")
+                continue
             taken_ms = (time.perf_counter() - began) * 1000 / batch
             if turn:
                 best_ms[name] = min(best_ms[name], taken_ms)
-    return best_ms
+    return best_ms, failed

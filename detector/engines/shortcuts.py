@@ -16,8 +16,8 @@ Run = Callable[[torch.Tensor], Sequence[torch.Tensor]]
 
 AFTER = 3
 """A shape is worth a shortcut when it comes for this time."""
-MOST = 4
-"""Shapes that are given one: each holds its memory for good."""
+MOST = 6
+"""Shapes that are given one, that of the race for `auto` among them: each holds its memory for good."""
 PAYS = 0.95
 """A shortcut is kept where it takes less than this share of the time."""
 TURNS = 5

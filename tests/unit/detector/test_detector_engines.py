@@ -23,6 +23,7 @@ from detector.engines.between import Rules, detect
 from detector.engines.choose import ENGINES, EngineName, build_engine, open_engine, refuse_unproven
 from detector.engines.export import export_parts
 from detector.engines.lanes import lanes
+from detector.engines.onnx_engine import OnnxEngine
 from detector.engines.parts import cut
 from detector.engines.pooling import by_level, pooled
 from detector.engines.torch_engine import TorchEngine
@@ -478,6 +479,25 @@ def test_auto_runs_torch_where_what_was_proven_cannot_be_imported(
     assert isinstance(chosen, TorchEngine)
     assert logs[0]["why"] == "the only one that may run here"
     assert "not installed" in logs[0]["left_out"]["openvino"]
+
+
+def test_auto_leaves_out_an_engine_that_fails_when_it_is_tried(
+    model: LoadedModel, settings: DetectorConfig, engines: dict[str, Engine], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def gone(*_: object) -> None:
+        raise RuntimeError("CUDA error: device is lost\nCompile with ...")
+
+    place = proof_of(engines["onnx"])
+    place.write_text(proven(engines["onnx"]).model_dump_json())
+    monkeypatch.setattr(OnnxEngine, "infer", gone)
+    try:
+        with capture_logs() as logs:
+            chosen = open_engine(model, settings.model_copy(update={"engine": "auto"}))
+    finally:
+        place.unlink()
+    assert isinstance(chosen, TorchEngine)
+    assert logs[0]["left_out"]["onnx"] == "failed when it was tried: CUDA error: device is lost"
+    assert logs[0]["ms_a_picture"].keys() == {"torch"}
 
 
 def test_auto_leaves_out_an_engine_whose_scores_were_not_calibrated(
