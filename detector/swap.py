@@ -27,6 +27,9 @@ __all__ = ["Swaps"]
 
 WARM_PX = 128
 
+STARTS_THREADS_LATER = ("torch", "openvino", "openvino-bf16", "openvino-int8")
+"""Engines that start the threads in which they inspect with their first picture, not as they are opened."""
+
 log = structlog.get_logger()
 
 
@@ -92,7 +95,7 @@ class Swaps:
     async def open_aside(self, inspector: Inspector, product: str) -> None:
         """Open a product's model in one thread of less priority: frames that are inspected meanwhile keep their cores.
 
-        Runtimes other than torch start threads of their own, which would stay at that priority: they are only handed
+        Engines that start threads of their own as they are opened, which would stay at that priority, are only handed
         the loaded model there. Raises `ModelError`, `ConfigError`.
         """
         model = inspector.config.product(product).model
@@ -100,8 +103,8 @@ class Swaps:
             return
         loop, aside = asyncio.get_running_loop(), self.aside
         loaded = await loop.run_in_executor(aside, inspector.load, model)
-        ours = inspector.config.detector.engine == "torch"
-        inspector.engines[model] = await loop.run_in_executor(aside if ours else None, inspector.opened, loaded)
+        where = aside if inspector.config.detector.engine in STARTS_THREADS_LATER else None
+        inspector.engines[model] = await loop.run_in_executor(where, inspector.opened, loaded)
 
     async def run_beside(self, activation: ModelActivation) -> None:
         """Let the model that an activation names as shadow run beside the counted one; what cannot be opened is not."""

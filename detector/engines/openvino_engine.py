@@ -3,6 +3,8 @@
 import os
 import queue
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from functools import cached_property
 from typing import Any, Literal
 
 import numpy as np
@@ -90,11 +92,20 @@ class OpenVinoEngine:
             settings = shared | {"NUM_STREAMS": str(streams)}
             return [core.compile_model(graph, "CPU", settings) for graph in graphs]
 
-        self.alone, beside = Lane(compiled(1), rules), compiled(cores)
-        self.free: queue.SimpleQueue[Lane] = queue.SimpleQueue()
-        for _ in range(cores):
-            self.free.put(Lane(beside, rules))
-        self.pool = lanes(cores, "openvino")
+        self.compiled, self.rules, self.alone = compiled, rules, Lane(compiled(1), rules)
+
+    @cached_property
+    def free(self) -> "queue.SimpleQueue[Lane]":
+        """Lanes of one core each. Compiling them starts threads, of the priority of whoever inspects first."""
+        beside, free = self.compiled(self.cores), queue.SimpleQueue[Lane]()
+        for _ in range(self.cores):
+            free.put(Lane(beside, self.rules))
+        return free
+
+    @cached_property
+    def pool(self) -> ThreadPoolExecutor:
+        """The threads that lanes are inspected in, likewise."""
+        return lanes(self.cores, "openvino")
 
     @property
     def spec(self) -> ModelSpec:
@@ -115,6 +126,7 @@ class OpenVinoEngine:
 
     def infer(self, batch: Sequence[Channels]) -> list[RawDetections]:
         """Inspect pictures (3, H, W): one on all cores, several side by side, small ones of a size in groups."""
+        free = self.free  # also for a picture alone: what is new is paid for by the first one, not by the first batch
         if len(batch) == 1:
             return self.pool.submit(self.alone.infer, batch).result()
         groups = []
@@ -123,12 +135,13 @@ class OpenVinoEngine:
             together = max(1, min(GROUP_PX // (height * width), -(-len(batch) // self.cores)))
             groups += [places[first : first + together] for first in range(0, len(places), together)]
         shown = [[batch[place] for place in places] for places in groups]
-        return in_order(groups, self.pool.map(self._beside, shown))
+        return in_order(groups, self.pool.map(lambda group: beside(free, group), shown))
 
-    def _beside(self, batch: Sequence[Channels]) -> list[RawDetections]:
-        """Inspect pictures on a free lane."""
-        lane = self.free.get()
-        try:
-            return lane.infer(batch)
-        finally:
-            self.free.put(lane)
+
+def beside(free: "queue.SimpleQueue[Lane]", batch: Sequence[Channels]) -> list[RawDetections]:
+    """Inspect pictures on a free lane."""
+    lane = free.get()
+    try:
+        return lane.infer(batch)
+    finally:
+        free.put(lane)

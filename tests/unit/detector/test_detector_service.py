@@ -372,7 +372,9 @@ def niceness() -> int:
 
 def test_another_model_is_opened_in_one_thread_that_steps_back(models: Path, tmp_path: Path) -> None:
     config = settings(models, tmp_path)
-    config = config.model_copy(update={"detector": config.detector.model_copy(update={"threads": 0})})
+    config = config.model_copy(
+        update={"detector": config.detector.model_copy(update={"threads": 0, "engine": "torch"})}
+    )
     before = niceness(), torch.get_num_threads()
 
     async def main() -> Watched:
