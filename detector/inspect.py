@@ -16,7 +16,7 @@ import numpy as np
 from detector.cropping import look_at
 from detector.doubts import Reason, named
 from detector.engines import BringsAhead, Engine, RawDetections
-from detector.engines.choose import open_engine
+from detector.engines.choose import open_engine, open_like
 from detector.engines.torch_engine import TorchEngine
 from detector.evidence import reported
 from detector.failsafe import SafeEngine
@@ -104,12 +104,18 @@ class Inspector:
 
     def opened(self, model: LoadedModel) -> SafeEngine:
         """Return a model's engine; torch on the CPU stands by for any other. Raises `ModelError`, `ConfigError`."""
-        settings = self.config.detector
-        engine = open_engine(model, settings)
+        return self._safe(model, open_engine(model, self.config.detector))
+
+    def opened_like(self, model: LoadedModel, at_work: ModelRef) -> SafeEngine | None:
+        """Return a model's engine, the one that another is at work on; None where it may not run this one."""
+        engine = open_like(model, self.config.detector, at_work)
+        return None if engine is None else self._safe(model, engine)
+
+    def _safe(self, model: LoadedModel, engine: Engine) -> SafeEngine:
         alone = isinstance(engine, TorchEngine) and engine.device.type == "cpu"
 
         def spare() -> Engine:
-            return TorchEngine(model, device="cpu", threads=settings.threads)
+            return TorchEngine(model, device="cpu", threads=self.config.detector.threads)
 
         return SafeEngine(engine, None if alone else spare, self.tell)
 

@@ -13,6 +13,7 @@ from detector.alarms import AUTHOR, Alarms
 from detector.duty import Duty
 from detector.engines.lanes import lanes
 from detector.inspect import Inspector
+from detector.proofs import name_of
 from detector.shadow import Shadow, step_back
 from taktwatch.activation import activation_of, as_activated, publish_activation, read_activations
 from taktwatch.bus import Bus
@@ -96,15 +97,23 @@ class Swaps:
         """Open a product's model in one thread of less priority: frames that are inspected meanwhile keep their cores.
 
         Engines that start threads of their own as they are opened, which would stay at that priority, are only handed
-        the loaded model there. Raises `ModelError`, `ConfigError`.
+        the loaded model there. Where settings leave the engine open, it is the one at work: engines that race for the
+        cores now would measure the line. Raises `ModelError`, `ConfigError`.
         """
         model = inspector.config.product(product).model
         if model in inspector.engines:
             return
         loop, aside = asyncio.get_running_loop(), self.aside
         loaded = await loop.run_in_executor(aside, inspector.load, model)
-        where = aside if inspector.config.detector.engine in STARTS_THREADS_LATER else None
-        inspector.engines[model] = await loop.run_in_executor(where, inspector.opened, loaded)
+        serving, wanted, engine = self.duty.current, inspector.config.detector.engine, None
+        at_work = serving.engines.get(serving.config.product(product).model)
+        if wanted == "auto" and at_work is not None:
+            where = aside if name_of(at_work.ref) in STARTS_THREADS_LATER else None
+            engine = await loop.run_in_executor(where, inspector.opened_like, loaded, at_work.ref)
+        if engine is None:
+            where = aside if wanted in STARTS_THREADS_LATER else None
+            engine = await loop.run_in_executor(where, inspector.opened, loaded)
+        inspector.engines[model] = engine
 
     async def run_beside(self, activation: ModelActivation) -> None:
         """Let the model that an activation names as shadow run beside the counted one; what cannot be opened is not."""

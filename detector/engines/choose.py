@@ -21,8 +21,9 @@ from detector.registry import LoadedModel
 from detector.scores import is_calibrated
 from taktwatch.config import DetectorConfig
 from taktwatch.errors import ConfigError, ModelError
+from taktwatch.records import ModelRef
 
-__all__ = ["ENGINES", "EngineName", "build_engine", "known_engine", "open_engine", "refuse_unproven"]
+__all__ = ["ENGINES", "EngineName", "build_engine", "known_engine", "open_engine", "open_like", "refuse_unproven"]
 
 EngineName = Literal[
     "torch",
@@ -53,6 +54,18 @@ def open_engine(model: LoadedModel, settings: DetectorConfig) -> Engine:
     engine = build_engine(model, settings.engine, settings)
     refuse_unproven(model, engine, settings.engines_dir)
     return engine
+
+
+def open_like(model: LoadedModel, settings: DetectorConfig, at_work: ModelRef) -> Engine | None:
+    """Return the engine that another model is at work on; None where it may not run this one. Nothing races."""
+    name = known_engine(name_of(at_work))
+    if name != "torch" and not may_be_proven(model, name, settings.engines_dir):
+        return None
+    try:
+        engine = open_engine(model, settings.model_copy(update={"engine": name}))
+    except (ConfigError, ModelError):
+        return None
+    return engine if is_calibrated(model.folder, engine.ref) else None
 
 
 def build_engine(model: LoadedModel, name: EngineName, settings: DetectorConfig) -> Engine:

@@ -389,6 +389,26 @@ def test_another_model_is_opened_in_one_thread_that_steps_back(models: Path, tmp
     assert inspector.engine("p") is inspector.engines["tiny"]
 
 
+def test_another_model_gets_the_engine_at_work_where_the_engine_is_left_open(models: Path, tmp_path: Path) -> None:
+    config = settings(models, tmp_path)
+    assert config.detector.engine == "auto"
+
+    async def main() -> tuple[Watched, SafeEngine]:
+        async with line(config) as bus:
+            service, inspector = DetectorService(config, bus, TOPICS), Watched(config)
+            at_work = service.duty.current.engines["tiny"] = service.duty.current.opened(
+                service.duty.current.load("tiny")
+            )
+            await service.swaps.open_aside(inspector, "p")
+            return inspector, at_work
+
+    inspector, at_work = asyncio.run(main())
+    assert not hasattr(inspector, "opened_in"), "engines raced"
+    assert inspector.engines["tiny"].ref == at_work.ref
+    elsewhere = msgspec.structs.replace(at_work.ref, engine="openvino 1.2", precision="float32")
+    assert inspector.opened_like(inspector.load("tiny"), elsewhere) is None
+
+
 def test_a_model_that_errs_on_probation_gives_its_frames_back_and_is_given_up(models: Path, tmp_path: Path) -> None:
     second_model(models)
     config = settings(models, tmp_path)
