@@ -64,7 +64,7 @@ def seal(stations: Mapping[str, Holder], fresh: Mapping[str, Fresh], blocks: lis
     body = msgspec.msgpack.encode(parts)
     if len(body) < block_bytes:
         return body
-    blocks += blocks_of(parts)
+    blocks += blocks_of(parts, body)
     for changed in fresh.values():
         changed.boards = {place: board for place, board in changed.boards.items() if not board.closed}
         changed.serials = {}
@@ -82,11 +82,10 @@ def waiting(fresh: Mapping[str, Fresh]) -> dict[str, list[Board]]:
     return {key: [board for board in changed.boards.values() if not board.closed] for key, changed in fresh.items()}
 
 
-def blocks_of(parts: dict[str, Part]) -> list[Block]:
-    """Return blocks that the bus takes."""
-    body = msgspec.msgpack.encode(parts)
+def blocks_of(parts: dict[str, Part], body: bytes) -> list[Block]:
+    """Return blocks that the bus takes; `body`: the parts as bytes."""
     if len(body) > MOST_BYTES and sum([len(part.boards) + len(part.serials) for part in parts.values()]) > 1:
-        return [block for half in halves(parts) for block in blocks_of(half)]
+        return [block for half in halves(parts) for block in blocks_of(half, msgspec.msgpack.encode(half))]
     newest = {}
     for key, part in parts.items():
         minutes = [board.newest_us // MINUTE_US for board in part.boards]

@@ -15,11 +15,12 @@ from kpi_engine.drain import drain, drain_verdicts
 from kpi_engine.ledger import see
 from kpi_engine.marks import fold_mark, recount_missing
 from kpi_engine.rules import Rules
-from kpi_engine.runs import settle, settle_all, start, take, take_mark
+from kpi_engine.runs import settle, settle_all, start
 from kpi_engine.slim import Result
 from kpi_engine.state import Image, KpiState, Station, empty, restore, save
 from kpi_engine.step import Lane, Step, step_at
 from kpi_engine.sums import INSPECTED, MINUTE_US, add_picture, share_name
+from kpi_engine.taking import take, take_mark
 from taktwatch.records import Outcome, StationMark
 
 __all__ = [
