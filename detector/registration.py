@@ -33,7 +33,8 @@ NO_SEARCH = 0.97  # agreement of a board that lies almost as its template: no be
 FEWER_POINTS, POINTS = 2048, 8192
 LEAST_GAIN = 1e-5  # of correlation; less is no reason to leave the simpler map
 SURE_SHARE = 0.85  # of a template's edges; a map that so many confirm is not doubted
-CLEARLY = 0.03  # more of the edges: reason to leave the map that fits best
+MOST, MANY_MORE = 0.6, 0.15  # of the edges: reason to leave the map that fits best for one that fits worse
+MORE, AS_GOOD = 0.03, 0.002  # more of the edges, and hardly less correlation: reason to leave it, too
 OUTSIDE = 1e6  # stands where a warped template does not reach
 LEAST_OVERLAP = 0.5
 
@@ -150,7 +151,8 @@ def _followed(shown: Pattern, golden: Pattern, coarsest: int, factor: int, start
 
 def _outvoted(shown: Pattern, golden: Pattern, coarsest: int, finest: int, best: Map) -> Map | None:
     """Return the map that clearly more edges confirm than the best fitting one; None where there is none."""
-    seen, witnesses = shown.clear(coarsest, finest), golden.witnesses(coarsest, finest, POINTS)
+    seen, laid = shown.clear(coarsest, finest), golden.clear(coarsest, finest)
+    witnesses = golden.witnesses(coarsest, finest, POINTS)
     if witnesses is None or (share := confirmed(seen, witnesses, best)) > SURE_SHARE:
         return None
     start, coarser = best, max(coarsest // 2, finest)
@@ -159,10 +161,13 @@ def _outvoted(shown: Pattern, golden: Pattern, coarsest: int, finest: int, best:
         rough = find_consensus(shown.clear(coarsest, coarser), few, rescaled(best, finest / coarser))
         start = best if rough is None else rescaled(rough.matrix, coarser / finest)
     agreed = find_consensus(seen, witnesses, start)
-    if agreed is None or agreed.share <= share + CLEARLY:
+    if agreed is None or not _within_reach(agreed.matrix, laid.shape, seen.shape, finest):
         return None
-    laid = golden.clear(coarsest, finest)
-    return agreed.matrix if _within_reach(agreed.matrix, laid.shape, seen.shape, finest) else None
+    gain = agreed.share - share
+    # Bent boards fit nowhere: what lies best for some of their edges is worse than what is nearly right for all.
+    outvoted = agreed.share > MOST and gain > MANY_MORE
+    as_good = gain > MORE and _agreement(seen, laid, agreed.matrix) > _agreement(seen, laid, best) - AS_GOOD
+    return agreed.matrix if outvoted or as_good else None
 
 
 def _within_reach(matrix: Map, template: tuple[int, ...], picture: tuple[int, ...], factor: int) -> bool:
