@@ -63,7 +63,6 @@ def test_copper_that_moved_under_a_rim_that_stayed_is_followed(shift: tuple[floa
     ("layout", "camera", "rim", "away_px"),
     [
         (20_000_118, "binary", 260, -9),
-        (20_000_118, "binary", 330, 12),
         (20_000_037, "colour", 330, 12),
         (20_000_312, "colour", 260, -9),
     ],
