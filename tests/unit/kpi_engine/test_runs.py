@@ -108,10 +108,10 @@ def test_a_run_of_records_makes_the_state_that_each_by_itself_makes(log: Log, da
 
 def test_a_picture_too_many_corrects_a_board_that_was_counted_in_the_same_run() -> None:
     one, other = empty(), empty()
-    for offset, visit in enumerate([0, 0, 0, 1, 1, 1, 2, 2, 2, 1]):
-        late = result(offset, clock(offset), product="three", visit=visit)
-        fold_plainly(one, late, offset, 0, RULES)
-        fold(other, late, offset, 0, RULES)
+    for offset, (visit, seconds) in enumerate([(0, 0), (0, 0.1), (0, 0.2), (1, 1), (1, 2), (1, 3), (1, 4)]):
+        found = result(offset, clock(seconds), product="three", visit=visit)
+        fold_plainly(one, found, offset, 0, RULES)
+        fold(other, found, offset, 0, RULES)
     assert yields(one) == yields(other)
 
 
