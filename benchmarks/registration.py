@@ -1,6 +1,6 @@
 """How well and how fast templates are registered, beside OpenCV's ECC in the same run; writes docs/registration.md.
 
-python benchmarks/registration.py [--boards 60] [--write docs/registration.md]
+python benchmarks/registration.py [--ours] [--boards 60] [--write docs/registration.md]
 
 Boards are simulated: another board of the product with faults, light, noise and etching of its own, photographed
 through a known map within +-40 px, +-3 degrees, +-2 % and a tilt of up to 1e-5 per px (about 1 px at the picture's
@@ -241,8 +241,8 @@ def steps(rounds: int) -> list[str]:
     return lines
 
 
-def page(boards: int) -> str:
-    """Return the whole page."""
+def page(boards: int, option: str = "") -> str:
+    """Return the whole page; `option`: what else was asked for."""
     with Path("/proc/cpuinfo").open(encoding="utf-8") as info:
         cpu = next((line.split(":")[1].strip() for line in info if line.startswith("model name")), "unknown")
     fits = separation(boards)
@@ -254,7 +254,7 @@ def page(boards: int) -> str:
             "# Registration, measured",
             "",
             "How a golden template is laid onto a frame: see `detector/registration.py`. This page is written by",
-            f"`python benchmarks/registration.py --boards {boards} --write docs/registration.md`.",
+            f"`python benchmarks/registration.py {option}--boards {boards} --write docs/registration.md`.",
             "",
             "Each board is simulated apart from its template: faults, etching, dust, light and noise of its own,",
             "photographed through a known map within +-40 px, +-3 degrees, +-2 % and a tilt of up to 1 px at the edge.",
@@ -294,10 +294,14 @@ def main() -> None:
     """Measure, print, and write the page where asked."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--boards", type=int, default=60, help="boards per camera and range")
+    parser.add_argument("--ours", action="store_true", help="leave the peers out")
     parser.add_argument("--write", type=Path, help="write the page here")
     given = parser.parse_args()
     cv2.setNumThreads(1)
-    text = page(given.boards)
+    if given.ours:
+        for peer in set(METHODS) - {"taktwatch"}:
+            del METHODS[peer]
+    text = page(given.boards, "--ours " if given.ours else "")
     print(text.split("## Is it")[1])
     if given.write:
         given.write.write_text(text, encoding="utf-8")
