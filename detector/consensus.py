@@ -4,8 +4,8 @@ A board may be cut at another line than its template was: the rim is long, strai
 copper. Least squares turn the template until rim and copper are equally wrong. So edges are heard as witnesses: each
 looks along its normal for a profile like its own and says how far away it lies; poses that a few drawn witnesses agree
 on are tried, and the one that most confirm is taken (RANSAC, Fischler and Bolles 1981, with MSAC's bounded loss, Torr
-and Zisserman 2000). All witnesses on one straight line are one witness, told many times: together they have no more
-than `LINE_SHARE` of the votes.
+and Zisserman 2000). All witnesses on one straight line are one witness, told many times: together they have about
+`LINE_SHARE` of the votes (somewhat more where the line runs askew, or where few witnesses lie beside it).
 """
 
 from collections.abc import Iterable
