@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+import structlog
 from hypothesis import HealthCheck, settings
 from servers.influx import influx, own_influx  # noqa: F401 - fixtures, for every test by their names
 from servers.kafka import KafkaBroker, running_bootstrap
@@ -12,6 +13,13 @@ from servers.kafka import KafkaBroker, running_bootstrap
 settings.register_profile("steady", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.register_profile("nightly", settings.get_profile("steady"), max_examples=10_000)
 settings.load_profile("steady")
+
+
+@pytest.fixture(autouse=True)
+def fresh_logging() -> Iterator[None]:
+    """Undo what a command run in this process set: its level would hide log lines from later tests."""
+    yield
+    structlog.reset_defaults()
 
 
 @pytest.fixture(scope="session")
