@@ -12,10 +12,10 @@ from statistics import median
 
 __all__ = ["Candidate", "Costs", "choose"]
 
-KEPT = 9
-"""Measurements of one size whose median is believed."""
+KEPT, TRIED = 9, 3
+"""Measurements of one size whose median is believed, and from how many on: the first ones start threads."""
 
-REMEASURE_AFTER = 2000
+REMEASURE_AFTER = 500
 """Batches after which a size that was not used is tried again: machines change."""
 
 PAYS, PAYS_LATE = 0.9, 0.97
@@ -27,10 +27,11 @@ class Costs:
     """Seconds a frame costs by the size of its batch, measured as they go.
 
     >>> costs = Costs()
-    >>> costs.learn(1, 0.1)
+    >>> for seconds in (0.9, 0.1, 0.1):
+    ...     costs.learn(1, seconds)
     >>> costs.learn(4, 0.2)
-    >>> costs.each(1), costs.each(4), costs.each(2)
-    (0.1, 0.05, None)
+    >>> costs.each(1), costs.each(4)
+    (0.1, None)
     """
 
     def __init__(self) -> None:
@@ -47,8 +48,8 @@ class Costs:
         self._used[size] = self._batches
 
     def each(self, size: int) -> float | None:
-        """Return seconds a frame; None where no batch of this size was measured lately."""
-        return None if self._is_old(size) else median(self._each[size])
+        """Return seconds a frame; None where too few batches of this size were measured lately."""
+        return None if self._is_old(size) or len(self._each[size]) < TRIED else median(self._each[size])
 
     def _is_old(self, size: int) -> bool:
         return size not in self._each or self._batches - self._used[size] > REMEASURE_AFTER
@@ -68,8 +69,8 @@ def choose(
     """Choose the next batch, by index: the most urgent frame, and those of its group that had better go with it.
 
     >>> costs = Costs()
-    >>> costs.learn(1, 0.10), costs.learn(2, 0.12)
-    (None, None)
+    >>> for size, seconds in ((1, 0.10), (2, 0.12)) * TRIED:
+    ...     costs.learn(size, seconds)
     >>> choose([Candidate("m", 5.0), Candidate("m", 4.0)], 3.0, lambda _: costs, most=4)
     (1, 0)
     >>> choose([Candidate("m", 5.0), Candidate("m", 4.0)], 3.9, lambda _: costs, most=4)

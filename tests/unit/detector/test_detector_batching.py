@@ -1,13 +1,14 @@
 """Which frames go together: by deadline and by what company was measured to be worth, never by count."""
 
-from detector.batching import Candidate, Costs, best_size, choose
+from detector.batching import REMEASURE_AFTER, TRIED, Candidate, Costs, best_size, choose
 
 
 def costs(**seconds: float) -> Costs:
     """Costs of a batch by its size: n1=0.1, n4=0.2."""
     known = Costs()
     for name, value in seconds.items():
-        known.learn(int(name[1:]), value)
+        for _ in range(TRIED):
+            known.learn(int(name[1:]), value)
     return known
 
 
@@ -45,10 +46,19 @@ def test_a_size_never_tried_is_tried_when_so_many_wait() -> None:
     assert best_size(3, 9.0, costs(n1=0.1, n4=0.4), 8) == 2
 
 
+def test_a_first_batch_that_starts_threads_does_not_condemn_its_size() -> None:
+    known = costs(n1=0.1, n2=0.2)
+    for seconds in (2.0, 0.2, 0.2):
+        assert best_size(4, 9.0, known, 8) == 4
+        known.learn(4, seconds)
+    assert best_size(4, 9.0, known, 8) == 4
+    assert known.each(4) == 0.05
+
+
 def test_a_size_not_used_for_long_is_tried_again() -> None:
     known = costs(n1=0.1, n4=0.8)
     assert best_size(4, 9.0, costs(n1=0.1, n2=0.3, n4=0.8), 8) == 1
-    for _ in range(2100):
+    for _ in range(REMEASURE_AFTER + 1):
         known.learn(1, 0.1)
     assert best_size(4, 9.0, known, 8) == 4
 
