@@ -33,6 +33,16 @@ def cpu_name() -> str:
     return " ".join(openvino.Core().get_property("CPU", "FULL_DEVICE_NAME").split())
 
 
+def settle_types(openvino: Any) -> None:
+    """Let OpenVINO's Python module build its tables of types now, in one thread.
+
+    Two threads that are the first to hand it an array wait for each other for ever: one builds a table and lets go of
+    the interpreter meanwhile, the other holds the interpreter and waits for the table.
+    """
+    openvino.Type.f32.to_dtype()
+    _ = openvino.Tensor(np.zeros(1, np.float32), shared_memory=True).data
+
+
 class Lane:
     """Inspects one batch at a time, with requests of its own."""
 
@@ -79,6 +89,7 @@ class OpenVinoEngine:
         short = "BF16" in core.get_property("CPU", "OPTIMIZATION_CAPABILITIES")
         if precision == "bfloat16" and not short:
             raise ConfigError("this CPU does not compute in bfloat16; set detector.engine to openvino")
+        settle_types(openvino)
         self.model, self.export, self.precision = model, export, precision
         self.version: str = export.card.runtime
         self.device = cpu_name()
