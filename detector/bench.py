@@ -15,11 +15,11 @@ from torchvision.models.detection.transform import GeneralizedRCNNTransform
 
 from detector.dataset import HELD_OUT, SECTION_PX, simulate
 from detector.engines import Channels
-from detector.engines.choose import ENGINES, EngineName, build_engine
+from detector.engines.choose import ENGINES, build_engine
 from detector.model import build_model
 from detector.registry import LoadedModel
 from detector.spec import ModelSpec
-from taktwatch.config import DetectorConfig
+from taktwatch.config import DetectorConfig, EngineName
 from taktwatch.errors import ConfigError
 
 __all__ = ["Pace", "Runner", "bench_model", "eager", "machine", "race", "simulated"]

@@ -11,6 +11,7 @@ import structlog
 
 from detector.alarms import AUTHOR, Alarms
 from detector.duty import Duty
+from detector.engines.choose import STARTS_THREADS_LATER
 from detector.engines.lanes import lanes
 from detector.inspect import Inspector
 from detector.proofs import name_of
@@ -27,9 +28,6 @@ from taktwatch.wire import decode
 __all__ = ["Swaps"]
 
 WARM_PX = 128
-
-STARTS_THREADS_LATER = ("torch", "openvino", "openvino-bf16", "openvino-int8")
-"""Engines that start the threads in which they inspect with their first picture, not as they are opened."""
 
 log = structlog.get_logger()
 

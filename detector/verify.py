@@ -12,14 +12,14 @@ import torch
 from detector.answers import AnswerLog
 from detector.asking import Asker, drawn_all, picture_sha256
 from detector.engines import Channels, Engine
-from detector.engines.choose import EngineName, build_engine
+from detector.engines.choose import build_engine
 from detector.engines.exported import model_exports
 from detector.parity import Answer, Parity, compare, summed
 from detector.proof_boards import draw, products
 from detector.proofs import Subject, name_of, proof_path, subject_of
 from detector.registry import LoadedModel
 from taktwatch import __version__
-from taktwatch.config import LineConfig
+from taktwatch.config import EngineName, LineConfig
 
 __all__ = ["drift", "verify"]
 

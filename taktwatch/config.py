@@ -27,6 +27,7 @@ __all__ = [
     "ConsoleConfig",
     "CostsConfig",
     "DetectorConfig",
+    "EngineName",
     "FolderSource",
     "IngestConfig",
     "KafkaConfig",
@@ -271,21 +272,23 @@ class IngestConfig(Settings):
     mark_interval_s: float = Field(default=1.0, gt=0)
 
 
+EngineName = Literal[
+    "torch",
+    "torch-fp16",
+    "openvino",
+    "openvino-bf16",
+    "openvino-int8",
+    "onnx",
+    "onnx-tensorrt",
+    "onnx-tensorrt-fp16",
+]
+
+
 class DetectorConfig(Settings):
     """The engine and how pictures are gathered for it."""
 
     models_dir: Path = Path("models")
-    engine: Literal[
-        "auto",
-        "torch",
-        "torch-fp16",
-        "openvino",
-        "openvino-bf16",
-        "openvino-int8",
-        "onnx",
-        "onnx-tensorrt",
-        "onnx-tensorrt-fp16",
-    ] = Field(
+    engine: Literal["auto", EngineName] = Field(
         default="auto", description="auto: the fastest that `taktwatch models verify` has proven here, else torch"
     )
     engines_dir: Path = Field(

@@ -19,23 +19,23 @@ from detector.parity import shortfalls
 from detector.proofs import find_proof, made_before, may_be_proven, name_of, subject_of
 from detector.registry import LoadedModel
 from detector.scores import is_calibrated
-from taktwatch.config import DetectorConfig
+from taktwatch.config import DetectorConfig, EngineName
 from taktwatch.errors import ConfigError, ModelError
 from taktwatch.records import ModelRef
 
-__all__ = ["ENGINES", "EngineName", "build_engine", "known_engine", "open_engine", "open_like", "refuse_unproven"]
-
-EngineName = Literal[
-    "torch",
-    "torch-fp16",
-    "openvino",
-    "openvino-bf16",
-    "openvino-int8",
-    "onnx",
-    "onnx-tensorrt",
-    "onnx-tensorrt-fp16",
+__all__ = [
+    "ENGINES",
+    "STARTS_THREADS_LATER",
+    "build_engine",
+    "known_engine",
+    "open_engine",
+    "open_like",
+    "refuse_unproven",
 ]
+
 ENGINES: tuple[EngineName, ...] = get_args(EngineName)
+STARTS_THREADS_LATER: tuple[EngineName, ...] = ("torch", "openvino", "openvino-bf16", "openvino-int8")
+"""Engines that start the threads in which they inspect with their first picture, not as they are opened."""
 
 TRIAL_PX = 320
 TRIALS = 4

@@ -20,7 +20,7 @@ from torchvision.ops import MultiScaleRoIAlign
 from detector.asking import reference
 from detector.engines import Engine, RawDetections, quantise
 from detector.engines.between import Rules, detect
-from detector.engines.choose import ENGINES, EngineName, build_engine, open_engine, refuse_unproven
+from detector.engines.choose import ENGINES, build_engine, open_engine, refuse_unproven
 from detector.engines.export import export_parts
 from detector.engines.lanes import lanes
 from detector.engines.onnx_engine import OnnxEngine
@@ -33,7 +33,7 @@ from detector.proofs import Subject, find_proof, may_be_proven, proof_path, ship
 from detector.registry import LoadedModel, pack_weights
 from detector.scores import Calibration, Costs, hashed, is_calibrated, save_calibration
 from detector.spec import ModelSpec
-from taktwatch.config import DetectorConfig
+from taktwatch.config import DetectorConfig, EngineName
 from taktwatch.errors import ConfigError, ModelError
 from taktwatch.simulator import BOARD_DEFECTS
 
