@@ -294,7 +294,8 @@ class Inspector:
         told = reported(raw, engine.spec, scores, one.size, one.inputs.pair)
         found = [replace(each, origin=one.origin) for each in told]
         found = within(found, product, one.inputs.registration, height, width)
-        doubts, whole, registration = (*one.doubts, *self._strays(one, found)), one.whole, one.inputs.registration
+        doubts = (*one.doubts, *self._strays(one, found, product))
+        whole, registration = one.whole, one.inputs.registration
         found = [each.moved(*whole.at) for each in found]
         said = judge(found, product, scale=one.scale, height=whole.size[0], width=whole.size[1], doubts=doubts)
         return Inspection(
@@ -308,11 +309,13 @@ class Inspector:
             timings_us={**one.timings_us, "infer": infer_us, "judge": _us_since(began)},
         )
 
-    def _strays(self, one: Prepared, found: Sequence[Finding]) -> tuple[Reason, ...]:
-        """Say what differs from the template and was not found; nothing where the picture cannot be judged anyway."""
+    def _strays(self, one: Prepared, found: Sequence[Finding], product: ProductConfig) -> tuple[Reason, ...]:
+        """Say what differs from the template and was not found; nothing where the picture cannot be judged anyway.
+
+        `product`: the rules that the picture is judged by.
+        """
         if one.inputs.registration is None or any(doubt.of_picture for doubt in named(one.doubts)):
             return ()
-        product = shifted(self.rules(one.product, one.template_sha256, one.zoom), *one.template_origin)
         x, y = one.template_origin
         matrix = matrix_of(one.inputs.registration) @ np.array([[1.0, 0.0, -x], [0.0, 1.0, -y], [0.0, 0.0, 1.0]])
         tolerance = self.reference(one.product).tolerance(one.template_sha256, matrix @ one.zoom.matrix, one.size)
