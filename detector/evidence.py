@@ -14,12 +14,12 @@ import numpy.typing as npt
 
 from detector.engines import RawDetections
 from detector.inputs import Pair
-from detector.judge import Finding, findings, once
+from detector.judge import Finding, once, passing, ranked
 from detector.masks import Roi
 from detector.scores import Scores
 from detector.spec import ModelSpec
 
-__all__ = ["reported", "shown", "shown_px"]
+__all__ = ["least_levels", "reported", "shown", "shown_px"]
 
 WANDER_PX = 1  # edges of good boards wander by as much
 AROUND_PX = 3  # what is nearby
@@ -38,15 +38,19 @@ def reported(
     """Return the findings of a picture (height, width): what passes its class's threshold and is shown, one at a place.
 
     Two witnesses do as well: what the network holds more likely than not (0.5) and the picture shows clearly is
-    reported below a learnt threshold, too. What line.toml states stays the threshold.
+    reported below a learnt threshold, too. What line.toml states stays the threshold. Without a template (None) there
+    is one witness.
     """
     least = scores.product.min_shown_px
-    found = shown(findings(raw, spec, scores, *size), pair, least)
-    believed = scores.believed()
-    if pair is None or believed.thresholds == scores.thresholds:
-        return found
-    seen = shown(findings(raw, spec, believed, *size), pair, int(np.ceil(CLEARLY * least)))
-    return once([*found, *seen])
+    believed = passing(raw, spec, scores.believed(), *size)
+    sure = ranked([one for one in believed if (one.raw or 0.0) >= scores.threshold(one.label)])
+    if pair is None:
+        return sure
+    likely = ranked(believed)
+    levels = least_levels(pair)
+    px = {one: shown_px(pair, one.roi, levels) for one in dict.fromkeys([*sure, *likely])}
+    clearly = int(np.ceil(CLEARLY * least))
+    return once([*(one for one in sure if px[one] >= least), *(one for one in likely if px[one] >= clearly)])
 
 
 def shown(found: Sequence[Finding], pair: Pair | None, least_px: int) -> list[Finding]:
@@ -56,17 +60,22 @@ def shown(found: Sequence[Finding], pair: Pair | None, least_px: int) -> list[Fi
     """
     if pair is None or not found:
         return list(found)
+    levels = least_levels(pair)
+    return [one for one in found if shown_px(pair, one.roi, levels) >= least_px]
+
+
+def least_levels(pair: Pair) -> float:
+    """Return the grey levels from which a px of this picture differs: beyond its noise, and a share of its contrast."""
     seen, golden = (grey[::SPARSE, ::SPARSE].astype(np.float32) for grey in (pair.seen, pair.lit))
     contrast = float(np.ptp(np.percentile(golden, (1, 99))))
     noise = 1.4826 * float(np.median(np.abs(seen - golden)))
-    least = max(CONTRAST_SHARE * WHOLE_SHARE * contrast, NOISES * noise)
-    return [one for one in found if shown_px(pair, one.roi, least) >= least_px]
+    return max(CONTRAST_SHARE * WHOLE_SHARE * contrast, NOISES * noise)
 
 
-def shown_px(pair: Pair, roi: Roi, least_levels: float) -> int:
+def shown_px(pair: Pair, roi: Roi, levels: float) -> int:
     """Count the px in and right around a finding where picture and template differ by more than edges wander.
 
-    A difference counts from `least_levels` grey levels on, and beside high contrast from a share of that.
+    A difference counts from `levels` grey levels on, and beside high contrast from a share of that.
     """
     height, width = pair.seen.shape
     rows, cols = roi.mask.shape
@@ -80,5 +89,5 @@ def shown_px(pair: Pair, roi: Roi, least_levels: float) -> int:
     wander, around = (np.ones((2 * reach + 1,) * 2, np.uint8) for reach in (WANDER_PX, AROUND_PX))
     beyond = np.maximum(seen - cv2.dilate(golden, wander), cv2.erode(golden, wander) - seen)
     contrast = np.asarray(cv2.dilate(golden, around) - cv2.erode(golden, around), np.float32)
-    differs = beyond > np.maximum(CONTRAST_SHARE * contrast, least_levels)
+    differs = beyond > np.maximum(CONTRAST_SHARE * contrast, levels)
     return int(np.count_nonzero(differs & (cv2.dilate(inside, wander) > 0)))

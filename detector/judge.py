@@ -20,7 +20,7 @@ from detector.walker import Walk, walk
 from taktwatch.config import ProductConfig
 from taktwatch.records import Detection, Doubt, LayerProfile, Registration, Verdict, defect_words
 
-__all__ = ["LAYER", "Finding", "Judgement", "findings", "judge", "once", "passing", "within"]
+__all__ = ["LAYER", "Finding", "Judgement", "findings", "judge", "once", "passing", "ranked", "within"]
 
 LAYER = "copper_layer"
 """The class of section models that is no defect but what defects sit in."""
@@ -81,8 +81,13 @@ class Judgement:
 
 
 def findings(raw: RawDetections, spec: ModelSpec, scores: Scores, height: int, width: int) -> list[Finding]:
-    """Return what passes the product's thresholds, best score first, at each place the best name alone."""
-    return once(sorted(passing(raw, spec, scores, height, width), key=lambda one: (-one.score, -(one.raw or 0.0))))
+    """Return what passes the product's thresholds, ranked."""
+    return ranked(passing(raw, spec, scores, height, width))
+
+
+def ranked(found: Sequence[Finding]) -> list[Finding]:
+    """Return findings best score first, at each place the best name alone."""
+    return once(sorted(found, key=lambda one: (-one.score, -(one.raw or 0.0))))
 
 
 def passing(raw: RawDetections, spec: ModelSpec, scores: Scores, height: int, width: int) -> list[Finding]:
