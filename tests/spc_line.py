@@ -1,12 +1,14 @@
 """KPI windows of an imaginary line, one a minute."""
 
+from collections.abc import Iterable
 from datetime import UTC, datetime, timedelta
 
 import msgspec
 
 from kpi_engine.spc.baseline import Identity
 from kpi_engine.spc.points import Subgroup
-from taktwatch.records import KpiWindow, WindowState
+from kpi_engine.spc_line import LineCharts, LineRules, fold, settings_of
+from taktwatch.records import ControlPoint, KpiWindow, WindowState
 
 BEGIN = datetime(2026, 3, 3, 6, 0, tzinfo=UTC)
 CLOSED, FINAL, OPEN = WindowState.CLOSED, WindowState.FINAL, WindowState.OPEN
@@ -64,3 +66,14 @@ def sections(minute: int, extents_bp: list[int], depths_bp: list[int] | None = N
 
 def subgroups(failed: list[int], n: int = 500) -> list[Subgroup]:
     return [Subgroup(at(5 * i), at(5 * i + 5), count, n) for i, count in enumerate(failed)]
+
+
+def folded(
+    windows: Iterable[KpiWindow], rules: LineRules, state: LineCharts | None = None
+) -> tuple[LineCharts, list[ControlPoint]]:
+    """Fold windows one by one; return the charts after them and every point made."""
+    state, points = state or LineCharts(), list[ControlPoint]()
+    for one in windows:
+        state, new, _ = fold(state, one, rules, settings_of(state, rules))
+        points += new
+    return state, points

@@ -2,37 +2,30 @@
 
 import random
 from dataclasses import replace
+from functools import partial
 
 import msgspec
 import pytest
 from pydantic import ValidationError
+from spc_line import folded as folded_by
 from spc_line import window
 
 from kpi_engine.spc.merger import Merger
 from kpi_engine.spc.plans import PLANS
 from kpi_engine.spc.rules import LIMITS_ONLY, NELSON
-from kpi_engine.spc_line import LineCharts, LineRules, adopt, fold, restore, save, settings_of, still_valid
+from kpi_engine.spc_line import LineRules, adopt, restore, save, still_valid
 from kpi_engine.spc_rules import rules_of
 from taktwatch.config import LineConfig, SpcConfig
 from taktwatch.errors import BadRecord, UnknownSchema
-from taktwatch.records import ControlPoint, KpiWindow
+from taktwatch.records import KpiWindow
 
 RULES = LineRules(models={"board": "m-1"}, configs={"board": "c-1"}, wanted=20, merger=Merger(min_n=100, least_n=50))
+folded = partial(folded_by, rules=RULES)
 
 
 def breathing(minutes: range) -> list[KpiWindow]:
     dice = random.Random(minutes.start)
     return [window(minute, failed=sum(dice.random() < 0.05 for _ in range(100))) for minute in minutes]
-
-
-def folded(
-    windows: list[KpiWindow], state: LineCharts | None = None, rules: LineRules = RULES
-) -> tuple[LineCharts, list[ControlPoint]]:
-    state, points = state or LineCharts(), list[ControlPoint]()
-    for one in windows:
-        state, new, _ = fold(state, one, rules, settings_of(state, rules))
-        points += new
-    return state, points
 
 
 def test_a_checkpoint_anywhere_changes_nothing() -> None:
@@ -41,7 +34,7 @@ def test_a_checkpoint_anywhere_changes_nothing() -> None:
         state, before = folded(windows[:cut])
         again = restore(save(state))
         assert again == state
-        assert before + folded(windows[cut:], again)[1] == folded(windows)[1]
+        assert before + folded(windows[cut:], state=again)[1] == folded(windows)[1]
 
 
 def test_another_model_learns_anew_and_from_its_own_subgroups_alone() -> None:
@@ -49,7 +42,7 @@ def test_another_model_learns_anew_and_from_its_own_subgroups_alone() -> None:
     swapped = replace(RULES, models={"board": "m-2"})
     state, [error] = still_valid(state, swapped)
     assert "model_id is 'm-1', running is 'm-2'" in str(error)
-    state, points = folded(breathing(range(30, 60)), state, swapped)
+    state, points = folded(breathing(range(30, 60)), state=state, rules=swapped)
     assert [point.collected for point in points[:20]] == list(range(1, 21))
     [held] = state.baselines.values()
     assert held.identity.model_id == "m-2"
@@ -57,7 +50,7 @@ def test_another_model_learns_anew_and_from_its_own_subgroups_alone() -> None:
 
 def test_half_collected_subgroups_of_another_model_are_left_out() -> None:
     state, _ = folded(breathing(range(12)))
-    _, points = folded(breathing(range(20, 22)), state, replace(RULES, models={"board": "m-2"}))
+    _, points = folded(breathing(range(20, 22)), state=state, rules=replace(RULES, models={"board": "m-2"}))
     assert [point.collected for point in points] == [1, 2]
 
 
@@ -82,7 +75,7 @@ def test_adopting_limits_ends_collecting() -> None:
     young, _ = folded(breathing(range(5)))
     taken = adopt(young, chosen)
     assert taken.collected == {}
-    _, points = folded(breathing(range(10, 12)), taken)
+    _, points = folded(breathing(range(10, 12)), state=taken)
     assert {point.baseline_id for point in points} == {chosen.baseline_id}
 
 
@@ -105,7 +98,9 @@ def test_each_figure_of_a_line_has_charts_and_limits_of_its_own() -> None:
     assert [point for point in points if point.metric == "defect_rate"] == own
     assert alone.baselines.items() <= state.baselines.items()
     again = restore(save(state))
-    assert folded(breathing(range(50, 60)), again, rules) == folded(breathing(range(50, 60)), state, rules)
+    assert folded(breathing(range(50, 60)), state=again, rules=rules) == folded(
+        breathing(range(50, 60)), state=state, rules=rules
+    )
 
 
 def test_a_checkpoint_that_knew_one_figure_goes_on_with_its_limits() -> None:

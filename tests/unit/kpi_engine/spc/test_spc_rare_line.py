@@ -1,26 +1,21 @@
 """The g chart, fed by windows: good boards between failed ones, against pccpy and what it is known to get wrong."""
 
 import random
+from functools import partial
 from importlib import import_module
 
 import numpy as np
 import pytest
 from spc_line import at, window
+from spc_line import folded as folded_by
 
 from kpi_engine.spc.plans import SpcSettings
 from kpi_engine.spc.scales import Geometric
-from kpi_engine.spc_line import LineCharts, LineRules, fold, settings_of
-from taktwatch.records import ControlPoint, KpiWindow
+from kpi_engine.spc_line import LineRules
+from taktwatch.records import KpiWindow
 
 RULES = LineRules(models={}, configs={}, wanted=30, metrics=("boards_between_fails",))
-
-
-def folded(windows: list[KpiWindow], state: LineCharts | None = None) -> tuple[LineCharts, list[ControlPoint]]:
-    state, points = state or LineCharts(), list[ControlPoint]()
-    for one in windows:
-        state, new, _ = fold(state, one, RULES, settings_of(state, RULES))
-        points += new
-    return state, points
+folded = partial(folded_by, rules=RULES)
 
 
 def rare(seed: int, minutes: int, share: float, a_minute: int = 20) -> tuple[list[KpiWindow], list[int]]:
@@ -76,9 +71,9 @@ def test_events_that_become_rarer_signal_with_the_next_one() -> None:
     often, _ = rare(7, 2500, 0.02)
     state, points = folded(often)
     assert any(point.chart == "g" for point in points)
-    before = folded([*(window(3000 + minute, 0, 20) for minute in range(100))], state)
+    before = folded([*(window(3000 + minute, 0, 20) for minute in range(100))], state=state)
     assert before[1] == []
-    _, [point] = folded([window(3200, 1, 20)], before[0])
+    _, [point] = folded([window(3200, 1, 20)], state=before[0])
     assert point.signals == ("1 point beyond the control limits",)
     assert point.value is not None
     assert point.upper is not None
@@ -87,7 +82,7 @@ def test_events_that_become_rarer_signal_with_the_next_one() -> None:
 
 def test_a_failed_board_that_a_correction_takes_away_leaves_a_point_without_value() -> None:
     state, _ = folded([window(0, 0, 20), window(1, 1, 20)])
-    _, [point] = folded([window(1, 0, 20, revision=50)], state)
+    _, [point] = folded([window(1, 0, 20, revision=50)], state=state)
     assert (point.amount, point.n, point.value, point.revision) == (0, 40, None, 50)
 
 

@@ -1,7 +1,7 @@
 """Charts of extent and depth, fed by windows: limits and points against pccpy, on the sections behind the windows."""
 
-from collections.abc import Iterable
 from dataclasses import replace
+from functools import partial
 from importlib import import_module
 from types import ModuleType
 
@@ -11,11 +11,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from spc_line import FINAL, at, sections, window
+from spc_line import folded as folded_by
 
 from kpi_engine.spc.merger import Merger
-from kpi_engine.spc_line import LineCharts, LineRules, fold, restore, save, settings_of
+from kpi_engine.spc_line import LineCharts, LineRules, restore, save
 from taktwatch.capability import capability_of_points, capability_of_subgroups, capability_of_values, measured
-from taktwatch.records import ControlPoint, KpiWindow
+from taktwatch.records import ControlPoint
 
 RULES = LineRules(
     models={"board": "m-1"},
@@ -25,21 +26,12 @@ RULES = LineRules(
     sections=Merger(min_n=6, least_n=2),
 )
 SINGLE = replace(RULES, sections=Merger(min_n=1, least_n=1))
+folded = partial(folded_by, rules=RULES)
 
 
 @pytest.fixture(scope="module")
 def pccpy() -> ModuleType:
     return import_module("pccpy")
-
-
-def folded(
-    windows: Iterable[KpiWindow], rules: LineRules = RULES, state: LineCharts | None = None
-) -> tuple[LineCharts, list[ControlPoint]]:
-    state, points = state or LineCharts(), list[ControlPoint]()
-    for one in windows:
-        state, new, _ = fold(state, one, rules, settings_of(state, rules))
-        points += new
-    return state, points
 
 
 def drawn(seed: int, minutes: int, a_minute: int, shift_from: int = 10**6) -> list[list[int]]:
@@ -88,7 +80,7 @@ def pccpy_c4(n: int) -> float:
 
 def test_one_section_a_minute_is_a_chart_of_single_values_and_moving_ranges(pccpy: ModuleType) -> None:
     minutes = drawn(5, 60, 1, shift_from=50)
-    _, points = folded((sections(minute, extents) for minute, extents in enumerate(minutes)), SINGLE)
+    _, points = folded((sections(minute, extents) for minute, extents in enumerate(minutes)), rules=SINGLE)
     values = np.array(minutes, float).ravel() * 1e-4
     learnt = pccpy.imr_chart(values[:20])
     theirs = pccpy.imr_chart(
@@ -107,7 +99,7 @@ def test_one_section_a_minute_is_a_chart_of_single_values_and_moving_ranges(pccp
 
 
 def test_a_minute_of_several_sections_is_one_value_where_single_values_are_charted() -> None:
-    _, points = folded([sections(0, [100, 200]), sections(1, [300])], SINGLE)
+    _, points = folded([sections(0, [100, 200]), sections(1, [300])], rules=SINGLE)
     found = of(points, "extent", "")
     assert [point.value for point in found] == pytest.approx([0.015, 0.03])
     assert [point.n for point in found] == [2, 1]
@@ -117,7 +109,7 @@ def test_a_minute_of_several_sections_is_one_value_where_single_values_are_chart
 def test_capability_of_the_points_is_that_of_the_sections(rules: LineRules) -> None:
     single = rules is SINGLE
     minutes = drawn(6, 30, 1 if single else 6)
-    _, points = folded((sections(m, extents) for m, extents in enumerate(minutes)), rules)
+    _, points = folded((sections(m, extents) for m, extents in enumerate(minutes)), rules=rules)
     shares = [[extent * 1e-4 for extent in extents] for extents in minutes]
     wanted = (
         capability_of_values([share for [share] in shares], upper=0.02)
@@ -164,10 +156,10 @@ def test_a_correction_puts_mean_and_deviation_right() -> None:
 def test_a_checkpoint_anywhere_changes_nothing_of_measured_charts(seed: int, cut: int, rules: LineRules) -> None:
     windows = [sections(minute, extents) for minute, extents in enumerate(drawn(seed, 60, 3))]
     windows += [sections(minute, [0, 900, 50], revision=500 + minute, state=FINAL) for minute in range(40, 50)]
-    state, before = folded(windows[:cut], rules)
+    state, before = folded(windows[:cut], rules=rules)
     again = restore(save(state))
     assert again == state
-    assert before + folded(windows[cut:], rules, again)[1] == folded(windows, rules)[1]
+    assert before + folded(windows[cut:], rules=rules, state=again)[1] == folded(windows, rules=rules)[1]
 
 
 def test_state_does_not_grow_with_the_history() -> None:
