@@ -35,4 +35,5 @@ STALE = Counter("taktwatch_kpi_windows_stale_total", "Older revisions, from a st
 CONTROL_POINTS = Counter("taktwatch_spc_points_total", "Points of control charts published", ["chart"])
 SPC_SIGNALS = Counter("taktwatch_spc_signals_total", "Signals in published points", ["line", "station"])
 BASELINES = Counter("taktwatch_spc_baselines_total", "Baselines taken or refused", ["author"])
+REVIEWS_STORED = Counter("taktwatch_kpi_review_minutes_stored_total", "Minutes of reviews written to the store")
 POINTS_STORED = Counter("taktwatch_spc_points_stored_total", "Points of control charts written to the store")

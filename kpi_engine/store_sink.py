@@ -16,15 +16,15 @@ from prometheus_client import Counter, Gauge
 from kpi_engine.checks import dead_letter
 from kpi_engine.membership import FIRST_PAUSE_S, LONGEST_PAUSE_S, pause, stay_joined
 from kpi_engine.metrics import BAD_RECORDS, STORE_RETRIES
-from taktwatch.bus import Bus, Consumer, Message, Outgoing
+from taktwatch.bus import Bus, Consumer, Message, Outgoing, Rebalance
 from taktwatch.config import LineConfig
 from taktwatch.errors import BackendUnavailable, BadRecord
-from taktwatch.records import Record
+from taktwatch.records import Place, Record
 from taktwatch.store import KpiStore
 from taktwatch.topics import Topics
 from taktwatch.wire import decode, encode
 
-__all__ = ["Age", "Key", "Rows", "StoreSink"]
+__all__ = ["BATCH", "Age", "Key", "Rows", "Source", "StoreSink"]
 
 LONGEST_WISH_S = 60.0
 """A store that asks to be left alone for longer is asked again after so long; a group waits for minutes, not hours."""
@@ -37,6 +37,9 @@ R = TypeVar("R", bound=Record)
 
 Key = tuple[object, ...]
 Age = tuple[int, int]
+Source = Message | Place
+"""The message that a row came with, or where it can be fetched."""
+
 NEVER: Age = (-1, 0)
 
 
@@ -82,16 +85,24 @@ class StoreSink(Generic[R]):
 
     async def work(self, stop: asyncio.Event) -> None:
         """Join the group and write until `stop`. Raises `BackendUnavailable` where the bus is gone."""
-        async with self.bus.consumer(self.rows.group, [self.rows.topic], member=self.member) as consumer:
+        rebalance = self.rebalance()
+        async with self.bus.consumer(
+            self.rows.group, [self.rows.topic], member=self.member, rebalance=rebalance
+        ) as consumer:
             await self.write_patiently(consumer, [], stop)  # whoever reads the store finds it prepared
             while not stop.is_set():
                 messages = await consumer.poll(BATCH, self.poll_time)
-                if messages and await self.write_patiently(consumer, await self.newest(messages), stop):
+                found = await self.newest(messages)
+                if (messages or found) and await self.write_patiently(consumer, found, stop):
                     await consumer.commit(positions(messages))
 
-    async def newest(self, messages: Sequence[Message]) -> list[tuple[R, Message]]:
+    def rebalance(self) -> Rebalance | None:
+        """Return what is to be done when the partition comes or goes: nothing."""
+        return None
+
+    async def newest(self, messages: Sequence[Message]) -> list[tuple[R, Source]]:
         """Return the newest revision of each row in a batch, in log order; what is none is a dead letter."""
-        found: dict[Key, tuple[R, Message]] = {}
+        found: dict[Key, tuple[R, Source]] = {}
         for message in messages:
             try:
                 row = self.row_in(message)
@@ -106,9 +117,7 @@ class StoreSink(Generic[R]):
                 self.rows.stale.inc()
         return list(found.values())
 
-    async def write_patiently(
-        self, consumer: Consumer, found: Sequence[tuple[R, Message]], stop: asyncio.Event
-    ) -> bool:
+    async def write_patiently(self, consumer: Consumer, found: Sequence[tuple[R, Source]], stop: asyncio.Event) -> bool:
         """Write, however long the store is away; nothing is fetched meanwhile. False when stopped before."""
         pause_s = FIRST_PAUSE_S
         held = consumer.assigned
@@ -133,12 +142,12 @@ class StoreSink(Generic[R]):
             else:
                 self.show_held(0)
                 await consumer.resume(held)
-                for message, reason in refused:
-                    await self.bury(message, reason)
+                for source, reason in refused:
+                    await self.bury(source, reason)
                 return True
         return False
 
-    async def write(self, found: Sequence[tuple[R, Message]]) -> list[tuple[Message, BadRecord]]:
+    async def write(self, found: Sequence[tuple[R, Source]]) -> list[tuple[Source, BadRecord]]:
         """Write rows; halve what the store refuses until the refused ones stand alone, and return those."""
         if not found:
             return []
@@ -173,8 +182,9 @@ class StoreSink(Generic[R]):
         if self.rows.held is not None:
             self.rows.held.set(rows)
 
-    async def bury(self, message: Message, error: BadRecord) -> None:
+    async def bury(self, source: Source, error: BadRecord) -> None:
         """Publish a dead letter."""
+        message = source if isinstance(source, Message) else await self.bus.fetch(source)
         log.warning("a row cannot be stored", kind=self.rows.name, place=str(message.place), error=str(error))
         BAD_RECORDS.labels(message.topic).inc()
         value, headers = encode(dead_letter(message, error, self.rows.group))

@@ -111,7 +111,7 @@ async def reach_bus(config: LineConfig, topics: Topics, member: str, patience: t
 def build(
     name: str, config: LineConfig, bus: Bus, topics: Topics, *, store: KpiStore | None, member: str
 ) -> dict[str, Service]:
-    """Build one service; `kpi` is four: engine, control charts, and a sink to the store for each."""
+    """Build one service; `kpi` is five: engine, control charts, a sink to the store for each, and one for reviews."""
     try:
         match name:
             case "ingest":
@@ -123,6 +123,7 @@ def build(
 
                 return {name: DetectorService(config, bus, topics, member=member)}
             case "kpi":
+                from kpi_engine.review_sink import ReviewSink
                 from kpi_engine.service import KpiService
                 from kpi_engine.sink import KpiSink
                 from kpi_engine.spc_service import SpcService
@@ -134,6 +135,7 @@ def build(
                     "kpi-store": KpiSink(config, bus, topics, store, member=member),
                     "spc": SpcService(config, bus, topics, member=member),
                     "spc-store": SpcSink(config, bus, topics, store, member=member),
+                    "review-store": ReviewSink(config, bus, topics, store, member=member),
                 }
             case "alerts":
                 from alerts.service import AlertsService

@@ -39,6 +39,7 @@ __all__ = [
     "Record",
     "Registration",
     "Review",
+    "ReviewWindow",
     "Rle",
     "Severity",
     "SpcBaseline",
@@ -666,6 +667,38 @@ class Review(Record, frozen=True, kw_only=True, tag="review"):
     model_id: str = ""
     sampled: bool = False
     weight: float = 1.0
+
+
+class ReviewWindow(Record, frozen=True, kw_only=True, tag="review_window"):
+    """Sums over the boards whose last word was said in one minute; rates come from `taktwatch.review_figures`.
+
+    A row of the store, made by `taktwatch.reviews` from the reviews topic, and on no topic itself. Integers alone:
+    boards, and weights in thousandths of a board, each rounded, so that sums of sums are exact.
+
+    confirmed, overruled: boards the machine passed or failed, by what people made of it.
+    settled: boards the machine sent to review. escapes_found: passes overruled without having been drawn.
+    failed: reviewed fails, of which `false_calls` are good. drawn: drawn passes reviewed, of which `escapes` are
+    defective; their weights add up to `weight_milli` and `escaped_weight_milli`, their squares to
+    `weight_squares_milli2`.
+    `revision` is the offset (in reviews) of the last word that changed the minute; readers keep the highest.
+    """
+
+    start: datetime
+    line: str
+    station: str
+    product: str
+    revision: int
+    confirmed: int = 0
+    overruled: int = 0
+    settled: int = 0
+    escapes_found: int = 0
+    failed: int = 0
+    false_calls: int = 0
+    drawn: int = 0
+    escapes: int = 0
+    weight_milli: int = 0
+    escaped_weight_milli: int = 0
+    weight_squares_milli2: int = 0
 
 
 class DeadLetter(Record, frozen=True, kw_only=True):

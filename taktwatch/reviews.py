@@ -1,62 +1,57 @@
-"""What people said of the machine's verdicts, as figures of their own. They never change a KPI window. Pure.
+"""What people said of boards: who is asked to say something, and the words folded into minutes. Pure.
 
-Two questions: how often is a stopped board good (false calls), and how often is a passed board defective (escapes)?
-Stopped boards are looked at anyway. Passed boards are not, so some are drawn at random for checking: those whose board
-id hashes below the configured rate, whoever asks and whenever. Boards that somebody opened out of curiosity say nothing
-about the rest and are left out of the escape rate. A board counts once, however many pictures it has.
+Two questions stand behind it: how often is a stopped board good (false calls), how often a passed one defective
+(escapes)? Stopped boards are looked at anyway. Passed boards are not, so some are drawn at random for checking: those
+whose board id hashes below the configured rate, whoever asks and whenever. `taktwatch.review_figures` has the answers.
+
+A board counts once, however many pictures it has, in the minute of the last word on it. A last word may come at any
+time: it takes the board out of the minute of the word before it. Reviews change no KPI window.
 """
 
 import hashlib
-from collections import defaultdict
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 
-from taktwatch.kpis import Rate, proportion, wilson
-from taktwatch.records import Review, Verdict, board_id
+import msgspec
+
+from taktwatch.errors import BadRecord
+from taktwatch.records import Review, ReviewWindow, Verdict, board_id
 from taktwatch.store.reading import floor_time
+from taktwatch.wire import decode
 
 __all__ = [
-    "ReviewFigures",
-    "ReviewStep",
+    "MINUTE",
+    "SKEW",
+    "SUMS",
+    "ReviewMinutes",
     "board_of",
     "draw_at",
-    "escape_rate",
-    "false_call_rate",
-    "figures",
     "is_drawn",
-    "newest",
-    "series",
+    "key_of",
+    "minutes_of",
+    "review_in",
 ]
 
 SALT = b"taktwatch review sample"
 
+MINUTE = timedelta(minutes=1)
+"""The step that words are folded into; longer ones are added up on reading."""
 
-@dataclass(frozen=True)
-class ReviewFigures:
-    """What the reviews of a span of time say. Each board counts once, by the last word on it.
+SKEW = timedelta(minutes=10)
+"""How far the bus's clock may stand from the clocks that reviews are dated by."""
 
-    confirmed, overruled: boards the machine passed or failed, and what people made of it.
-    settled: boards the machine sent to review, and that got their verdict from a person.
-    escapes_found: passed boards that were overruled without having been drawn; in no rate.
-    effective_n: how many equally weighted boards the escape rate is worth (Kish): at most its n.
-    """
+EARLIEST = datetime(1990, 1, 1, tzinfo=UTC)
+LATEST = datetime(2200, 1, 1, tzinfo=UTC)
+MOST_WEIGHT = 1e6
 
-    confirmed: int
-    overruled: int
-    settled: int
-    escapes_found: int
-    false_call_rate: Rate
-    escape_rate: Rate
-    effective_n: float
+SUMS = tuple(
+    name for name in ReviewWindow.__struct_fields__ if name not in {"start", "line", "station", "product", "revision"}
+)
+"""What is added up."""
 
-
-@dataclass(frozen=True)
-class ReviewStep:
-    """The figures of the reviews made in one step of time."""
-
-    step: datetime
-    figures: ReviewFigures
+Key = tuple[datetime, str, str, str]
+"""Which minute: its start, line, station and product."""
 
 
 EXAMPLES = tuple(
@@ -87,7 +82,7 @@ EXAMPLES = tuple(
         ]
     )
 )
-"""Four stopped boards and two drawn ones, used by the examples below."""
+"""Four stopped boards and two drawn ones, used by examples."""
 
 
 def board_of(review: Review) -> str:
@@ -120,88 +115,106 @@ def is_drawn(board: str, verdict: Verdict | None, rate: float) -> bool:
     return verdict is Verdict.PASS and draw_at(board) < rate
 
 
-def newest(reviews: Iterable[Review]) -> list[Review]:
-    """Return the last word on each board, reviews being given in the order they were logged.
+@dataclass
+class ReviewMinutes:
+    """Words folded so far, in log order: `minutes` of all of them, and of each board the last word, as a minute alone.
 
-    >>> import msgspec
-    >>> second_thought = msgspec.structs.replace(EXAMPLES[0], human=Verdict.PASS, reason="a scratch on the lens")
-    >>> [str(review.human) for review in newest([*EXAMPLES[:2], second_thought])]
-    ['pass', 'pass']
+    Whoever folds the same log has the same minutes with the same revisions, wherever it stopped and began anew.
     """
-    return list({board_of(review): review for review in reviews}.values())
+
+    minutes: dict[Key, ReviewWindow] = field(default_factory=dict)
+    words: dict[str, ReviewWindow] = field(default_factory=dict)
+
+    def take(self, review: Review, revision: int) -> list[ReviewWindow]:
+        """Fold the next word; return the minutes it changed: its own, and that of the word before it.
+
+        >>> second_thought = msgspec.structs.replace(
+        ...     EXAMPLES[0], human=Verdict.PASS, reason="a scratch on the lens", reviewed_at=EXAMPLES[5].reviewed_at
+        ... )
+        >>> folded = ReviewMinutes()
+        >>> [(one.start.minute, one.confirmed, one.overruled) for one in folded.take(EXAMPLES[0], 7)]
+        [(5, 1, 0)]
+        >>> [(one.start.minute, one.confirmed, one.overruled) for one in folded.take(second_thought, 8)]
+        [(5, 0, 0), (10, 0, 1)]
+        """
+        board, word = board_of(review), word_in(review, revision)
+        before = self.words.get(board)
+        self.words[board] = word
+        changed = {}
+        for one, sign in ((before, -1), (word, 1)):
+            if one is not None:
+                key = key_of(one)
+                self.minutes[key] = changed[key] = added(self.minutes.get(key), one, sign, revision)
+        return list(changed.values())
+
+    def forget(self, oldest: datetime) -> None:
+        """Forget minutes before a time, and the words in them: a later word on such a board takes nothing back."""
+        self.minutes = {key: minute for key, minute in self.minutes.items() if minute.start >= oldest}
+        self.words = {board: word for board, word in self.words.items() if word.start >= oldest}
 
 
-def false_call_rate(reviews: Iterable[Review]) -> Rate:
-    """Share of reviewed fails that were overruled, 0 to 1, with its Wilson interval. n: reviewed fails.
+def minutes_of(reviews: Iterable[Review]) -> list[ReviewWindow]:
+    """Return the minutes of reviews given in the order they were logged.
 
-    >>> false_call_rate(EXAMPLES).value, false_call_rate(EXAMPLES).n
-    (0.25, 4)
+    >>> [(one.start.minute, one.failed, one.false_calls, one.drawn) for one in minutes_of(EXAMPLES)]
+    [(5, 1, 0, 0), (6, 1, 1, 0), (7, 1, 0, 0), (8, 1, 0, 0), (9, 0, 0, 1), (10, 0, 0, 1)]
     """
-    fails = [review for review in reviews if review.machine is Verdict.FAIL]
-    return proportion(sum(review.human is Verdict.PASS for review in fails), len(fails))
+    folded = ReviewMinutes()
+    for number, review in enumerate(reviews):
+        folded.take(review, number)
+    return [minute for _, minute in sorted(folded.minutes.items())]
 
 
-def escape_rate(reviews: Iterable[Review]) -> Rate:
-    """Share of passed boards that are defective, 0 to 1, estimated from drawn passes. n: drawn passes reviewed.
-
-    Each drawn board stands for the 1 / rate boards it was drawn from (inverse-probability weights, Hajek's estimator):
-    sum of weights of overruled ones / sum of weights. The interval is Wilson's at Kish's effective sample size,
-    (sum of weights)^2 / (sum of squared weights), which is n where the rate never changed.
-
-    >>> rate = escape_rate(EXAMPLES)
-    >>> rate.value, rate.n, round(rate.low, 3), round(rate.high, 3)
-    (0.5, 2, 0.095, 0.905)
-    """
-    drawn = [review for review in reviews if review.sampled and review.machine is Verdict.PASS]
-    if not drawn:
-        return Rate(None, 0)
-    weights = [review.weight for review in drawn]
-    share = sum(review.weight for review in drawn if review.human is Verdict.FAIL) / sum(weights)
-    effective = effective_n(weights)
-    low, high = wilson(share * effective, effective)  # type: ignore[arg-type]  # a weighted n is not whole
-    return Rate(share, len(drawn), low, high)
+def key_of(window: ReviewWindow) -> Key:
+    """Return which minute it is, whatever its revision."""
+    return window.start, window.line, window.station, window.product
 
 
-def effective_n(weights: Sequence[float]) -> float:
-    """Return how many equally weighted boards these are worth (Kish 1965); 0 where there are none.
-
-    >>> effective_n([50.0, 50.0, 50.0]), effective_n([20.0, 20.0, 100.0])
-    (3.0, 1.8148148148148149)
-    """
-    squares = sum(weight * weight for weight in weights)
-    return sum(weights) ** 2 / squares if squares else 0.0
-
-
-def figures(reviews: Iterable[Review]) -> ReviewFigures:
-    """Return the figures of reviews given in the order they were logged.
-
-    >>> found = figures(EXAMPLES)
-    >>> found.confirmed, found.overruled, found.settled, found.effective_n
-    (4, 2, 0, 2.0)
-    """
-    last = newest(reviews)
-    judged = [review for review in last if review.machine is not Verdict.REVIEW]
-    overruled = [review for review in judged if review.human is not review.machine]
-    return ReviewFigures(
-        confirmed=len(judged) - len(overruled),
-        overruled=len(overruled),
-        settled=len(last) - len(judged),
-        escapes_found=sum(review.machine is Verdict.PASS and not review.sampled for review in overruled),
-        false_call_rate=false_call_rate(last),
-        escape_rate=escape_rate(last),
-        effective_n=effective_n([review.weight for review in last if review.sampled]),
+def word_in(review: Review, revision: int) -> ReviewWindow:
+    """Return the minute of a word, with its board alone in it."""
+    failed, drawn = review.machine is Verdict.FAIL, review.machine is Verdict.PASS and review.sampled
+    judged = review.machine is not Verdict.REVIEW
+    overruled = judged and review.human is not review.machine
+    escaped = drawn and review.human is Verdict.FAIL
+    weight_milli = round(1000 * review.weight) if drawn else 0
+    return ReviewWindow(
+        start=floor_time(review.reviewed_at, MINUTE),
+        line=review.line,
+        station=review.station,
+        product=review.product,
+        revision=revision,
+        confirmed=int(judged and not overruled),
+        overruled=int(overruled),
+        settled=int(not judged),
+        escapes_found=int(overruled and review.machine is Verdict.PASS and not review.sampled),
+        failed=int(failed),
+        false_calls=int(failed and review.human is Verdict.PASS),
+        drawn=int(drawn),
+        escapes=int(escaped),
+        weight_milli=weight_milli,
+        escaped_weight_milli=weight_milli if escaped else 0,
+        weight_squares_milli2=weight_milli * weight_milli,
     )
 
 
-def series(reviews: Iterable[Review], step: timedelta) -> list[ReviewStep]:
-    """Return the figures step by step of `reviewed_at`; a board counts in the step of the last word on it.
+def added(window: ReviewWindow | None, word: ReviewWindow, sign: int, revision: int) -> ReviewWindow:
+    """Return a minute with a word more (`sign` 1) or less (-1)."""
+    if window is None:
+        return word
+    sums = {name: getattr(window, name) + sign * getattr(word, name) for name in SUMS}
+    return msgspec.structs.replace(window, revision=revision, **sums)
 
-    Steps without reviews are absent: nobody looked is not nothing found.
 
-    >>> [(one.step.minute, one.figures.false_call_rate.n) for one in series(EXAMPLES, timedelta(minutes=3))]
-    [(3, 1), (6, 3), (9, 0)]
-    """
-    steps: defaultdict[datetime, list[Review]] = defaultdict(list)
-    for review in newest(reviews):
-        steps[floor_time(review.reviewed_at, step)].append(review)
-    return [ReviewStep(begin, figures(made)) for begin, made in sorted(steps.items())]
+def review_in(value: bytes, headers: Mapping[str, bytes]) -> Review:
+    """Return the review in a message. Raises `BadRecord` for anything else, and for one that cannot be counted."""
+    review = decode(value, headers)
+    if not isinstance(review, Review):
+        raise BadRecord(f"a {type(review).__name__} where reviews are expected")
+    if review.reviewed_at.tzinfo is None or not EARLIEST <= review.reviewed_at < LATEST:
+        raise BadRecord(
+            f"reviewed_at {review.reviewed_at.isoformat()} of frame {review.frame_id} is no time with a zone between "
+            f"{EARLIEST.year} and {LATEST.year}"
+        )
+    if not 1 <= review.weight <= MOST_WEIGHT:
+        raise BadRecord(f"weight of frame {review.frame_id} is {review.weight}, not between 1 and {MOST_WEIGHT:g}")
+    return review

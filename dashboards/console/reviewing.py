@@ -3,10 +3,12 @@
 A review is a record on a topic of its own, appended and never changed; no KPI window knows of it.
 """
 
+from collections.abc import Sequence
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Annotated
 
-from fastapi import APIRouter, Header, HTTPException, Query
+from fastapi import APIRouter, Depends, Header, HTTPException, Query
 
 from dashboards.console.context import Context, Here, board_or_404, verdict_on
 from dashboards.console.figures import rate_out, step_for
@@ -16,6 +18,7 @@ from dashboards.console.schema import (
     ReviewFiguresOut,
     ReviewOut,
     ReviewSaid,
+    ReviewSeriesOut,
     ReviewsOut,
     ReviewStepOut,
     SampleOut,
@@ -24,14 +27,15 @@ from dashboards.console.view import Board, board_named, is_alone, to_check
 from taktwatch import clock
 from taktwatch.bus import Bus, Outgoing
 from taktwatch.errors import BadInput
-from taktwatch.records import Review, Verdict
-from taktwatch.reviews import ReviewFigures, board_of, figures, is_drawn, series
-from taktwatch.wire import decode, encode
+from taktwatch.records import Review, ReviewWindow, Verdict
+from taktwatch.review_figures import ReviewFigures, figures, series
+from taktwatch.reviews import MINUTE, SKEW, board_of, is_drawn, minutes_of, review_in
+from taktwatch.store import ReviewQuery
+from taktwatch.store.reading import floor_time
+from taktwatch.wire import encode
 
 __all__ = ["router"]
 
-SKEW = timedelta(minutes=10)
-"""How far the bus's clock may stand from the console's."""
 FOREIGN = frozenset({"cross-site", "same-site"})
 
 router = APIRouter(
@@ -88,10 +92,31 @@ def review_of(board: Board, machine: Verdict | None, said: ReviewSaid, sample_ra
     )
 
 
-@router.get("")
-async def reviews(
+@dataclass(frozen=True)
+class Asked:
+    """Which reviews a question is about: of whole minutes in [since, until), at a station, of a product."""
+
+    since: datetime
+    until: datetime
+    step: timedelta
+    station: str | None
+    product: str | None
+
+    def series_out(self, minutes: Sequence[ReviewWindow]) -> ReviewSeriesOut:
+        """Return the figures of these minutes, all in all and step by step."""
+        return ReviewSeriesOut(
+            since=self.since,
+            until=self.until,
+            step_s=int(self.step.total_seconds()),
+            figures=figures_out(figures(minutes)),
+            steps=tuple(
+                ReviewStepOut(step=one.step, figures=figures_out(one.figures)) for one in series(minutes, self.step)
+            ),
+        )
+
+
+async def asked(
     *,
-    console: Here,
     since: datetime | None = None,
     until: datetime | None = None,
     minutes: Annotated[
@@ -99,35 +124,58 @@ async def reviews(
     ] = 1440,
     station: str | None = None,
     product: str | None = None,
-    frame_id: Annotated[str | None, Query(pattern="^[0-9a-f]{32}$")] = None,
-    board_id: Annotated[str | None, Query(pattern="^[0-9a-f]{32}$")] = None,
     step_s: Annotated[int | None, Query(ge=60, le=31 * 86400)] = None,
-    limit: Annotated[int, Query(ge=1, le=1000, description="how many reviews are listed; figures count all")] = 100,
-) -> ReviewsOut:
-    """Give reviews by `reviewed_at`, newest first, with false-call rate, escape rate, their n and intervals."""
-    until = until or clock.now() + timedelta(seconds=1)
+) -> Asked:
+    """Make a question; the minutes that `since` and `until` lie in are all of it. Raises 422 for a range of nothing."""
+    until = until or clock.now()
     since = since or until - timedelta(minutes=minutes)
     if since.tzinfo is None or until.tzinfo is None or since >= until:
         raise HTTPException(422, "since must be before until, both with a time zone, as in 2026-03-03T12:00:00Z")
-    wanted = {"line": console.live.config.line, "station": station, "product": product, "frame_id": frame_id}
-    made = [
+    step = timedelta(seconds=step_s or step_for(until - since))
+    until = floor_time(until - timedelta(microseconds=1), MINUTE) + MINUTE
+    return Asked(floor_time(since, MINUTE), until, step, station, product)
+
+
+Question = Annotated[Asked, Depends(asked)]
+
+
+@router.get("")
+async def reviews(
+    *,
+    console: Here,
+    question: Question,
+    frame_id: Annotated[str | None, Query(pattern="^[0-9a-f]{32}$")] = None,
+    board_id: Annotated[str | None, Query(pattern="^[0-9a-f]{32}$")] = None,
+    limit: Annotated[int, Query(ge=1, le=1000, description="how many reviews are listed; figures count all")] = 100,
+) -> ReviewsOut:
+    """Give reviews by `reviewed_at`, newest first, with false-call rate, escape rate, their n and intervals.
+
+    All is read from the log, so it knows a review at once; a board counts in the minute of the last word on it.
+    """
+    wanted = {
+        "line": console.live.config.line,
+        "station": question.station,
+        "product": question.product,
+        "frame_id": frame_id,
+    }
+    said = [
         review
-        for review in await logged(console.live.bus, console.live.topics.reviews, since, until)
+        for review in await logged(console.live.bus, console.live.topics.reviews, question.since)
         if all(text in (None, getattr(review, name)) for name, text in wanted.items())
         and board_id in (None, board_of(review))
     ]
-    step = step_s or step_for(until - since)
+    made = [review for review in said if question.since <= review.reviewed_at < question.until]
+    counted = [minute for minute in minutes_of(said) if question.since <= minute.start < question.until]
     return ReviewsOut(
-        since=since,
-        until=until,
-        step_s=step,
-        reviews=tuple(review_out(review) for review in reversed(made[-limit:])),
-        figures=figures_out(figures(made)),
-        steps=tuple(
-            ReviewStepOut(step=one.step, figures=figures_out(one.figures))
-            for one in series(made, timedelta(seconds=step))
-        ),
+        reviews=tuple(review_out(review) for review in reversed(made[-limit:])), **dict(question.series_out(counted))
     )
+
+
+@router.get("/series")
+async def review_series(console: Here, question: Question) -> ReviewSeriesOut:
+    """Give the same figures from the KPI store, where Grafana reads them: a second or two later, and over any range."""
+    query = ReviewQuery(question.since, question.until, console.live.config.line, question.station, question.product)
+    return question.series_out(await console.store.read_reviews(query))
 
 
 @router.get("/sample")
@@ -146,20 +194,18 @@ def sample_out(console: Context, limit: int) -> SampleOut:
     )
 
 
-async def logged(bus: Bus, topic: str, since: datetime, until: datetime) -> list[Review]:
-    """Return the reviews made in [since, until), in log order; what cannot be read is left out.
+async def logged(bus: Bus, topic: str, since: datetime) -> list[Review]:
+    """Return what was said from `since` on (and a little before), in log order; what cannot be counted is left out.
 
     Raises `BackendUnavailable`.
     """
     found = []
-    async for batch in bus.read(topic, start=since - SKEW, end=until + SKEW):
+    async for batch in bus.read(topic, start=since - SKEW):
         for message in batch:
             try:
-                record = decode(message.value, message.headers)
+                found.append(review_in(message.value, message.headers))
             except BadInput:
-                continue  # the follower has logged it
-            if isinstance(record, Review) and since <= record.reviewed_at < until:
-                found.append(record)
+                continue  # the review sink puts it aside
     return found
 
 

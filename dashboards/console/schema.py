@@ -35,6 +35,7 @@ __all__ = [
     "ReviewFiguresOut",
     "ReviewOut",
     "ReviewSaid",
+    "ReviewSeriesOut",
     "ReviewStepOut",
     "ReviewsOut",
     "RolledYieldOut",
@@ -413,15 +414,20 @@ class ReviewStepOut(Answer):
     figures: ReviewFiguresOut
 
 
-class ReviewsOut(Answer):
-    """Reviews made in [since, until), newest first, and their figures: of all of them, and step by step."""
+class ReviewSeriesOut(Answer):
+    """Figures of the boards whose last word was said in [since, until): of all of them, and step by step."""
 
     since: datetime
     until: datetime
     step_s: int
-    reviews: tuple[ReviewOut, ...]
     figures: ReviewFiguresOut
     steps: tuple[ReviewStepOut, ...]
+
+
+class ReviewsOut(ReviewSeriesOut):
+    """The same, and reviews made in [since, until), newest first."""
+
+    reviews: tuple[ReviewOut, ...]
 
 
 class SampleOut(Answer):

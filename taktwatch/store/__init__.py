@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Protocol
 
-from taktwatch.records import ControlPoint, KpiWindow
+from taktwatch.records import ControlPoint, KpiWindow, ReviewWindow
 
-__all__ = ["KpiQuery", "KpiStore", "SpcQuery", "StoreState"]
+__all__ = ["KpiQuery", "KpiStore", "ReviewQuery", "SpcQuery", "StoreState"]
 
 
 @dataclass(frozen=True)
@@ -54,6 +54,17 @@ class SpcQuery:
     metric: str | None = None
 
 
+@dataclass(frozen=True)
+class ReviewQuery:
+    """Which minutes of reviews: starting in [since, until); None in a field means all."""
+
+    since: datetime
+    until: datetime
+    line: str | None = None
+    station: str | None = None
+    product: str | None = None
+
+
 class KpiStore(Protocol):
     """Where KPI windows rest. Every method raises `BackendUnavailable` when the backend does not answer."""
 
@@ -78,6 +89,12 @@ class KpiStore(Protocol):
 
     async def read_points(self, query: SpcQuery) -> list[ControlPoint]:
         """Return points ordered by start, line, station, product, metric, chart, panel."""
+
+    async def write_reviews(self, windows: Sequence[ReviewWindow]) -> None:
+        """Write minutes of reviews; as `write` in every respect."""
+
+    async def read_reviews(self, query: ReviewQuery) -> list[ReviewWindow]:
+        """Return minutes of reviews ordered by start, line, station, product."""
 
     async def close(self) -> None:
         """Release connections and files."""

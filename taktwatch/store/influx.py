@@ -16,9 +16,10 @@ from influxdb_client.service.write_service import WriteService
 from urllib3.exceptions import HTTPError
 
 from taktwatch.errors import BackendUnavailable, BadRecord, ConfigError
-from taktwatch.records import ControlPoint, KpiWindow
-from taktwatch.store import KpiQuery, KpiStore, SpcQuery, StoreState
+from taktwatch.records import ControlPoint, KpiWindow, ReviewWindow
+from taktwatch.store import KpiQuery, KpiStore, ReviewQuery, SpcQuery, StoreState
 from taktwatch.store.influx_points import bare, flux_string, lines, untag, window_in
+from taktwatch.store.influx_reviews import minute_in, review_line
 from taktwatch.store.influx_spc import point_in, spc_line
 
 __all__ = ["Account", "InfluxKpiStore", "account_from"]
@@ -31,6 +32,8 @@ SHORTEST_RETENTION = timedelta(hours=1)
 UNAUTHORIZED, FORBIDDEN, NOT_FOUND, TOO_MANY, SERVER_ERROR = 401, 403, 404, 429, 500
 
 T = TypeVar("T")
+
+Query = KpiQuery | SpcQuery | ReviewQuery
 
 log = structlog.get_logger()
 
@@ -85,8 +88,7 @@ class InfluxKpiStore(KpiStore):
         """See `KpiStore.read`."""
         if query.since >= query.until:
             return []
-        tables = await self._in_thread(self._query_api.query, flux(self.account.bucket, query))
-        found = whole(record.values for table in tables for record in table.records)
+        found = whole(await self._rows("kpi", query, ("window", "line", "station", "product", "lot")), window_in)
         return sorted(
             found, key=lambda window: (window.start, window.line, window.station, window.product, window.lot or "")
         )
@@ -111,8 +113,20 @@ class InfluxKpiStore(KpiStore):
         """See `KpiStore.read_points`."""
         if query.since >= query.until:
             return []
-        tables = await self._in_thread(self._query_api.query, spc_flux(self.account.bucket, query))
-        return sorted((point_in(record.values) for table in tables for record in table.records), key=place_of)
+        rows = await self._rows("spc", query, ("line", "station", "product", "metric"))
+        return sorted((point_in(row) for row in rows), key=place_of)
+
+    async def write_reviews(self, windows: Sequence[ReviewWindow]) -> None:
+        """See `KpiStore.write_reviews`."""
+        for first in range(0, len(windows), WRITE_WINDOWS):
+            await self._in_thread(self._write, [review_line(one) for one in windows[first : first + WRITE_WINDOWS]])
+
+    async def read_reviews(self, query: ReviewQuery) -> list[ReviewWindow]:
+        """See `KpiStore.read_reviews`."""
+        if query.since >= query.until:
+            return []
+        found = whole(await self._rows("review", query, ("line", "station", "product")), minute_in)
+        return sorted(found, key=lambda window: (window.start, window.line, window.station, window.product))
 
     async def close(self) -> None:
         """Close the connections."""
@@ -165,6 +179,11 @@ class InfluxKpiStore(KpiStore):
         self._write_api.close()
         self._client.close()
 
+    async def _rows(self, measurement: str, query: Query, tags: Sequence[str]) -> list[Mapping[str, Any]]:
+        """Return the points of a query, one row each, fields as columns."""
+        tables = await self._in_thread(self._query_api.query, flux(self.account.bucket, measurement, query, tags))
+        return [record.values for table in tables for record in table.records]
+
     async def _in_thread(self, call: Callable[..., T], *args: object) -> T:
         try:
             return await asyncio.to_thread(call, *args)
@@ -189,8 +208,8 @@ class InfluxKpiStore(KpiStore):
                 return BadRecord(said)
 
 
-def whole(rows: Iterable[Mapping[str, Any]]) -> list[KpiWindow]:
-    """Return the windows of complete points; the others are logged and left out, so that they hide none.
+def whole(rows: Iterable[Mapping[str, Any]], read: Callable[[Mapping[str, Any]], T]) -> list[T]:
+    """Return the windows that `read` makes of complete points; others are logged and left out, so that they hide none.
 
     A point lacks fields where somebody else wrote it, and where InfluxDB refused a field because another type of it was
     known, and kept the others.
@@ -198,7 +217,7 @@ def whole(rows: Iterable[Mapping[str, Any]]) -> list[KpiWindow]:
     found, refused = [], []
     for row in rows:
         try:
-            found.append(window_in(row))
+            found.append(read(row))
         except (KeyError, TypeError, ValueError, msgspec.MsgspecError) as error:
             refused.append(f"{row.get('line')}/{row.get('station')} at {row.get('_time')}: {error!r}")
     if refused:
@@ -216,20 +235,14 @@ def retry_after_s(headers: Mapping[str, str]) -> float:
     return float(told) if told.isdecimal() else 0.0
 
 
-def flux(bucket: str, query: KpiQuery) -> str:
-    """Return the Flux of a query: one row per window, fields as columns."""
-    tags = {
-        "window": query.window,
-        "line": query.line,
-        "station": query.station,
-        "product": query.product,
-        "lot": query.lot,
-    }
-    wanted = " and ".join(f"r.{name} == {flux_string(bare(text))}" for name, text in tags.items() if text is not None)
+def flux(bucket: str, measurement: str, query: Query, tags: Sequence[str]) -> str:
+    """Return the Flux of a query by the fields of it that `tags` names: one row per point, fields as columns."""
+    asked = {name: text for name in tags if (text := getattr(query, name)) is not None}
+    wanted = [f"r.{name} == {flux_string(bare(text))}" for name, text in {"_measurement": measurement, **asked}.items()]
     return f"""
 from(bucket: {flux_string(bucket)})
   |> range(start: {flux_time(query.since)}, stop: {flux_time(query.until)})
-  |> filter(fn: (r) => r._measurement == "kpi" and {wanted})
+  |> filter(fn: (r) => {" and ".join(wanted)})
   |> pivot(rowKey: ["_time"], columnKey: ["_field"], valueColumn: "_value")
 """
 
@@ -244,18 +257,6 @@ schema.tagValues(
   predicate: (r) => r._measurement == "kpi_class" and r.product == {flux_string(bare(product))},
   start: {flux_time(datetime(1970, 1, 1, tzinfo=UTC))},
 )
-"""
-
-
-def spc_flux(bucket: str, query: SpcQuery) -> str:
-    """Return the Flux of a query for points: one row per point, fields as columns."""
-    tags = {"line": query.line, "station": query.station, "product": query.product, "metric": query.metric}
-    wanted = [f"r.{name} == {flux_string(bare(text))}" for name, text in tags.items() if text is not None]
-    return f"""
-from(bucket: {flux_string(bucket)})
-  |> range(start: {flux_time(query.since)}, stop: {flux_time(query.until)})
-  |> filter(fn: (r) => {" and ".join(['r._measurement == "spc"', *wanted])})
-  |> pivot(rowKey: ["_time"], columnKey: ["_field"], valueColumn: "_value")
 """
 
 

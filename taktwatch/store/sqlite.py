@@ -12,8 +12,9 @@ from typing import TypeVar
 import msgspec
 
 from taktwatch.errors import BackendUnavailable, BadRecord, ConfigError
-from taktwatch.records import ControlPoint, KpiWindow, WindowState
-from taktwatch.store import KpiQuery, KpiStore, SpcQuery, StoreState
+from taktwatch.records import ControlPoint, KpiWindow, ReviewWindow, WindowState
+from taktwatch.store import KpiQuery, KpiStore, ReviewQuery, SpcQuery, StoreState
+from taktwatch.store.sqlite_reviews import REVIEW_SCHEMA, prune_reviews, read_reviews, write_reviews
 from taktwatch.store.sqlite_spc import SPC_SCHEMA, prune_points, read_points, write_points
 
 __all__ = ["SqliteKpiStore"]
@@ -93,6 +94,14 @@ class SqliteKpiStore(KpiStore):
         """See `KpiStore.read_points`."""
         return await self._in_thread(lambda connection: read_points(connection, query))
 
+    async def write_reviews(self, windows: Sequence[ReviewWindow]) -> None:
+        """See `KpiStore.write_reviews`."""
+        await self._in_thread(lambda connection: self._write_reviews(connection, windows))
+
+    async def read_reviews(self, query: ReviewQuery) -> list[ReviewWindow]:
+        """See `KpiStore.read_reviews`."""
+        return await self._in_thread(lambda connection: read_reviews(connection, query))
+
     async def close(self) -> None:
         """Close the file."""
         await asyncio.to_thread(self._close)
@@ -131,11 +140,16 @@ class SqliteKpiStore(KpiStore):
         with connection:
             write_points(connection, points)
 
+    def _write_reviews(self, connection: sqlite3.Connection, windows: Sequence[ReviewWindow]) -> None:
+        with connection:
+            write_reviews(connection, windows)
+
     def _prune(self, connection: sqlite3.Connection, newest_us: int) -> None:
         if newest_us - self._pruned_us >= PRUNE_STEP_US and self.retention is not None:
             oldest_us = newest_us - self.retention // timedelta(microseconds=1)
             connection.execute("DELETE FROM kpi WHERE start_us < ?", (oldest_us,))
             prune_points(connection, oldest_us)
+            prune_reviews(connection, oldest_us)
             self._pruned_us = newest_us
 
     async def _in_thread(self, work: Callable[[sqlite3.Connection], T]) -> T:
@@ -168,6 +182,7 @@ def connect(path: Path) -> sqlite3.Connection:
         connection.execute("PRAGMA synchronous=FULL")
         connection.execute(SCHEMA)
         connection.execute(SPC_SCHEMA)
+        connection.execute(REVIEW_SCHEMA)
     except sqlite3.Error:
         connection.close()
         raise

@@ -15,6 +15,7 @@ from console_line import RunningConsole, eventually, minute_window, running_cons
 
 from dashboards.console.history import verdict_from
 from dashboards.console.view import Board, Heard, board_verdict, empty_view, find_board, fold, to_check
+from kpi_engine.review_sink import GROUP, ReviewSink
 from taktwatch.records import (
     BoardVerdict,
     InspectionResult,
@@ -26,8 +27,8 @@ from taktwatch.records import (
     board_id,
     frame_id,
 )
-from taktwatch.reviews import draw_at
-from taktwatch.topics import Topics
+from taktwatch.reviews import EXAMPLES, draw_at
+from taktwatch.topics import Topics, lag
 from taktwatch.wire import decode
 
 ALL = {"reviews": {"sample_rate": 1.0}}
@@ -114,6 +115,46 @@ def test_reviews_give_figures_of_their_own_and_change_no_window(tmp_path: Path) 
             assert (await client.get("/v1/kpis")).json()["line"] == before
             none = (await client.get("/v1/reviews", params={"station": "section"})).json()
             assert (none["reviews"], none["figures"]["false_call_rate"]["value"]) == ([], None)
+
+    asyncio.run(main())
+
+
+def test_the_series_from_the_store_answers_as_the_log_does_for_ranges_gone_by_too(tmp_path: Path) -> None:
+    """A board spoken of twice counts in the hour of its last word, also where the range ends before that word."""
+    hour, begun = timedelta(hours=1), this_minute() - timedelta(hours=6)
+    words = [
+        msgspec.structs.replace(
+            EXAMPLES[number % 6], line="line-1", visit=number % 9, reviewed_at=begun + number * timedelta(minutes=17)
+        )
+        for number in range(20)
+    ]
+
+    async def main() -> None:
+        async with asked(tmp_path) as (console, client):
+            topics = Topics()
+            for word in words:
+                await console.conveyor.put(topics.reviews, "line-1", word)
+            stop = asyncio.Event()
+            sink = asyncio.create_task(ReviewSink(console.config, console.bus, topics, console.store).run(stop))
+
+            async def is_stored() -> bool:
+                return await lag(console.bus, GROUP, topics.reviews) == 0
+
+            await eventually(is_stored)
+            sizes = []
+            for since, until in [(begun, begun + 7 * hour), (begun + hour, begun + 3 * hour), (begun - hour, begun)]:
+                for more in ({}, {"step_s": 300}, {"station": "top", "product": "demo-board"}, {"station": "section"}):
+                    asking = {"since": since.isoformat(), "until": until.isoformat(), **more}
+                    told = (await client.get("/v1/reviews", params=asking)).json()
+                    del told["reviews"]
+                    assert (await client.get("/v1/reviews/series", params=asking)).json() == told
+                    sizes.append(told["figures"]["false_call_rate"]["n"] + told["figures"]["escape_rate"]["n"])
+            whole, part = sizes[0], sizes[4]
+            assert whole == 9  # boards
+            assert 0 <= part < 5  # most words of that time were taken back since
+            assert sizes[-1] == 0
+            stop.set()
+            await sink
 
     asyncio.run(main())
 
