@@ -210,8 +210,10 @@ class Inspector:
         """Return a template, or a part of it, as registration takes it; one that has a name is made only once."""
         if template is None:
             return None
-        grey = grey_of(template)
-        return Pattern(grey) if sha256 is None else self.patterns.get(f"{sha256}{part}", grey)
+        if sha256 is None:
+            return Pattern(grey_of(template))
+        height, width = template.shape[:2]
+        return self.patterns.get(f"{sha256}{part}", (height, width), partial(grey_of, template))
 
     def inspect_batch(self, batch: Sequence[Prepared]) -> list[Inspection]:
         """Inspect prepared pictures, in their order; those of one engine and size go through it together."""

@@ -4,6 +4,7 @@ A template is compared with thousands of pictures: what is made of it is made on
 """
 
 from collections import OrderedDict
+from collections.abc import Callable
 from threading import Lock
 
 import cv2
@@ -82,21 +83,21 @@ class Patterns:
     """The patterns of templates by hash, the least recently used given up first; any thread may ask.
 
     >>> patterns = Patterns(capacity=1)
-    >>> one = patterns.get("a", np.zeros((8, 8), np.uint8))
-    >>> patterns.get("a", np.zeros((8, 8), np.uint8)) is one
+    >>> one = patterns.get("a", (8, 8), lambda: np.zeros((8, 8), np.uint8))
+    >>> patterns.get("a", (8, 8), lambda: np.zeros((8, 8), np.uint8)) is one
     True
     """
 
     def __init__(self, *, capacity: int = 16, most_bytes: int = 2**27) -> None:
         self.capacity, self.most_bytes = capacity, most_bytes
-        self._known: OrderedDict[tuple[str, tuple[int, ...]], Pattern] = OrderedDict()
+        self._known: OrderedDict[tuple[str, tuple[int, int]], Pattern] = OrderedDict()
         self._lock = Lock()
 
-    def get(self, sha256: str, grey: Grey) -> Pattern:
-        """Return the pattern of a template, `grey` (H, W) where it is not known yet."""
-        key = (sha256, grey.shape)
+    def get(self, sha256: str, size: tuple[int, int], grey: Callable[[], Grey]) -> Pattern:
+        """Return the pattern of a template of `size` (H, W); `grey` gives it (H, W) where it is not known yet."""
+        key = (sha256, size)
         with self._lock:
-            pattern = self._known.setdefault(key, Pattern(grey))
+            pattern = self._known.get(key) or self._known.setdefault(key, Pattern(grey()))
             self._known.move_to_end(key)
             while len(self._known) > 1 and (len(self._known) > self.capacity or self._bytes() > self.most_bytes):
                 self._known.popitem(last=False)

@@ -3,7 +3,6 @@
 Only the five formats cameras write are read: PNG, JPEG, BMP, TIFF and WebP. `is_whole` finds files cut short.
 """
 
-import re
 import struct
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -21,7 +20,7 @@ JPEG_FRAMES = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
 JPEG_SEQUENTIAL = frozenset({0xC0, 0xC1})
 JPEG_SCAN, JPEG_END, JPEG_FILL = 0xDA, 0xD9, 0xFF
 JPEG_STANDALONE = frozenset({0x01, *range(0xD0, 0xD9)})
-JPEG_MARKER_IN_SCAN = re.compile(rb"\xff+[^\x00\xd0-\xd7\xff]")
+JPEG_IN_SCAN = frozenset({0x00, 0xFF, *range(0xD0, 0xD8)})  # what follows 0xFF within a scan
 """A marker that ends entropy-coded data: stuffed zeros and restart markers belong to the data."""
 
 TIFF_WIDTH, TIFF_HEIGHT = 256, 257
@@ -157,11 +156,10 @@ def jpeg_ends(data: bytes) -> bool:
             *_, (marker, _, end) = jpeg_segments(data, at)
             if marker == JPEG_END:
                 return True
-            found = JPEG_MARKER_IN_SCAN.search(data, end)
-            if found is None:
-                return False
-            at = found.end() - 2
-    except (struct.error, IndexError, BadPicture):
+            at = data.index(b"\xff", end)  # ten times in a thousand bytes: quicker than a regular expression
+            while data[at + 1] in JPEG_IN_SCAN:
+                at = data.index(b"\xff", at + 1)
+    except (struct.error, IndexError, ValueError, BadPicture):
         return False
 
 
