@@ -1,6 +1,6 @@
 """The whole path of a frame against the bare engine, its latency under load, a swap under load, memory, and judging.
 
-python benchmarks/pipeline.py                                   all parts, about ten minutes on four cores
+python benchmarks/pipeline.py                                   all parts, about 15 minutes on four cores
 python benchmarks/pipeline.py --parts latency swap              some of them: whole, latency, swap, memory, judging
 python benchmarks/pipeline.py --engine torch --turns 8 --write docs/benchmarks.md
 
@@ -245,7 +245,7 @@ def parse() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--parts", nargs="+", choices=PARTS, default=PARTS)
     parser.add_argument("--engine", default="openvino")
-    parser.add_argument("--frames", type=int, default=32, help="pictures a turn")
+    parser.add_argument("--frames", type=int, default=96, help="pictures a turn; filling the stages takes 3 to 5")
     parser.add_argument("--turns", type=int, default=4)
     parser.add_argument("--side", type=int, default=SIDE_PX, help="of the pictures, px")
     parser.add_argument("--seconds", type=float, default=120.0, help="of latency, and of swaps")
