@@ -1,14 +1,17 @@
 """The KPI service: results and marks in, verdicts of boards and windows out.
 
-Every interval, in this order: publish the boards and windows that changed, save state and position as one record,
-commit the position (for whoever watches the lag). A crash anywhere in between folds a few records again and publishes
-the same boards and windows with the same revisions.
+Every interval it *settles*, in this order: publish the boards and windows that changed, save state and position as one
+record, commit the position (for whoever watches the lag). A crash anywhere in between folds a few records again and
+publishes the same boards and windows with the same revisions. What is to be published and saved is made at one moment;
+while it is on its way, folding goes on.
 """
 
 import asyncio
 import gc
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Set as AbstractSet
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 import structlog
@@ -48,10 +51,22 @@ __all__ = ["GROUP", "KpiService"]
 
 GROUP = "kpi"
 BATCH = 2000
+SLICE = 200
+"""So many records are folded before other tasks of this thread have their turn: some milliseconds, less than another
+thread would keep them waiting for the interpreter, and without the two handing it to and fro."""
 COLLECT_AFTER = (100_000, 50, 100)
 """A state of hundreds of thousands of objects without a cycle is not searched for garbage every few batches."""
 
 log = structlog.get_logger()
+
+
+@dataclass(frozen=True)
+class Settlement:
+    """What is to be published, then saved, by partition with its position, then committed."""
+
+    outgoing: list[Outgoing]
+    images: dict[Partition, tuple[int, Image]]
+    positions: dict[Partition, int]
 
 
 class KpiService:
@@ -78,6 +93,7 @@ class KpiService:
         self.states: dict[Partition, KpiState] = {}
         self.saved: dict[Partition, int] = {}
         self.uncommitted: set[Partition] = set()
+        self.settling: asyncio.Task[None] | None = None
         self.checkpoints = Checkpoints(bus, topics, GROUP, member)
 
     async def run(self, stop: asyncio.Event) -> None:
@@ -103,8 +119,9 @@ class KpiService:
             self.consumer = consumer
             try:
                 await self.fold_until(stop)
-            except BaseException:
+            except BaseException as error:
                 self.states.clear()  # half published perhaps: nothing of it may be saved on the way out
+                await self.leave_off(at_once=isinstance(error, asyncio.CancelledError))
                 raise
 
     async def fold_until(self, stop: asyncio.Event) -> None:
@@ -116,7 +133,7 @@ class KpiService:
             if messages:
                 await self.take(messages)
             if clock() >= due:
-                await self.settle(frozenset(self.states))
+                await self.begin_to_settle(frozenset(self.states))
                 await self.speak_for_the_silent()
                 due = clock() + self.interval_s
         await self.settle(frozenset(self.states))
@@ -145,7 +162,10 @@ class KpiService:
 
     async def take(self, messages: Sequence[Message]) -> None:
         """Fold a batch; what cannot be counted goes to the dead topic before the position passes it."""
-        bad = await asyncio.to_thread(self.fold_all, messages)
+        bad = []
+        for first in range(0, len(messages), SLICE):
+            bad += self.fold_all(messages[first : first + SLICE])
+            await asyncio.sleep(0)
         if bad:
             await self.bus.publish(bad)
 
@@ -179,20 +199,37 @@ class KpiService:
         return bad
 
     async def settle(self, partitions: frozenset[Partition]) -> None:
-        """Publish changed windows, then save state and position, then commit."""
+        """Publish changed windows, then save state and position, then commit; return when all is done."""
+        await self.begin_to_settle(partitions)
+        await self.settled()
+
+    async def begin_to_settle(self, partitions: frozenset[Partition]) -> None:
+        """Wait until the last settlement is done, then make the next one and let it go its way.
+
+        Raises what the last one ended with.
+        """
+        await self.settled()
         moved = {p: self.states[p] for p in partitions if p in self.states and self.is_ahead(p)}
         behind = moved.keys() | (self.uncommitted & partitions & self.states.keys())
-        if not behind:
-            return
-        with SAVE_SECONDS.time():
-            outgoing = await asyncio.to_thread(self.changes, list(moved.values()))
-            if outgoing:
-                await self.bus.publish(outgoing)
-            await asyncio.gather(*(self.save_state(partition, state) for partition, state in moved.items()))
+        if behind:
+            settlement = await asyncio.to_thread(self.settlement, moved, behind)
             for state in moved.values():
                 show(state)
-            await self.consumer.commit({partition: self.states[partition].position for partition in behind})
-            self.uncommitted -= behind
+            self.settling = asyncio.create_task(self.carry_out(settlement))
+
+    async def settled(self) -> None:
+        """Wait until what was begun is published, saved and committed. Raises what it ended with."""
+        settling, self.settling = self.settling, None
+        if settling is not None:
+            await settling
+
+    async def leave_off(self, *, at_once: bool) -> None:
+        """Let nothing be on its way any more when this member has failed: it may begin anew, and must meet its end."""
+        settling, self.settling = self.settling, None
+        if settling is not None:
+            if at_once:
+                settling.cancel()
+            await asyncio.gather(settling, return_exceptions=True)
 
     def is_ahead(self, partition: Partition) -> bool:
         """Whether anything was folded since the last checkpoint."""
@@ -211,12 +248,29 @@ class KpiService:
             outgoing += [Outgoing(self.topics.kpis, f"{w.line}/{w.station}".encode(), *encode(w)) for w in windows]
         return outgoing
 
-    async def save_state(self, partition: Partition, state: KpiState) -> None:
+    def settlement(self, moved: Mapping[Partition, KpiState], behind: AbstractSet[Partition]) -> Settlement:
+        """Return what states that moved on, and partitions whose position is not committed, make to settle now."""
+        outgoing = self.changes(list(moved.values()))
+        images = {}
+        for partition, state in moved.items():
+            image = save(state)
+            STATE_BYTES.labels(str(partition[1])).set(len(image.head) + sum(map(len, image.blocks)))
+            images[partition] = (state.position, image)
+        return Settlement(outgoing, images, {partition: self.states[partition].position for partition in behind})
+
+    async def carry_out(self, settlement: Settlement) -> None:
+        """Publish, then save, then commit."""
+        with SAVE_SECONDS.time():
+            if settlement.outgoing:
+                await self.bus.publish(settlement.outgoing)
+            await asyncio.gather(*(self.save_image(place, *image) for place, image in settlement.images.items()))
+            await self.consumer.commit(settlement.positions)
+            self.uncommitted -= settlement.positions.keys()
+
+    async def save_image(self, partition: Partition, position: int, image: Image) -> None:
         """Save state and position as one record."""
-        image = await asyncio.to_thread(save, state)
-        STATE_BYTES.labels(str(partition[1])).set(len(image.head) + sum(map(len, image.blocks)))
-        await self.checkpoints.save(partition, state.position, image.head, image.blocks)
-        self.saved[partition] = state.position
+        await self.checkpoints.save(partition, position, image.head, image.blocks)
+        self.saved[partition] = position
 
     async def speak_for_the_silent(self) -> None:
         """Write marks for stations nobody speaks of, where all that was said has been folded."""

@@ -17,15 +17,25 @@ from aiokafka.errors import CorruptRecordException
 
 from taktwatch.bus import Message
 
-__all__ = ["EPOCH", "getmany", "give_messages"]
+__all__ = ["BRIEFLY_MS", "EPOCH", "PATIENTLY_MS", "getmany", "give_messages"]
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+
+AHEAD_S = 0.02
+"""For so long a fetch waits for what lies here to be taken, to ask for those partitions, too: then it asks for the
+others. aiokafka's own 0.1 s is longer than a fast reader works on one partition's share of a fetch."""
+
+BRIEFLY_MS = 50
+PATIENTLY_MS = 500
+"""How long the broker waits for records. While it does, nothing else is asked of it: where records of other partitions
+lie here already, briefly, for their reader soon wants more."""
 
 
 def give_messages(consumer: AIOKafkaConsumer) -> None:
     """Let a started consumer, before it fetches, return `Message`s in place of its own records."""
     fetcher: Any = consumer._fetcher  # noqa: SLF001 - there is no public way
-    fetcher._records = Fetched()  # noqa: SLF001
+    fetcher._records = Fetched(fetcher)  # noqa: SLF001
+    fetcher._prefetch_backoff = AHEAD_S  # noqa: SLF001
 
 
 async def getmany(
@@ -39,6 +49,11 @@ async def getmany(
 class Fetched(OrderedDict[TopicPartition, FetchResult | FetchError]):
     """What a fetcher brought and nobody took yet."""
 
+    def __init__(self, fetcher: Any) -> None:
+        super().__init__()
+        self._fetcher = fetcher
+        self._be_patient()
+
     def __setitem__(self, place: TopicPartition, found: FetchResult | FetchError) -> None:
         """Let what was fetched be unpacked our way; an error stays one."""
         if isinstance(found, FetchResult):
@@ -47,6 +62,20 @@ class Fetched(OrderedDict[TopicPartition, FetchResult | FetchError]):
             taking: Any = found
             taking.getall = partial(getall, found)
         super().__setitem__(place, found)
+        self._be_patient()
+
+    def __delitem__(self, place: TopicPartition) -> None:
+        """Forget what was taken."""
+        super().__delitem__(place)
+        self._be_patient()
+
+    def clear(self) -> None:
+        """Forget everything: the partitions are another's now."""
+        super().clear()
+        self._be_patient()
+
+    def _be_patient(self) -> None:
+        self._fetcher._fetch_max_wait_ms = BRIEFLY_MS if self else PATIENTLY_MS  # noqa: SLF001 - as above
 
 
 def getall(found: FetchResult, max_records: int | None = None) -> list[Message]:

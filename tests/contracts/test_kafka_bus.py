@@ -16,7 +16,9 @@ from servers.kafka import KafkaBroker, Security
 
 from taktwatch.bus import Outgoing, TopicSpec
 from taktwatch.bus.kafka import KafkaBus
+from taktwatch.bus.kafka_consumer import KafkaConsumer
 from taktwatch.bus.kafka_link import stop_consumer
+from taktwatch.bus.kafka_records import BRIEFLY_MS, PATIENTLY_MS
 from taktwatch.config import KafkaConfig
 from taktwatch.errors import BackendUnavailable, ConfigError, RecordTooLarge
 
@@ -151,3 +153,27 @@ def test_stopping_a_consumer_that_waits_to_fetch_again_cancels_nobody(kafka_brok
         assert asyncio.current_task().cancelling() == 0  # type: ignore[union-attr]  # we are in one
 
     asyncio.run(main())
+
+
+@pytest.mark.kafka
+def test_quiet_partitions_are_asked_briefly_while_records_of_others_wait(kafka_broker: str) -> None:
+    """While the broker waits for records of a quiet partition, it is asked for no other."""
+
+    async def main() -> None:
+        backend = KafkaBackend(f"kafka://{kafka_broker}")
+        topic = TopicSpec(backend.name("uneven"), 2)
+        async with opened(backend, topic) as bus:
+            await bus.publish(numbered(topic.name, range(20)))
+            async with bus.consumer("uneven", [topic.name], member="m") as consumer:
+                assert isinstance(consumer, KafkaConsumer)
+                assert await poll_count(consumer, 20)
+                fetcher = consumer._client._fetcher
+                assert fetcher._fetch_max_wait_ms == PATIENTLY_MS
+                await bus.publish(numbered(topic.name, range(20)))
+                while not await consumer.poll(1, timedelta(seconds=0.1)):
+                    pass
+                assert (len(fetcher._records), fetcher._fetch_max_wait_ms) == (1, BRIEFLY_MS)
+                assert await poll_count(consumer, 19)
+                assert (len(fetcher._records), fetcher._fetch_max_wait_ms) == (0, PATIENTLY_MS)
+
+    run(main())

@@ -1,6 +1,7 @@
 """The KPI service on the embedded bus."""
 
 import asyncio
+from collections.abc import Sequence
 from datetime import timedelta
 
 import pytest
@@ -23,11 +24,22 @@ from timelines import mark, result
 from kpi_engine.balance import read_balance
 from kpi_engine.service import GROUP, KpiService
 from taktwatch.bus import Bus, Outgoing
+from taktwatch.bus.sqlite import SqliteBus
 from taktwatch.checkpoints import load_checkpoint, save_checkpoint
 from taktwatch.clock import now
 from taktwatch.config import KpiConfig, LineConfig, ProductConfig
 from taktwatch.errors import UnknownSchema
-from taktwatch.records import BoardVerdict, Checkpoint, MarkState, Outcome, StationMark, Verdict, WindowState
+from taktwatch.records import (
+    BoardVerdict,
+    Checkpoint,
+    KpiWindow,
+    MarkState,
+    Outcome,
+    Place,
+    StationMark,
+    Verdict,
+    WindowState,
+)
 from taktwatch.topics import lag
 
 TOP = ("line-1", "top", "board")
@@ -281,6 +293,43 @@ def test_a_crash_between_saving_and_committing_leaves_no_lag_behind(sqlite_bus_u
             assert not await folded(bus)
             async with running(KpiService(QUICK, bus, TOPICS)):
                 await eventually(lambda: folded(bus))
+            assert await published(bus) == await undisturbed(bus)
+
+    asyncio.run(main())
+
+
+def test_folding_goes_on_while_what_was_counted_is_being_saved(
+    sqlite_bus_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A bus that takes its time over windows and checkpoints; the next settlement waits for this one."""
+    free, publishing = asyncio.Event(), SqliteBus.publish
+
+    async def slowly(bus: SqliteBus, outgoing: Sequence[Outgoing]) -> list[Place]:
+        if any(record.topic != TOPICS.results for record in outgoing):
+            await free.wait()
+        return await publishing(bus, outgoing)
+
+    async def main() -> None:
+        async with opened(sqlite_bus_url) as bus:
+            monkeypatch.setattr(SqliteBus, "publish", slowly)
+            service = KpiService(QUICK, bus, TOPICS)
+
+            async def on_the_way() -> bool:
+                return service.settling is not None
+
+            async def has_folded_both() -> bool:
+                return sum(state.position for state in service.states.values()) == 2
+
+            async with running(service):
+                await send(bus, [result(0, "12:00:10")])
+                await eventually(on_the_way)
+                await send(bus, [result(1, "12:00:20", verdict=Verdict.FAIL)])
+                await eventually(has_folded_both)
+                assert not service.saved
+                free.set()
+                await eventually(lambda: folded(bus))
+                inspected = [w.inspected for w in await records(bus, TOPICS.kpis) if isinstance(w, KpiWindow)]
+                assert inspected[0] == 1, "the first settlement knows nothing of the second result"
             assert await published(bus) == await undisturbed(bus)
 
     asyncio.run(main())
