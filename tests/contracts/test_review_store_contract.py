@@ -12,6 +12,7 @@ import pytest
 from servers.influx import InfluxServer
 
 from taktwatch.errors import BadRecord
+from taktwatch.kpis import EXAMPLE
 from taktwatch.records import Review, ReviewWindow, Verdict
 from taktwatch.review_figures import figures, series
 from taktwatch.reviews import EXAMPLES, SUMS, minutes_of
@@ -98,6 +99,20 @@ def test_a_minute_the_store_cannot_hold_is_a_bad_record_that_names_it(address: A
 def test_the_embedded_store_keeps_the_highest_revision_of_a_minute(tmp_path: Path) -> None:
     address: Address = (f"sqlite:///{tmp_path / 'kpis.sqlite'}", {})
     assert written_and_read(address, [minute(revision=20)], [minute(revision=19)]) == [minute(revision=20)]
+
+
+def test_the_embedded_store_forgets_reviews_with_the_windows_of_their_time(tmp_path: Path) -> None:
+    window = msgspec.structs.replace(EXAMPLE, start=NOON, end=NOON + timedelta(minutes=1))
+
+    async def main() -> list[ReviewWindow]:
+        store = open_store(f"sqlite:///{tmp_path / 'kpis.sqlite'}", {}, retention=timedelta(hours=6))
+        await store.write_reviews([minute(-7 * 60), minute(-5 * 60)])
+        await store.write([window])
+        found = await store.read_reviews(DAY)
+        await store.close()
+        return found
+
+    assert asyncio.run(main()) == [minute(-5 * 60)]
 
 
 def spoken(rng: random.Random, count: int) -> list[Review]:

@@ -191,6 +191,31 @@ def test_minutes_that_the_bucket_no_longer_keeps_are_passed_over(sqlite_bus_url:
     asyncio.run(main())
 
 
+@pytest.mark.influxdb
+def test_a_minute_the_store_refuses_is_a_dead_letter_and_the_others_are_written(
+    sqlite_bus_url: str, influx: InfluxServer
+) -> None:
+    """Ten boards in one minute, each of a million: the squares of their weights exceed 64 bits."""
+    million = [msgspec.structs.replace(word(number, hours=2, machine=Verdict.PASS), weight=1e6) for number in range(10)]
+    said = [*million, word(20, hours=1), msgspec.structs.replace(million[0], reviewed_at=FULL_HOUR - HOUR)]
+
+    async def main() -> None:
+        store = open_store(f"influxdb://{influx.address}", influx.environ)
+        async with opened(sqlite_bus_url) as bus, running(ReviewSink(QUICK, bus, TOPICS, store)):
+            await send(bus, said[:-1], TOPICS.reviews)
+            await eventually(lambda: at_rest(bus))
+            [letter] = await letters(bus)
+            assert letter.place is not None
+            assert (letter.place.offset, "exceeds 64 bits" in letter.error) == (9, True)
+            assert await stored(store) == minutes_of(said[:-1])[1:]
+            await send(bus, said[-1:], TOPICS.reviews)  # one board less in it: it can be written
+            await eventually(lambda: at_rest(bus))
+            assert await stored(store) == minutes_of(said)
+        await store.close()
+
+    asyncio.run(main())
+
+
 @pytest.fixture(params=["sqlite", pytest.param("kafka", marks=pytest.mark.kafka)])
 def backend(request: pytest.FixtureRequest, sqlite_bus_url: str) -> Backend:
     """A real bus."""

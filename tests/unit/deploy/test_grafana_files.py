@@ -10,7 +10,7 @@ import pytest
 import yaml
 from prometheus_client import REGISTRY
 
-from taktwatch.records import KpiWindow
+from taktwatch.records import KpiWindow, ReviewWindow
 from taktwatch.store.influx_points import DERIVED
 from taktwatch.store.influx_spc import SPC_FIELDS
 
@@ -19,7 +19,10 @@ GRAFANA = ROOT / "dashboards" / "grafana"
 FILES = sorted((GRAFANA / "dashboards").glob("*.json"))
 PANEL_TYPES = {"stat", "timeseries", "barchart", "table"}
 UNITS = {"none", "short", "percentunit", "s", "bytes", "reqps"}
-FIELDS = set(KpiWindow.__struct_fields__) | set(DERIVED) | SPC_FIELDS | {"count"}
+FIELDS = set(KpiWindow.__struct_fields__) | set(ReviewWindow.__struct_fields__) | set(DERIVED) | SPC_FIELDS | {"count"}
+MADE = {"key", "figure", "share", "worth", "z", "spread", "low", "high"}
+"""Columns that queries make."""
+
 COLUMNS = {
     "metric",
     "_measurement",
@@ -106,7 +109,7 @@ def flux_queries() -> list[str]:
 def test_flux_names_only_fields_that_the_store_writes(flux: str) -> None:
     """A misspelt field answers 200 and "No data"."""
     assert set(re.findall(r'_field == "(\w+)"', flux)) <= FIELDS
-    made = set(re.findall(r'value: "(\w+)"', flux)) | {"key"}
+    made = set(re.findall(r'value: "(\w+)"', flux)) | MADE
     made |= set(re.findall(r"\b(now|before): float", flux))
     assert set(re.findall(r"\br\.(\w+)", flux)) <= COLUMNS | FIELDS | made
     assert set(re.findall(r"\bv\.(\w+)", flux)) <= {"defaultBucket", "timeRangeStart", "timeRangeStop", "windowPeriod"}

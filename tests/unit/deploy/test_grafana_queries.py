@@ -10,11 +10,14 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 from servers.influx import InfluxServer
 
 from taktwatch import kpis
-from taktwatch.records import ControlPoint, KpiWindow, MarkState, WindowState
+from taktwatch.records import ControlPoint, KpiWindow, MarkState, Review, Verdict, WindowState
+from taktwatch.review_figures import figures
+from taktwatch.reviews import EXAMPLES, minutes_of
 from taktwatch.store.connect import open_store
 from taktwatch.store.reading import drifts
 
@@ -110,6 +113,27 @@ def point(index: int, value: float, *signals: str) -> ControlPoint:
 POINTS = [point(0, 0.011), point(1, 0.012), point(2, 0.021, "1 point beyond the control limits"), point(3, 0.009)]
 
 
+def word(board: int, machine: Verdict, human: Verdict, rate: float = 0.02, minute: int = 0) -> Review:
+    return msgspec.structs.replace(
+        EXAMPLES[0],
+        visit=board,
+        machine=machine,
+        human=human,
+        sampled=machine is Verdict.PASS,
+        weight=1 / rate,
+        reviewed_at=START + timedelta(minutes=minute),
+    )
+
+
+FAIL, PASS = Verdict.FAIL, Verdict.PASS
+WORDS = [
+    *(word(board, FAIL, PASS if board < 3 else FAIL, minute=board) for board in range(20)),
+    *(word(board, PASS, FAIL if board == 31 else PASS, rate=0.02 if board < 40 else 0.3) for board in range(30, 70)),
+    word(0, FAIL, FAIL, minute=-30),  # a second thought: in the hour before
+]
+REVIEWS = minutes_of(WORDS)
+
+
 class Influx:
     """Answers a panel's query as Grafana would send it."""
 
@@ -159,6 +183,7 @@ def line(influx: InfluxServer) -> Influx:
             await store.prepare()
             await store.write([*DAYS_BEFORE, *WINDOWS])
             await store.write_points(POINTS)
+            await store.write_reviews(REVIEWS)
         finally:
             await store.close()
 
@@ -298,3 +323,38 @@ def test_a_control_chart_shows_values_between_limits_and_marks_signals(line: Inf
     assert [(row["key"], float(row["_value"])) for row in line.ask(signals)] == [
         ("top demo-board defect_rate laney_ewma signal", 0.021)
     ]
+
+
+@pytest.mark.influxdb
+def test_what_people_say_is_shown_with_n_and_interval_as_everywhere_else(line: Influx) -> None:
+    [flux] = panel("What people say of the verdicts")
+    rows = line.ask(flux)
+    [shown_as] = [each for each in LINE["panels"] if each["title"] == "What people say of the verdicts"]
+    [ordered] = shown_as["transformations"]
+    assert set(ordered["options"]["indexByName"]) == rows[0].keys() - {"", "result", "table"}
+    shown = {row["figure"]: row for row in rows}
+    told = figures(REVIEWS)
+    for name, rate in (("false calls", told.false_call_rate), ("escapes", told.escape_rate)):
+        values = [float(shown[name][column]) for column in ("rate", "low", "high")]
+        assert values == pytest.approx([rate.value, rate.low, rate.high]), name
+        assert int(shown[name]["n"]) == rate.n
+    assert told.effective_n < told.escape_rate.n == 40
+    assert line.ask(flux, station="section") == []
+
+
+@pytest.mark.influxdb
+def test_false_calls_and_escapes_are_shown_by_the_hour_of_the_last_word(line: Influx) -> None:
+    [flux] = panel("False calls and escapes")
+    lines: dict[str, list[tuple[str, float]]] = {}
+    for row in line.ask(flux):
+        lines.setdefault(row["key"], []).append((row["_time"][11:16], float(row["_value"])))
+    hours = [figures(one for one in REVIEWS if one.start.hour == hour) for hour in (11, 12)]
+    false_calls = [hour.false_call_rate for hour in hours]
+    escapes = hours[1].escape_rate
+    assert [time for time, _ in lines["top false calls"]] == ["11:00", "12:00"]
+    for name, found in (("", "value"), (" low", "low"), (" high", "high")):
+        assert [value for _, value in lines[f"top false calls{name}"]] == pytest.approx(
+            [getattr(rate, found) for rate in false_calls]
+        )
+        assert lines[f"top escapes{name}"] == [("12:00", pytest.approx(getattr(escapes, found)))]
+    assert {row["_time"][11:16] for row in line.ask(flux, every="24h")} == {"11:00"}  # one step over all
