@@ -7,8 +7,6 @@ the record. Here a consumer's fetcher is given a place for what it fetches that 
 from collections import OrderedDict
 from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime, timedelta
-from functools import partial
-from itertools import islice
 from typing import Any
 
 from aiokafka import AIOKafkaConsumer, TopicPartition
@@ -57,10 +55,8 @@ class Fetched(OrderedDict[TopicPartition, FetchResult | FetchError]):
     def __setitem__(self, place: TopicPartition, found: FetchResult | FetchError) -> None:
         """Let what was fetched be unpacked our way; an error stays one."""
         if isinstance(found, FetchResult):
-            records = found._partition_records  # noqa: SLF001 - there is no public way
-            records._records_iterator = messages_in(records)  # noqa: SLF001
             taking: Any = found
-            taking.getall = partial(getall, found)
+            taking.getall = Unpacking(found).take
         super().__setitem__(place, found)
         self._be_patient()
 
@@ -78,27 +74,46 @@ class Fetched(OrderedDict[TopicPartition, FetchResult | FetchError]):
         self._fetcher._fetch_max_wait_ms = BRIEFLY_MS if self else PATIENTLY_MS  # noqa: SLF001 - as above
 
 
-def getall(found: FetchResult, max_records: int | None = None) -> list[Message]:
-    """Return the next messages: as aiokafka's own, without two calls for each."""
-    fetched: Any = found
-    if not fetched.check_assignment(fetched._topic_partition) or not fetched.has_more():  # noqa: SLF001
-        return []
-    messages = list(islice(fetched._partition_records._records_iterator, max_records))  # noqa: SLF001
-    fetched._update_position()  # noqa: SLF001
-    if max_records is None or len(messages) < max_records:
-        fetched._partition_records = None  # noqa: SLF001 - there is no more
-    return messages
+class Unpacking:
+    """What was fetched of a partition, unpacked a batch at a time as it is taken."""
+
+    def __init__(self, found: FetchResult) -> None:
+        self._found: Any = found
+        self._batches = batches_in(self._found._partition_records)  # noqa: SLF001 - there is no public way
+        self._ready: list[Message] = []
+        self._after = 0
+
+    def take(self, max_records: int | None = None) -> list[Message]:
+        """Return the next messages: what `FetchResult.getall` does, without two calls and a record for each.
+
+        Raises `CorruptRecordException` for a batch whose checksum is wrong.
+        """
+        found = self._found
+        if not found.check_assignment(found._topic_partition) or not found.has_more():  # noqa: SLF001
+            return []
+        ready, exhausted = self._ready, False
+        while not exhausted and (max_records is None or len(ready) < max_records):
+            messages, self._after = next(self._batches, (None, self._after))
+            exhausted = messages is None
+            ready += messages or ()
+        taken, left = (ready, []) if max_records is None else (ready[:max_records], ready[max_records:])
+        self._ready = left
+        found._partition_records.next_fetch_offset = left[0].offset if left else self._after  # noqa: SLF001
+        found._update_position()  # noqa: SLF001
+        if exhausted and not left:
+            found._partition_records = None  # noqa: SLF001 - there is no more
+        return taken
 
 
-def messages_in(fetched: PartitionRecords) -> Iterator[Message]:
-    """Yield the records of a partition's batches, and keep `next_fetch_offset`, from where it is fetched on.
+def batches_in(fetched: PartitionRecords) -> Iterator[tuple[list[Message], int]]:
+    """Yield the messages of each of a partition's batches from where it was fetched, and the offset after the batch.
 
     The broker stamps log times in milliseconds, one for a whole batch of its own: equal ones are one object, and so
     are the headers of records that follow each other. Raises
     `CorruptRecordException` for a batch whose checksum is wrong.
     """
     parts: Any = fetched
-    (topic, partition), batches = parts._tp, parts._records  # noqa: SLF001
+    (topic, partition), batches, wanted = parts._tp, parts._records, parts.next_fetch_offset  # noqa: SLF001
     stamp_ms, stamp = -1, EPOCH
     named: list[tuple[str, bytes]] = []
     headers: dict[str, bytes] = {}
@@ -106,18 +121,17 @@ def messages_in(fetched: PartitionRecords) -> Iterator[Message]:
         batch = batches.next_batch()
         if not batch.validate_crc():
             raise CorruptRecordException(f"a damaged batch in {topic}/{partition}")
-        if not batch.is_control_batch:
-            wanted = parts.next_fetch_offset
-            for record in batch:
-                offset = record.offset
-                if offset < wanted:  # a batch comes whole
-                    continue
-                if record.timestamp != stamp_ms:
-                    stamp_ms = record.timestamp
-                    stamp = EPOCH + timedelta(milliseconds=stamp_ms)
-                parts.next_fetch_offset = offset + 1
-                if record.headers != named:
-                    named = record.headers
-                    headers = dict(named)
-                yield Message(topic, partition, offset, stamp, record.key or b"", record.value or b"", headers)
-        parts.next_fetch_offset = batch.next_offset  # of a compacted batch the last records may be gone
+        messages: list[Message] = []
+        for record in () if batch.is_control_batch else batch:
+            if record.timestamp != stamp_ms:
+                stamp_ms = record.timestamp
+                stamp = EPOCH + timedelta(milliseconds=stamp_ms)
+            if record.headers != named:
+                named = record.headers
+                headers = dict(named)
+            messages.append(
+                Message(topic, partition, record.offset, stamp, record.key or b"", record.value or b"", headers)
+            )
+        if messages and messages[0].offset < wanted:  # a batch comes whole
+            messages = [message for message in messages if message.offset >= wanted]
+        yield messages, batch.next_offset  # of a compacted batch the last records may be gone
