@@ -1,6 +1,7 @@
 """The review sink alone in a process, to be killed: `python review_process.py BUS_URL PREFIX STORE MEMBER`."""
 
 import asyncio
+import os
 import sys
 
 from kpi_engine.review_sink import ReviewSink
@@ -14,7 +15,7 @@ async def main(url: str, prefix: str, store: str, member: str) -> None:
     """Run until killed."""
     bus = open_bus(url, KafkaConfig(), client="review-process")
     config = LineConfig(kpi=KpiConfig(checkpoint_interval_s=0.02))
-    await ReviewSink(config, bus, Topics(prefix), open_store(store, {}), member=member).run(asyncio.Event())
+    await ReviewSink(config, bus, Topics(prefix), open_store(store, os.environ), member=member).run(asyncio.Event())
 
 
 if __name__ == "__main__":

@@ -3,6 +3,7 @@
 import asyncio
 import os
 import random
+import signal
 import subprocess
 import sys
 import uuid
@@ -79,7 +80,7 @@ async def at_rest(bus: Bus, topics: Topics = TOPICS) -> bool:
 
 
 async def stored(store: KpiStore) -> list[ReviewWindow]:
-    return await store.read_reviews(ReviewQuery(FULL_HOUR - timedelta(days=400), FULL_HOUR + HOUR))
+    return await store.read_reviews(ReviewQuery(FULL_HOUR - timedelta(days=400), FULL_HOUR + timedelta(days=1)))
 
 
 def test_a_later_word_corrects_the_minute_of_the_word_before_it(sqlite_bus_url: str, address: Address) -> None:
@@ -256,9 +257,9 @@ class Members:
     def __init__(self) -> None:
         self.processes: list[subprocess.Popen[bytes]] = []
 
-    def start(self, url: str, topics: Topics, store: str, member: str) -> subprocess.Popen[bytes]:
-        environ = {**os.environ, "PYTHONPATH": str(PROCESS.parents[1])}
-        process = subprocess.Popen([sys.executable, PROCESS, url, topics.prefix, store, member], env=environ)
+    def start(self, url: str, topics: Topics, store: Address, member: str) -> subprocess.Popen[bytes]:
+        environ = {**os.environ, **store[1], "PYTHONPATH": str(PROCESS.parents[1])}
+        process = subprocess.Popen([sys.executable, PROCESS, url, topics.prefix, store[0], member], env=environ)
         self.processes.append(process)
         return process
 
@@ -284,7 +285,7 @@ def test_a_successor_takes_over_from_a_sink_that_was_killed_amid_the_words(
         store = open_store(url, {})
         async with opened(backend.url, topics) as bus:
             for life in range(3):
-                process = members.start(backend.url, topics, url, "first")
+                process = members.start(backend.url, topics, (url, {}), "first")
                 before = len(await stored(store))
 
                 async def came_to_life(before: int = before) -> bool:
@@ -300,6 +301,44 @@ def test_a_successor_takes_over_from_a_sink_that_was_killed_amid_the_words(
                 await send(bus, said[300:], topics.reviews)
                 await eventually(lambda: at_rest(bus, topics))
                 assert await stored(store) == minutes_of(said)
+        await store.close()
+
+    asyncio.run(main())
+
+
+@pytest.mark.slow
+@pytest.mark.influxdb
+def test_a_sink_that_was_stopped_and_wakes_up_after_its_successor_leaves_nothing_wrong(
+    sqlite_bus_url: str, influx: InfluxServer, members: Members
+) -> None:
+    said = [
+        msgspec.structs.replace(one, reviewed_at=FULL_HOUR - timedelta(minutes=n % 600))
+        for n, one in enumerate(words(300))
+    ]
+    address = f"influxdb://{influx.address}", influx.environ
+
+    async def main() -> None:
+        store = open_store(*address)
+        async with opened(sqlite_bus_url) as bus:
+            owner = members.start(sqlite_bus_url, TOPICS, address, "first")
+            await send(bus, said[:50], TOPICS.reviews)
+            await eventually(lambda: at_rest(bus))
+            await send(bus, said[50:200], TOPICS.reviews)  # amid this it is stopped
+            owner.send_signal(signal.SIGSTOP)
+            sink = ReviewSink(QUICK, bus, TOPICS, store, member="second")
+            async with running(sink):
+                await send(bus, said[200:], TOPICS.reviews)
+                await eventually(lambda: at_rest(bus))
+                owner.send_signal(signal.SIGCONT)
+                await asyncio.sleep(0.5)  # time to write what it had in hand
+                owner.kill()
+                owner.wait(PATIENCE_S)
+                sink.tidy(now() + HOUR)  # as if an hour had gone by
+
+                async def healed() -> bool:
+                    return await stored(store) == minutes_of(said)
+
+                await eventually(healed)
         await store.close()
 
     asyncio.run(main())
