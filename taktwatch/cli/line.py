@@ -37,10 +37,13 @@ from taktwatch.records import Verdict
 
 __all__ = ["baseline", "demo", "doctor", "ledger", "replay", "run"]
 
+TIMES = ["%Y-%m-%dT%H:%M:%SZ", "%Y-%m-%dT%H:%M:%S", "%Y-%m-%d"]
+
+TimeOption = Annotated[datetime, typer.Option(formats=TIMES)]
 StartOption = Annotated[
     datetime | None,
     typer.Option(
-        formats=["%Y-%m-%dT%H:%M:%SZ", "%Y-%m-%dT%H:%M:%S", "%Y-%m-%d"],
+        formats=TIMES,
         help="Event time of the first board, UTC; the same start and seed give the same frames.",
     ),
 ]
@@ -215,8 +218,8 @@ def ledger(
 
 @app.command()
 def baseline(
-    since: Annotated[datetime, typer.Option(formats=["%Y-%m-%dT%H:%M:%SZ", "%Y-%m-%dT%H:%M:%S", "%Y-%m-%d"])],
-    until: Annotated[datetime, typer.Option(formats=["%Y-%m-%dT%H:%M:%SZ", "%Y-%m-%dT%H:%M:%S", "%Y-%m-%d"])],
+    since: TimeOption,
+    until: TimeOption,
     station: Annotated[str, typer.Option(help="Whose windows.")],
     product: Annotated[str | None, typer.Option(help="Of which product; default: the station's in line.toml.")] = None,
     metric: Annotated[
@@ -234,9 +237,7 @@ def baseline(
 
     configure_logging(logging.WARNING)
     settings = read_config(config, bus=bus, kpis=kpis, prefix=prefix)
-    if since >= until:
-        raise ConfigError(f"--since {since} is not before --until {until}")
-    span = since.replace(tzinfo=UTC), until.replace(tzinfo=UTC)
+    span = event_time(since, until)
     made = with_signals(
         lambda _: choose_baseline(settings, *span, station, product, metric=metric, publish=not dry_run)
     )
@@ -248,8 +249,8 @@ def baseline(
 
 @app.command()
 def replay(
-    since: Annotated[datetime, typer.Option(formats=["%Y-%m-%dT%H:%M:%SZ", "%Y-%m-%dT%H:%M:%S", "%Y-%m-%d"])],
-    until: Annotated[datetime, typer.Option(formats=["%Y-%m-%dT%H:%M:%SZ", "%Y-%m-%dT%H:%M:%S", "%Y-%m-%d"])],
+    since: TimeOption,
+    until: TimeOption,
     station: Annotated[str | None, typer.Option(help="Only this station.")] = None,
     model: Annotated[str | None, typer.Option(help="Another model than the product's.")] = None,
     config: ConfigOption = None,
@@ -264,14 +265,13 @@ def replay(
 
     configure_logging(logging.WARNING)
     settings = recall(read_config(config, bus=bus, prefix=prefix))
-    if since >= until:
-        raise ConfigError(f"--since {since} is not before --until {until}")
+    begin, end = event_time(since, until)
     comparison, topics = with_signals(
         lambda stop: run_replay(
             settings,
             stop,
-            since=since.replace(tzinfo=UTC),
-            until=until.replace(tzinfo=UTC),
+            since=begin,
+            until=end,
             station=station,
             model=model,
         )
@@ -283,3 +283,10 @@ def replay(
         print_comparison(out, comparison)
     if not comparison.equal:
         raise typer.Exit(Exit.NO)
+
+
+def event_time(since: datetime, until: datetime) -> tuple[datetime, datetime]:
+    """Return a span of event time, both UTC. Raises `ConfigError` for one that ends before it begins."""
+    if since >= until:
+        raise ConfigError(f"--since {since} is not before --until {until}")
+    return since.replace(tzinfo=UTC), until.replace(tzinfo=UTC)
