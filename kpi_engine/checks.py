@@ -9,7 +9,7 @@ import msgspec
 from kpi_engine.slim import Result, SlimResult, placed_result, slim_result
 from taktwatch.bus import Message
 from taktwatch.errors import BadRecord
-from taktwatch.records import DeadLetter, InspectionResult, LayerProfile, StationMark, Tile
+from taktwatch.records import DeadLetter, InspectionResult, LayerProfile, Record, StationMark, Tile
 from taktwatch.wire import decode, kind_of
 
 __all__ = ["check_station", "dead_letter", "readable"]
@@ -26,13 +26,15 @@ DEAD_BYTES = 2**20
 """How much of a refused record is kept; results are kilobytes."""
 
 
-def readable(message: Message) -> SlimResult | StationMark:
+def readable(message: Message, kind: type[Record] | None = None) -> SlimResult | StationMark:
     """Return the record in a message of the results topic; of a result, what is needed to count it.
 
+    `kind`: what the message's headers say that it holds, where they were read already.
     Raises `BadRecord` for bytes that are no record, records of another kind, and numbers no sum can hold. Products that
     line.toml does not know are counted like any other: the file may have changed since.
     """
-    kind = kind_of(message.headers)
+    if kind is None:
+        kind = kind_of(message.headers)
     if kind is InspectionResult:
         try:
             result = slim_result(message.value)
@@ -62,13 +64,14 @@ def check_station(record: Result | StationMark, line: str, stations: frozenset[s
 
 def is_plain(result: Result) -> bool:
     """Whether nothing is wrong with a result at first sight: no layers to measure, all else in range."""
+    received_at, inspected_at = result.received_at, result.inspected_at
     try:
         return (
             not result.layers
             and result.tile is None
             and EARLIEST <= result.event_at < LATEST
-            and EARLIEST <= result.received_at <= result.inspected_at < LATEST
-            and result.inspected_at - result.received_at <= LONGEST_LATENCY
+            and EARLIEST <= received_at <= inspected_at < LATEST
+            and inspected_at - received_at <= LONGEST_LATENCY
             and 0 <= result.seq <= MOST_FRAMES
             and 0 <= result.opportunities <= MOST_OPPORTUNITIES
             and (not result.detections or all(0 <= found.score <= 1 for found in result.detections))

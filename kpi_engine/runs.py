@@ -21,6 +21,7 @@ Picture = tuple[int, int, Result]
 class Run(Arrivals):
     """A station's run: pictures of one lane in one minute.
 
+    `begins`, `ends`, `begins_us`: the minute's bounds; `views` make a board.
     `boards`: pictures of boards that began in this run and are not complete, by visit. `latencies_us`,
     `opportunities`, and how many `failed` and are in `review`: of boards counted and not in `sums` yet; so are
     `first_passes` and the `passed` ones of them. `patience_us`: no board runs out of time before. `due`, `old`: what
@@ -28,8 +29,11 @@ class Run(Arrivals):
     """
 
     __slots__ = (
+        "begins",
+        "begins_us",
         "boards",
         "due",
+        "ends",
         "failed",
         "first_passes",
         "hold_us",
@@ -47,6 +51,7 @@ class Run(Arrivals):
         "session_name",
         "step",
         "sums",
+        "views",
     )
 
     def __init__(self, step: Step, lane: Lane, result: Result, logged_us: int) -> None:
@@ -55,6 +60,8 @@ class Run(Arrivals):
         self.lane = lane
         self.product, self.session_name, self.lot = result.product, result.session, result.lot
         self.minute = step.minute
+        self.begins, self.ends, self.begins_us = step.begins, step.ends, step.begins_us
+        self.views = lane.views
         self.sums: Sums = step.station.windows[lane.share][step.minute]
         self.last = 0
         self.boards: dict[int, list[Picture]] = {}

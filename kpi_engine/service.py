@@ -33,7 +33,6 @@ from kpi_engine.metrics import (
     WINDOWS,
 )
 from kpi_engine.rules import rules_of
-from kpi_engine.slim import SlimResult
 from kpi_engine.sums import microseconds
 from kpi_engine.watchdog import silent_stations
 from kpi_engine.windows import Image, KpiState, drain, drain_verdicts, empty, fold, restore, save
@@ -43,17 +42,16 @@ from taktwatch.clock import now
 from taktwatch.config import LineConfig
 from taktwatch.errors import BadRecord, OffsetLost
 from taktwatch.memory import keep_freed
-from taktwatch.records import MarkState
+from taktwatch.records import InspectionResult, MarkState, Record
 from taktwatch.topics import Topics
-from taktwatch.wire import encode
+from taktwatch.wire import encode, kind_of
 
 __all__ = ["GROUP", "KpiService"]
 
 GROUP = "kpi"
-BATCH = 2000
-SLICE = 200
-"""So many records are folded before other tasks of this thread have their turn: some milliseconds, less than another
-thread would keep them waiting for the interpreter, and without the two handing it to and fro."""
+BATCH = 200
+"""So many records are unpacked, read and folded at once, while they lie in the processor's caches; then other tasks
+have their turn. That takes some milliseconds, less than a thread would hold the interpreter."""
 COLLECT_AFTER = (100_000, 50, 100)
 """A state of hundreds of thousands of objects without a cycle is not searched for garbage every few batches."""
 
@@ -91,6 +89,7 @@ class KpiService:
         self.silent_after_us = round(config.kpi.silent_after_s * 1e6)
         self.interval_s = config.kpi.checkpoint_interval_s
         self.states: dict[Partition, KpiState] = {}
+        self.said: dict[Partition, dict[str, Outgoing]] = {}
         self.saved: dict[Partition, int] = {}
         self.uncommitted: set[Partition] = set()
         self.settling: asyncio.Task[None] | None = None
@@ -115,6 +114,7 @@ class KpiService:
         """Join the group and fold until `stop`. Raises `BackendUnavailable`, `OffsetLost`."""
         rebalance = Rebalance(self.assigned, self.revoked)
         self.states.clear()
+        self.said.clear()
         async with self.bus.consumer(GROUP, [self.topics.results], member=self.member, rebalance=rebalance) as consumer:
             self.consumer = consumer
             try:
@@ -157,17 +157,27 @@ class KpiService:
         await self.settle(partitions)
         for partition in partitions:
             self.states.pop(partition, None)
+            self.said.pop(partition, None)
             self.saved.pop(partition, None)
             self.uncommitted.discard(partition)
 
     async def take(self, messages: Sequence[Message]) -> None:
         """Fold a batch; what cannot be counted goes to the dead topic before the position passes it."""
-        bad = []
-        for first in range(0, len(messages), SLICE):
-            bad += self.fold_all(messages[first : first + SLICE])
-            await asyncio.sleep(0)
+        bad = self.fold_all(messages)
+        self.note_verdicts()
+        await asyncio.sleep(0)
         if bad:
             await self.bus.publish(bad)
+
+    def note_verdicts(self) -> None:
+        """Have new verdicts ready for the next settlement; there they take the place of older ones of their board."""
+        for partition, state in self.states.items():
+            verdicts = drain_verdicts(state)
+            said = self.said.setdefault(partition, {})
+            for verdict in verdicts:
+                said[verdict.board_id] = Outgoing(self.topics.boards, verdict.line.encode(), *encode(verdict))
+            for kind, count in Counter([verdict.verdict for verdict in verdicts]).items():
+                BOARDS.labels(kind.value).inc(count)
 
     def fold_all(self, messages: Sequence[Message]) -> list[Outgoing]:
         """Fold messages into the states of their partitions and return dead letters for the unreadable ones."""
@@ -175,25 +185,30 @@ class KpiService:
         stamp, logged_us = None, 0
         results = 0
         place: Partition | None = None
+        headers, kind = None, Record
+        line, stations, rules = self.line, self.stations, self.rules
         for message in messages:
             if place is None or place[1] != message.partition or place[0] != message.topic:
                 place = (message.topic, message.partition)
                 state = self.states[place]
             try:
-                record = readable(message)
-                check_station(record, self.line, self.stations)
+                if message.headers is not headers:  # shared, too, by records of a kind that follow each other
+                    kind = kind_of(message.headers)
+                    headers = message.headers
+                record = readable(message, kind)
+                if stations:
+                    check_station(record, line, stations)
             except BadRecord as error:
                 log.warning("a record cannot be counted", place=str(message.place), error=str(error))
                 BAD_RECORDS.labels(message.topic).inc()
-                value, headers = encode(dead_letter(message, error, GROUP))
-                bad.append(Outgoing(self.topics.dead, message.key, value, headers))
+                bad.append(Outgoing(self.topics.dead, message.key, *encode(dead_letter(message, error, GROUP))))
                 state.position = message.offset + 1
             else:
                 if message.timestamp is not stamp:  # shared by what the bus took at once
                     stamp = message.timestamp
                     logged_us = microseconds(stamp)
-                fold(state, record, message.offset, logged_us, self.rules)
-                results += isinstance(record, SlimResult)
+                fold(state, record, message.offset, logged_us, rules)
+                results += kind is InspectionResult
         RECORDS.labels("InspectionResult").inc(results)
         RECORDS.labels("StationMark").inc(len(messages) - len(bad) - results)
         return bad
@@ -235,24 +250,20 @@ class KpiService:
         """Whether anything was folded since the last checkpoint."""
         return self.states[partition].position != self.saved.get(partition, 0)
 
-    def changes(self, states: Sequence[KpiState]) -> list[Outgoing]:
+    def changes(self, partition: Partition, state: KpiState) -> list[Outgoing]:
         """Return the verdicts of boards and the windows that changed; verdicts are keyed by line."""
-        outgoing = []
-        for state in states:
-            verdicts, windows = drain_verdicts(state), drain(state)
-            for kind, count in Counter(verdict.verdict for verdict in verdicts).items():
-                BOARDS.labels(kind.value).inc(count)
-            for window in windows:
-                WINDOWS.labels(window.state.value).inc()
-            outgoing += [Outgoing(self.topics.boards, said.line.encode(), *encode(said)) for said in verdicts]
-            outgoing += [Outgoing(self.topics.kpis, f"{w.line}/{w.station}".encode(), *encode(w)) for w in windows]
-        return outgoing
+        windows = drain(state)
+        for window in windows:
+            WINDOWS.labels(window.state.value).inc()
+        said = self.said.pop(partition, {}).values()
+        return [*said, *(Outgoing(self.topics.kpis, f"{w.line}/{w.station}".encode(), *encode(w)) for w in windows)]
 
     def settlement(self, moved: Mapping[Partition, KpiState], behind: AbstractSet[Partition]) -> Settlement:
         """Return what states that moved on, and partitions whose position is not committed, make to settle now."""
-        outgoing = self.changes(list(moved.values()))
+        outgoing: list[Outgoing] = []
         images = {}
         for partition, state in moved.items():
+            outgoing += self.changes(partition, state)
             image = save(state)
             STATE_BYTES.labels(str(partition[1])).set(len(image.head) + sum(map(len, image.blocks)))
             images[partition] = (state.position, image)

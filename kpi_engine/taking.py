@@ -19,11 +19,11 @@ from taktwatch.records import BoardVerdict, MarkState, StationMark, Verdict
 __all__ = ["take", "take_mark"]
 
 
-def take(run: Run, result: Result, offset: int, logged_us: int) -> bool:
+def take(run: Run, result: Result, offset: int, logged_us: int) -> bool:  # noqa: C901 - each call costs as much as a check
     """Take an ordinary result; False for another, of which nothing was done."""
-    step, lane, event_at = run.step, run.lane, result.event_at
+    event_at = result.event_at
     if not (
-        step.begins <= event_at < step.ends
+        run.begins <= event_at < run.ends
         and result.outcome is INSPECTED
         and result.lot == run.lot
         and result.product == run.product
@@ -38,19 +38,20 @@ def take(run: Run, result: Result, offset: int, logged_us: int) -> bool:
         return False
     visit = result.visit
     pictures = run.boards.get(visit)
-    if pictures is None and (board := lane.boards.get(visit)) is not None and board.closed:
+    if pictures is None and (board := run.lane.boards.get(visit)) is not None and board.closed:
         return False  # it corrects what was counted, perhaps in this run
-    event_us = known[seq] = step.begins_us + event_at.second * 1_000_000 + event_at.microsecond
+    event_us = known[seq] = run.begins_us + event_at.second * 1_000_000 + event_at.microsecond
     low = run.low
     if seq == low:
         while low in known:
             low = run.after.get(low, low + 1)
-        bound_us = bound_with(run, low, run.top, lane.session.mark_us)
+        bound_us = bound_with(run, low, run.top, run.session.mark_us)
     if event_us + run.hold_us < bound_us or (bound_us > run.bound_us and not may_move(run, bound_us)):
         del known[seq]
         return False
     run.low, run.bound_us, run.last = low, bound_us, offset
-    run.top = max(run.top, seq)
+    if seq > run.top:
+        run.top = seq
     run.seqs.append(seq)
     run.stamps.append(logged_us)
     if result.detections:
@@ -59,7 +60,7 @@ def take(run: Run, result: Result, offset: int, logged_us: int) -> bool:
         begin(run, result, event_us, offset)
     else:
         pictures.append((event_us, seq, result))
-        if len(pictures) == lane.views:
+        if len(pictures) == run.views:
             del run.boards[visit]
             complete(run, visit, pictures, offset)
     return True
@@ -70,7 +71,7 @@ def bound_with(run: Run, low: int, top: int, mark_us: int | None) -> int:
     bound_us = run.known[low - 1]
     if low > top and mark_us is not None and mark_us > bound_us:
         bound_us = mark_us
-    return max(bound_us, run.bound_us)
+    return bound_us if bound_us > run.bound_us else run.bound_us
 
 
 def may_move(run: Run, bound_us: int) -> bool:
@@ -130,7 +131,8 @@ def begin(run: Run, result: Result, event_us: int, offset: int) -> None:
         fold_view(step, lane, result)
     elif lane.views > 1:
         run.boards[visit] = [(event_us, result.seq, result)]
-        run.patience_us = min(run.patience_us, event_us + run.hold_us)
+        if event_us + run.hold_us < run.patience_us:
+            run.patience_us = event_us + run.hold_us
     else:
         step.offset, step.told.event_us = offset, event_us
         count_one(step, run.sums, result, lane.share)
@@ -138,7 +140,7 @@ def begin(run: Run, result: Result, event_us: int, offset: int) -> None:
             tell(step, verdict_of_one(result, lane.names, offset))
 
 
-def complete(run: Run, visit: int, pictures: list[Picture], offset: int) -> None:
+def complete(run: Run, visit: int, pictures: list[Picture], offset: int) -> None:  # noqa: C901 - one pass over them
     """Count a board all of whose pictures came in this run, and tell its verdict."""
     step, lane, verdict = run.step, run.lane, PASS
     names, views = lane.names, lane.views
@@ -149,15 +151,15 @@ def complete(run: Run, visit: int, pictures: list[Picture], offset: int) -> None
     serial: Named | None = None
     said: tuple[tuple[int, int, tuple[str, ...]], ...] = ()
     reasons: tuple[str, ...] = ()
-    frames, frame_ids = [], []
     for taken_us, seq, picture in pictures:
-        frames.append(Shot(taken_us, seq))
-        frame_ids.append(names.frame(seq))
-        received_at = min(received_at, picture.received_at)
-        judged_at = max(judged_at, picture.inspected_at)
+        if picture.received_at < received_at:
+            received_at = picture.received_at
+        if picture.inspected_at > judged_at:
+            judged_at = picture.inspected_at
         if picture.verdict is not PASS and verdict is not FAIL:
             verdict = picture.verdict or Verdict.REVIEW
-        opportunities = max(opportunities, picture.opportunities)
+        if picture.opportunities > opportunities:
+            opportunities = picture.opportunities
         if serial is None and picture.serial is not None:
             serial = Named(taken_us, seq, picture.serial)
         if picture.reasons:
@@ -172,7 +174,7 @@ def complete(run: Run, visit: int, pictures: list[Picture], offset: int) -> None
         judged_at,
         judged_at,
         run.share,
-        frames,
+        [Shot(taken_us, seq) for taken_us, seq, _ in pictures],
         views,
         verdict,
         opportunities,
@@ -208,7 +210,7 @@ def complete(run: Run, visit: int, pictures: list[Picture], offset: int) -> None
         verdict,
         views,
         views,
-        tuple(frame_ids),
+        names.frames([seq for _, seq, _ in pictures]),
         reasons,
         run.lot,
         serial_name,

@@ -45,8 +45,7 @@ def fold(state: KpiState, record: Result | StationMark, offset: int, logged_us: 
     down with those after it, by `drain` at the latest; but the position and boards are up to date.
     """
     step = state.steps.get((record.line, record.station))
-    run = None if step is None else step.run
-    if run is not None and run.step.rules is rules:
+    if step is not None and (run := step.run) is not None and step.rules is rules:
         if isinstance(record, StationMark):
             taken = take_mark(run, record, offset, logged_us)
         else:

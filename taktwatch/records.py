@@ -4,6 +4,7 @@ Ids are deterministic: the same input gives the same id, so a repeat is recognis
 """
 
 import hashlib
+from collections.abc import Iterable
 from datetime import datetime
 from enum import StrEnum
 from typing import ClassVar
@@ -182,6 +183,15 @@ class Names:
         known = self._frames.copy()
         known.update(b"%d" % seq)
         return known.hexdigest()
+
+    def frames(self, seqs: Iterable[int]) -> tuple[str, ...]:
+        """Return the ids of several frames."""
+        begin, ids = self._frames.copy, []
+        for seq in seqs:
+            known = begin()
+            known.update(b"%d" % seq)
+            ids.append(known.hexdigest())
+        return tuple(ids)
 
     def board(self, visit: int) -> str:
         """Return the id of a board's visit."""

@@ -56,7 +56,7 @@ class TopicSetup:
     faults: tuple[str, ...] = ()
 
 
-class Outgoing(msgspec.Struct, frozen=True):
+class Outgoing(msgspec.Struct, frozen=True, gc=False):
     """A record on its way out; records of one key go to one partition, in order."""
 
     topic: str

@@ -14,7 +14,7 @@ from aiokafka.errors import CommitFailedError, IllegalStateError, NoOffsetForPar
 from taktwatch.bus import Consumer, Message, Partition, Rebalance
 from taktwatch.bus.kafka_admin import KafkaAdmin
 from taktwatch.bus.kafka_link import FETCH_BYTES, PARTITION_BYTES, Link, stop_consumer
-from taktwatch.bus.kafka_records import getmany, give_messages
+from taktwatch.bus.kafka_records import getmany, give_messages, has_fetched
 from taktwatch.errors import BackendUnavailable
 
 __all__ = ["KafkaConsumer"]
@@ -153,7 +153,13 @@ class KafkaConsumer(Consumer):
         return self._consumer
 
     async def _getmany(self, max_records: int, timeout_s: float) -> Mapping[TopicPartition, Sequence[Message]]:
-        """Wait for records, but not through a rebalance: aiokafka would wait for its end, and it waits for us."""
+        """Wait for records, but not through a rebalance: aiokafka would wait for its end, and it waits for us.
+
+        What lies here already is taken without a task that waits: a fast reader asks thousands of times a second.
+        """
+        if not self._changed.is_set() and has_fetched(self._client):
+            async with self._link.explained():
+                return await getmany(self._client, timeout_ms=0, max_records=max_records)
         fetching = asyncio.create_task(getmany(self._client, timeout_ms=int(timeout_s * 1000), max_records=max_records))
         changed = asyncio.create_task(self._changed.wait())
         try:

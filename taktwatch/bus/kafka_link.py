@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
 
+import aiokafka.conn
 from aiokafka import AIOKafkaConsumer
 from aiokafka.errors import (
     ClusterAuthorizationFailedError,
@@ -35,6 +36,9 @@ REQUEST_BYTES = MAX_RECORD_BYTES + 64 * 2**10
 PARTITION_BYTES = 4 * 2**20
 FETCH_BYTES = 4 * PARTITION_BYTES
 """How much a fetch brings at most, of one partition and of all; a batch larger than that comes alone, and whole."""
+
+aiokafka.conn.READER_LIMIT = FETCH_BYTES
+"""A response is read whole, however large; below its size aiokafka would only stop the socket, 64 kB by 64 kB."""
 
 MEMBERSHIP = (CommitFailedError, IllegalStateError)
 """The cluster answers, and the group has moved on: for the consumer to handle."""

@@ -15,7 +15,7 @@ from aiokafka.errors import CorruptRecordException
 
 from taktwatch.bus import Message
 
-__all__ = ["BRIEFLY_MS", "EPOCH", "PATIENTLY_MS", "getmany", "give_messages"]
+__all__ = ["BRIEFLY_MS", "EPOCH", "PATIENTLY_MS", "getmany", "give_messages", "has_fetched"]
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
@@ -39,9 +39,22 @@ def give_messages(consumer: AIOKafkaConsumer) -> None:
 async def getmany(
     consumer: AIOKafkaConsumer, *partitions: TopicPartition, timeout_ms: int, max_records: int
 ) -> Mapping[TopicPartition, list[Message]]:
-    """Return what a consumer that gives messages has fetched, or fetches within the time."""
+    """Return what a consumer that gives messages has fetched, or fetches within the time.
+
+    A fetcher that hears of an answer and of records taken in the same moment believes its request still on its way, and
+    sleeps 0.2 s: whoever is about to wait wakes it.
+    """
+    if timeout_ms:
+        fetcher: Any = consumer._fetcher  # noqa: SLF001 - there is no public way
+        fetcher._notify(fetcher._wait_consume_future)  # noqa: SLF001
     found: Any = await consumer.getmany(*partitions, timeout_ms=timeout_ms, max_records=max_records)
     return dict(found)
+
+
+def has_fetched(consumer: AIOKafkaConsumer) -> bool:
+    """Whether `getmany` returns at once: something lies here, and no rebalance is under way that it would wait for."""
+    fetcher: Any = consumer._fetcher  # noqa: SLF001 - there is no public way
+    return bool(fetcher._records) and not fetcher._subscriptions.reassignment_in_progress  # noqa: SLF001
 
 
 class Fetched(OrderedDict[TopicPartition, FetchResult | FetchError]):

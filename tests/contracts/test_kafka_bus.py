@@ -177,3 +177,19 @@ def test_quiet_partitions_are_asked_briefly_while_records_of_others_wait(kafka_b
                 assert (len(fetcher._records), fetcher._fetch_max_wait_ms) == (0, PATIENTLY_MS)
 
     run(main())
+
+
+@pytest.mark.kafka
+def test_a_reader_who_waits_wakes_a_fetcher_that_missed_an_answer(kafka_broker: str) -> None:
+    async def main() -> None:
+        backend = KafkaBackend(f"kafka://{kafka_broker}")
+        topic = TopicSpec(backend.name("missed"), 1)
+        async with opened(backend, topic) as bus, bus.consumer("missed", [topic.name], member="m") as consumer:
+            assert isinstance(consumer, KafkaConsumer)
+            while not consumer.assigned:
+                await consumer.poll(1, timedelta(seconds=0.1))
+            sleeping = consumer._client._fetcher._wait_consume_future
+            assert not await consumer.poll(1, timedelta(seconds=0.1))
+            assert sleeping.done()
+
+    run(main())
