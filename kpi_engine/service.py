@@ -49,9 +49,9 @@ from taktwatch.wire import encode, kind_of
 __all__ = ["GROUP", "KpiService"]
 
 GROUP = "kpi"
-BATCH = 200
-"""So many records are unpacked, read and folded at once, while they lie in the processor's caches; then other tasks
-have their turn. That takes some milliseconds, less than a thread would hold the interpreter."""
+BATCH = 500
+"""So many records are unpacked, read and folded at once, then other tasks have their turn: that takes about as long as
+a thread holds the interpreter."""
 COLLECT_AFTER = (100_000, 50, 100)
 """A state of hundreds of thousands of objects without a cycle is not searched for garbage every few batches."""
 
