@@ -1,8 +1,7 @@
 """One KPI service on one core until it has folded a log: kpi_fold.py BUS_URL PREFIX RECORDS [KPIS_URL].
 
 With a store's address, the sink runs in the same process, as `taktwatch run kpi` runs it. Prints JSON: records, wall
-and CPU seconds (all threads) from the first batch in hand to the last record saved (and its windows stored). When the
-last one is folded the service is stopped, which saves it at once, not with the next interval.
+and CPU seconds (all threads) from the first batch in hand to the last record saved (and its windows stored).
 """
 
 import asyncio
@@ -28,35 +27,27 @@ from taktwatch.topics import Topics, lag  # noqa: E402
 LOOK_S = 0.05
 
 
-def folded(service: KpiService) -> int:
-    """Return how many records the service has folded."""
-    return sum(state.position for state in service.states.values())
-
-
 async def main(url: str, prefix: str, wanted: int, kpis_url: str | None) -> None:
     """Run the service and measure."""
     bus, topics = open_bus(url, KafkaConfig(), client="benchmark-fold"), Topics(prefix)
     service = KpiService(CONFIG, bus, topics)
-    stop, stop_sink = asyncio.Event(), asyncio.Event()
-    running = [asyncio.create_task(service.run(stop))]
+    services = [service.run]
     store = None
     if kpis_url:
         store = open_store(kpis_url, os.environ, retention=timedelta(days=730))
-        running.append(asyncio.create_task(KpiSink(CONFIG, bus, topics, store).run(stop_sink)))
-    while not (before := folded(service)):  # noqa: ASYNC110
+        services.append(KpiSink(CONFIG, bus, topics, store).run)
+    stop = asyncio.Event()
+    running = [asyncio.create_task(run(stop)) for run in services]
+    while not (before := sum(state.position for state in service.states.values())):  # noqa: ASYNC110
         await asyncio.sleep(LOOK_S / 10)  # the service folds meanwhile
     wall, cpu = time.perf_counter(), time.process_time()
-    while folded(service) < wanted:
+    while sum(service.saved.values()) < wanted or (store and await lag(bus, GROUP, topics.kpis)):
         await asyncio.sleep(LOOK_S)
         for task in running:
             if task.done():
                 await task
-    stop.set()
-    await running[0]
-    while store and await lag(bus, GROUP, topics.kpis):  # noqa: ASYNC110 - the sink works on it
-        await asyncio.sleep(LOOK_S)
     wall, cpu = time.perf_counter() - wall, time.process_time() - cpu
-    stop_sink.set()
+    stop.set()
     await asyncio.gather(*running)
     if store:
         await store.close()
