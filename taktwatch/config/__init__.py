@@ -18,7 +18,7 @@ from taktwatch.config.services import (
     ReviewsConfig,
 )
 from taktwatch.config.shifts import ShiftConfig
-from taktwatch.config.spc import Signal
+from taktwatch.config.spc import Signal, SpcConfig
 from taktwatch.config.stations import FolderSource, SimulatorSource, SourceConfig, StationConfig, VideoSource
 
 __all__ = [
@@ -42,6 +42,7 @@ __all__ = [
     "Signal",
     "SimulatorSource",
     "SourceConfig",
+    "SpcConfig",
     "StationConfig",
     "VideoSource",
     "WebhookChannel",
