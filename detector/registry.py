@@ -81,6 +81,14 @@ def pack_weights(network: MaskRCNN) -> bytes:
     return bytes(save_tensors(packed))
 
 
+def round_weights(network: MaskRCNN) -> bytes:
+    """Return the weights as they are stored, and let the network have them so: what is measured is what is stored."""
+    packed = pack_weights(network)
+    wanted = network.state_dict()
+    network.load_state_dict({key: value.to(wanted[key].dtype) for key, value in load_tensors(packed).items()})
+    return packed
+
+
 def read_card(folder: Path) -> ModelCard:
     """Read and check a card. Raises `ModelError`."""
     path = folder / CARD

@@ -10,7 +10,6 @@ from pathlib import Path
 import numpy as np
 import structlog
 import torch
-from safetensors.torch import load as load_tensors
 from torch import nn
 from torchvision.models.detection import MaskRCNN
 
@@ -18,7 +17,7 @@ from detector.cards import FROM_SCRATCH, ancestor_of, data_words
 from detector.dataset import Sample, to_targets
 from detector.measure import measure
 from detector.model import answering, build_model, count_parameters
-from detector.registry import LoadedModel, ModelCard, pack_weights, save_model
+from detector.registry import LoadedModel, ModelCard, round_weights, save_model
 from detector.spec import ModelSpec
 from detector.training.checkpoint import State
 from detector.training.settings import TrainSettings
@@ -64,9 +63,7 @@ def finish(run: Run, tensors: Mapping[str, torch.Tensor], state: State, held_out
     """Round the weights, measure what was rounded, and write the model folder; return its card."""
     network = build_model(run.spec)
     network.load_state_dict(dict(tensors))
-    weights = pack_weights(network)
-    wanted = network.state_dict()
-    network.load_state_dict({key: value.to(wanted[key].dtype) for key, value in load_tensors(weights).items()})
+    weights = round_weights(network)
     metrics = {"validation_loss": _validation_loss(network, run.spec, held_out)}
     metrics |= measure(answering(network, run.spec), run.spec, held_out, margin_px=run.source.margin_px)
     log.info("measured", step=state.step, **{key: round(value, 4) for key, value in metrics.items()})

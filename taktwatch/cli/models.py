@@ -109,6 +109,28 @@ def models_import(
     )
 
 
+@models_app.command("merge")
+def models_merge(
+    first: ModelArgument,
+    second: ModelArgument,
+    name: Annotated[str, typer.Option(help="Its name in the models folder.")],
+    share: Annotated[float, typer.Option(min=0.01, max=0.99, help="How far from the first to the second.")] = 0.5,
+    style: Annotated[str, typer.Option(help="How the simulator draws the boards it is measured on.")] = "plain",
+    config: ConfigOption = None,
+) -> None:
+    """Make a model of the mean of two models' weights, of which one was trained on from the other."""
+    from detector.evaluation.runner import model_folder
+    from detector.registry import load_model
+    from detector.training.merge import merge_models
+    from detector.training.settings import find_style
+
+    settings = read_config(config)
+    one, other = (load_model(model_folder(settings, model)) for model in (first, second))
+    out_dir = settings.detector.models_dir / name
+    card = merge_models(one, other, out_dir, share=share, style=find_style(style))
+    out.print(f"{out_dir}: {card.model_id}, {card.ancestry}", highlight=False, soft_wrap=True)
+
+
 @models_app.command("activate")
 def models_activate(
     model: Annotated[str, typer.Argument(help="Its name in the models folder.")],
