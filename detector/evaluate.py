@@ -10,8 +10,6 @@ __all__ = ["Boxes", "Matched", "average_precision", "best_f", "box_iou", "match"
 
 Floats = npt.NDArray[np.float64]
 
-RECALLS = np.linspace(0, 1, 101)
-
 
 @dataclass(frozen=True, eq=False, slots=True)
 class Boxes:
@@ -64,18 +62,20 @@ def pooled(parts: Sequence[Matched]) -> Matched:
 
 
 def average_precision(matched: Matched) -> float:
-    """Return COCO's average precision (101 recall points); NaN where there are no truths.
+    """Return the mean over all truths of the precision when each is found, 0 for those never found; NaN without truths.
 
-    >>> average_precision(Matched(np.array([0.9, 0.8]), np.array([True, True]), 2))
-    1.0
+    That is the area under the curve of precision over recall, not interpolated, as the script of ICDAR 2015 takes it, on
+    which DeepPCB's is built. COCO reads the curve at 101 recalls instead, which grows in steps of a point: with all but one
+    of 1,645 truths found, the most there is 99.0 %. Equal scores are one step.
+
+    >>> average_precision(Matched(np.array([0.9, 0.8, 0.7]), np.array([True, False, True]), 2)).__round__(3)
+    0.833
     """
     if not matched.truths:
         return float("nan")
-    hits = np.cumsum(matched.hits)
-    recall = hits / matched.truths
-    precision = np.maximum.accumulate((hits / np.arange(1, hits.size + 1))[::-1])[::-1]
-    at = np.searchsorted(recall, RECALLS, side="left")
-    return float(np.append(precision, 0.0)[np.minimum(at, hits.size)].mean())
+    last = np.flatnonzero(np.append(np.diff(matched.scores) != 0, True)) if matched.hits.size else np.zeros(0, int)
+    hits = np.cumsum(matched.hits)[last]
+    return float((np.diff(hits, prepend=0) * hits / (last + 1)).sum() / matched.truths)
 
 
 def best_f(matched: Matched) -> tuple[float, float]:

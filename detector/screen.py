@@ -23,7 +23,7 @@ Floats = npt.NDArray[np.float32]
 Levels = npt.NDArray[np.uint8]
 Box = tuple[int, int, int, int]
 
-METHOD = 1
+METHOD = 2
 """Which way differences are told and cut out; what was measured with another one says nothing of this one."""
 
 WORTH = 0.5
@@ -44,7 +44,8 @@ MOST_DIFFERENCES = 64  # a picture that differs in more places is no case for cr
 class Crop:
     """A piece of the picture at `box` (x0, y0, x1, y1), laid on the sheet at (x, y).
 
-    `differences`: the boxes it was cut around; a crop answers for these and for nothing else that it shows.
+    `differences`: the boxes it was cut around; a crop answers for these and for nothing else that it shows. It may
+    reach beyond the picture: there the sheet is as empty as the network takes the surroundings of a picture to be.
     """
 
     box: Box
@@ -63,9 +64,11 @@ class Sheet:
     def drawn(self, channels: Channels) -> Channels:
         """Cut the crops out of a picture (3, H, W) and lay them on the sheet (3, h, w), zero around them."""
         sheet = np.zeros((channels.shape[0], *self.size), np.float32)
+        height, width = channels.shape[1:]
         for crop in self.crops:
-            x0, y0, x1, y1 = crop.box
-            sheet[:, crop.y : crop.y + y1 - y0, crop.x : crop.x + x1 - x0] = channels[:, y0:y1, x0:x1]
+            x0, y0, x1, y1 = _clipped(crop.box, (height, width))
+            x, y = crop.x + x0 - crop.box[0], crop.y + y0 - crop.box[1]
+            sheet[:, y : y + y1 - y0, x : x + x1 - x0] = channels[:, y0:y1, x0:x1]
         return sheet
 
 
@@ -110,8 +113,7 @@ def lay_out(differences: Sequence[Box], size: tuple[int, int]) -> Sheet | None:
         return Sheet((), (0, 0))
     if len(differences) > MOST_DIFFERENCES:
         return None
-    groups = _merged(differences, size)
-    cells = sorted(((_cell(_around(group), size), tuple(group)) for group in groups), key=_height, reverse=True)
+    cells = sorted(((_cell(_around(group)), tuple(group)) for group in _merged(differences)), key=_height, reverse=True)
     needed = sum(_area(box) for box, _ in cells)
     for sheet in _sizes(int(WORTH * size[0] * size[1])):
         if sheet[0] * sheet[1] >= needed and (places := _packed([box for box, _ in cells], sheet)):
@@ -136,12 +138,12 @@ def covers(sheet: Sheet | None, defect: Roi) -> bool:
     return False
 
 
-def carried_back(raw: RawDetections, sheet: Sheet, *, box_nms: float) -> RawDetections:
-    """Return what was found on a sheet as found in the picture, best score first, each thing once.
+def carried_back(raw: RawDetections, sheet: Sheet, size: tuple[int, int], *, box_nms: float) -> RawDetections:
+    """Return what was found on a sheet as found in the picture of `size` (height, width), best score first, each once.
 
     What lies in no crop's cell, or where nothing differs, is of no picture; what another crop was cut around is that
     one's to tell, for here its edge may cut it. Of boxes of one class that overlap by more
-    than `box_nms` the best is kept, as the network does itself.
+    than `box_nms` the best is kept, as the network does itself. A box ends where the picture does.
     """
     middles = (raw.boxes[:, :2] + raw.boxes[:, 2:]) / 2
     boxes, own = raw.boxes.copy(), np.zeros(len(middles), bool)
@@ -153,19 +155,36 @@ def carried_back(raw: RawDetections, sheet: Sheet, *, box_nms: float) -> RawDete
         mine = _shared(boxes, crop.differences)
         theirs = _shared(boxes, [one for other in sheet.crops if other is not crop for one in other.differences])
         own |= inside & (mine > 0) & (mine >= theirs)
-    kept = _single(boxes, raw.labels, np.flatnonzero(own), box_nms)
-    return RawDetections(boxes=boxes[kept], labels=raw.labels[kept], scores=raw.scores[kept], masks=raw.masks[kept])
+    inner = np.clip(boxes, 0, np.array(size[::-1] * 2, np.float32))
+    own &= (inner[:, 2:] > inner[:, :2]).all(axis=1)
+    kept = _single(inner, raw.labels, np.flatnonzero(own), box_nms)
+    masks = np.array([_cut(raw.masks[one], boxes[one], inner[one]) for one in kept], np.float32)
+    return RawDetections(
+        boxes=inner[kept], labels=raw.labels[kept], scores=raw.scores[kept], masks=masks.reshape(-1, *raw.masks.shape[1:])
+    )
 
 
-def _merged(differences: Sequence[Box], size: tuple[int, int]) -> list[list[Box]]:
+def _cut(mask: Floats, box: Floats, inner: Floats) -> Floats:
+    """Return of a mask (m, m) that spans a box the part that spans a box inside it, again (m, m)."""
+    if np.array_equal(box, inner):
+        return mask
+    share = (inner[2:] - inner[:2]) / (box[2:] - box[:2])
+    begin = (inner[:2] - box[:2]) / (box[2:] - box[:2]) * mask.shape[::-1]
+    shift = begin + share / 2 - 0.5  # pixels' middles lie on halves
+    matrix = np.array([[share[0], 0, shift[0]], [0, share[1], shift[1]]], np.float64)
+    how = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
+    return np.asarray(cv2.warpAffine(mask, matrix, mask.shape[::-1], flags=how, borderMode=cv2.BORDER_REPLICATE))
+
+
+def _merged(differences: Sequence[Box]) -> list[list[Box]]:
     """Group differences so that those share a crop which is no larger than their own would be together."""
     groups = [[box] for box in differences]
     at = 0
     while at < len(groups):
         for other in range(at + 1, len(groups)):
             both = groups[at] + groups[other]
-            apart = _area(_cell(_around(groups[at]), size)) + _area(_cell(_around(groups[other]), size))
-            if _area(_cell(_around(both), size)) <= apart:
+            apart = _area(_cell(_around(groups[at]))) + _area(_cell(_around(groups[other])))
+            if _area(_cell(_around(both))) <= apart:
                 groups[at] = both
                 del groups[other]
                 at = -1  # what has grown may now take in one that it did not reach before
@@ -174,17 +193,21 @@ def _merged(differences: Sequence[Box], size: tuple[int, int]) -> list[list[Box]
     return groups
 
 
-def _cell(around: Box, size: tuple[int, int]) -> Box:
-    """Return the crop for what lies in a box: context around it, sides and place in steps, inside the picture."""
+def _cell(around: Box) -> Box:
+    """Return the crop for what lies in a box: context around it, sides and place in steps."""
     spans = []
-    for low, high, side in zip(around[:2], around[2:], size[::-1], strict=True):
-        wanted = max(-(-(high - low + 2 * CONTEXT_PX) // STEP_PX) * STEP_PX, LEAST_CROP_PX)
-        length = min(wanted, side)
+    for low, high in zip(around[:2], around[2:], strict=True):
+        length = max(-(-(high - low + 2 * CONTEXT_PX) // STEP_PX) * STEP_PX, LEAST_CROP_PX)
         begin = round((low + high - length) / 2 / ALIGN_PX) * ALIGN_PX
-        begin = min(max(begin, 0), side - length)
         spans.append((begin, begin + length))
     (x0, x1), (y0, y1) = spans
     return x0, y0, x1, y1
+
+
+def _clipped(box: Box, size: tuple[int, int]) -> Box:
+    """Return the part of a box inside a picture of `size` (height, width)."""
+    height, width = size
+    return max(box[0], 0), max(box[1], 0), min(box[2], width), min(box[3], height)
 
 
 def _sizes(most_px: int) -> Iterator[tuple[int, int]]:

@@ -56,12 +56,13 @@ class ScreenedEngine:
         ]
         found = iter(self.engine.infer(shown) if shown else [])
         done = []
-        for sheet in layouts:
+        for channels, sheet in zip(batch, layouts, strict=True):
             if sheet is None:
                 done.append(next(found))
             else:
                 raw = next(found) if sheet.crops else NOTHING
-                done.append(carried_back(raw, sheet, box_nms=self.spec.box_nms))
+                size = channels.shape[1], channels.shape[2]
+                done.append(carried_back(raw, sheet, size, box_nms=self.spec.box_nms))
         return done
 
 

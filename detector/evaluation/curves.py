@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from detector.evaluate import RECALLS, Matched
+from detector.evaluate import Matched
 
 __all__ = ["Pool", "pool"]
 
@@ -36,10 +36,8 @@ class Pool:
         truths = float(weights @ self.truths)
         if not truths:
             return float("nan")
-        recall, precision = self._curve(weights, truths)
-        highest = np.maximum.accumulate(precision[::-1])[::-1]
-        at = np.searchsorted(recall, RECALLS, side="left")
-        return float(np.append(highest, 0.0)[np.minimum(at, recall.size)].mean())
+        _, precision = self._curve(weights, truths)
+        return float((weights[self.picture] * self.hits) @ precision / truths)
 
     def best_f(self, weights: Floats) -> float:
         """Return the best F over all thresholds; NaN without truths."""

@@ -112,8 +112,10 @@ def test_every_difference_is_in_a_crop_and_crops_share_no_place_of_the_sheet(pla
     taken = np.zeros(sheet.size, int)
     for crop in sheet.crops:
         x0, y0, x1, y1 = crop.box
-        assert 0 <= x0 < x1 <= 640
-        assert 0 <= y0 < y1 <= 480
+        assert x0 < 640
+        assert x1 > 0
+        assert y0 < 480
+        assert y1 > 0
         taken[crop.y : crop.y + y1 - y0, crop.x : crop.x + x1 - x0] += 1
         assert crop.y + y1 - y0 <= sheet.size[0]
         assert crop.x + x1 - x0 <= sheet.size[1]
@@ -135,9 +137,32 @@ def test_what_two_crops_show_is_found_once_and_answered_for_by_the_crop_it_belon
     sheet = Sheet((one, other), (64, 128))
     # The same thing on both crops, and something where nothing differs.
     seen = raw((17, 16, 29, 30), (62, 16, 74, 30), (40, 50, 50, 60), scores=(0.9, 0.8, 0.7))
-    done = carried_back(seen, sheet, box_nms=0.4)
+    done = carried_back(seen, sheet, (640, 640), box_nms=0.4)
     assert done.boxes.tolist() == [[117, 116, 129, 130]]
     assert done.scores.tolist() == pytest.approx([0.9])
+
+
+def test_at_the_edge_of_a_picture_the_sheet_is_empty_as_its_surroundings_are_to_the_network() -> None:
+    sheet = lay_out([(630, 2, 638, 10)], (480, 640))
+    assert sheet is not None
+    (crop,) = sheet.crops
+    assert (crop.box[1] < 0, crop.box[2] > 640) == (True, True)
+    drawn = sheet.drawn(np.ones((3, 480, 640), np.float32))
+    assert (drawn[:, : -crop.box[1]] == 0).all()
+    assert (drawn[:, :, 640 - crop.box[0] :] == 0).all()
+    assert drawn.sum() == 3 * crop.box[3] * (640 - crop.box[0])
+
+
+def test_boxes_end_where_the_picture_does_and_masks_with_them() -> None:
+    sheet = lay_out([(620, 100, 640, 120)], (480, 640))
+    assert sheet is not None
+    (crop,) = sheet.crops
+    x, y = 620 - crop.box[0], 100 - crop.box[1]
+    seen = raw((x, y, x + 40, y + 20), scores=(0.9,))  # twice as wide as what is inside
+    seen.masks[0] = np.arange(28) / 28
+    done = carried_back(seen, sheet, (480, 640), box_nms=0.4)
+    assert done.boxes.tolist() == [[620, 100, 640, 120]]
+    assert done.masks[0, 5, 2:-2] == pytest.approx((np.arange(28)[2:-2] / 2 - 0.25) / 28, abs=0.001)
 
 
 @pytest.mark.parametrize("camera", ["binary", "grey", "colour"])
