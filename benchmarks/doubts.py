@@ -28,14 +28,14 @@ sys.path[:0] = [str(ROOT), str(ROOT / "benchmarks")]
 
 from verdicts import settings  # noqa: E402 - its folder was just made known
 
+from detector.aligning.regions import inspected_area  # noqa: E402
+from detector.aligning.registration import matrix_of  # noqa: E402
 from detector.evaluation.datasets import open_dataset  # noqa: E402
 from detector.evaluation.runner import Runner, model_folder  # noqa: E402
 from detector.inputs import lay_template  # noqa: E402
 from detector.inspect import Inspector  # noqa: E402
 from detector.masks import Roi  # noqa: E402
-from detector.product import find_boards, make_product  # noqa: E402
-from detector.regions import inspected_area  # noqa: E402
-from detector.registration import matrix_of  # noqa: E402
+from detector.products.product import find_boards, make_product  # noqa: E402
 from detector.steps import Inspection  # noqa: E402
 from detector.unexplained import unexplained  # noqa: E402
 from taktwatch.config import with_folder  # noqa: E402

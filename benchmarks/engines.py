@@ -20,13 +20,13 @@ from rich.console import Console
 ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT))
 
-from detector.asking import reference  # noqa: E402
-from detector.bench import Pace, eager, machine, race, simulated  # noqa: E402 - its folder was just made known
 from detector.engines import Channels, Engine  # noqa: E402
-from detector.engines.choose import build_engine  # noqa: E402
 from detector.evaluation.deeppcb import open_deeppcb  # noqa: E402
 from detector.inputs import template_inputs  # noqa: E402
-from detector.proofs import name_of  # noqa: E402
+from detector.proving.asking import reference  # noqa: E402
+from detector.proving.bench import Pace, eager, machine, race, simulated  # noqa: E402 - its folder was just made known
+from detector.proving.choose import build_engine  # noqa: E402
+from detector.proving.proofs import name_of  # noqa: E402
 from detector.registry import LoadedModel, load_model  # noqa: E402
 from detector.tables import print_paces  # noqa: E402
 from taktwatch.config import DetectorConfig, EngineName  # noqa: E402

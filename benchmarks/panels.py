@@ -25,10 +25,10 @@ import numpy as np
 ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT))
 
-from detector.bench import machine  # noqa: E402 - the root was just made known
-from detector.engines.choose import build_engine  # noqa: E402
 from detector.inspect import Inspector  # noqa: E402
 from detector.panel import STRIP_PX, PanelFile, inspect_panel  # noqa: E402
+from detector.proving.bench import machine  # noqa: E402 - the root was just made known
+from detector.proving.choose import build_engine  # noqa: E402
 from detector.registry import load_model  # noqa: E402
 from taktwatch.config import LineConfig, parse_config  # noqa: E402
 from taktwatch.pictures import decode  # noqa: E402

@@ -48,10 +48,10 @@ from pipeline_line import (  # noqa: E402
     working,
 )
 
-from detector.bench import machine  # noqa: E402
 from detector.engines import Engine, RawDetections  # noqa: E402
-from detector.engines.choose import build_engine, known_engine  # noqa: E402
 from detector.inspect import Inspector  # noqa: E402
+from detector.proving.bench import machine  # noqa: E402
+from detector.proving.choose import build_engine, known_engine  # noqa: E402
 from detector.registry import load_model  # noqa: E402
 from taktwatch.clock import now  # noqa: E402
 from taktwatch.config import DetectorConfig, parse_config  # noqa: E402

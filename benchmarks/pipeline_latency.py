@@ -34,7 +34,7 @@ from pipeline_line import (
 )
 
 from detector.engines import Channels, Engine
-from detector.engines.choose import known_engine, open_engine
+from detector.proving.choose import known_engine, open_engine
 from detector.registry import load_model
 from taktwatch.activation import activation_of, publish_activation
 from taktwatch.clock import now

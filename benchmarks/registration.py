@@ -27,11 +27,11 @@ sys.path[:0] = [str(ROOT), str(ROOT / "tests")]
 
 from known_maps import SIDE, Case, cut, drawn_map, known_case, residual_px  # noqa: E402 - its folder was just made known
 
-from detector.alignment import align, find_edges  # noqa: E402
-from detector.capture import find_candidates  # noqa: E402
-from detector.light import flattened  # noqa: E402
-from detector.maps import IDENTITY, Map, rescaled  # noqa: E402
-from detector.registration import matrix_of, register, warp  # noqa: E402
+from detector.aligning.alignment import align, find_edges  # noqa: E402
+from detector.aligning.capture import find_candidates  # noqa: E402
+from detector.aligning.light import flattened  # noqa: E402
+from detector.aligning.maps import IDENTITY, Map, rescaled  # noqa: E402
+from detector.aligning.registration import matrix_of, register, warp  # noqa: E402
 from taktwatch.simulator.look import Camera  # noqa: E402
 
 CAMERAS: tuple[Camera, ...] = ("colour", "grey", "binary")
@@ -253,8 +253,8 @@ def page(boards: int, option: str = "") -> str:
         [
             "# Registration, measured",
             "",
-            "How a golden template is laid onto a frame: see `detector/registration.py`. This page is written by",
-            f"`python benchmarks/registration.py {option}--boards {boards} --write docs/registration.md`.",
+            "How a golden template is laid onto a frame: see `detector/aligning/registration.py`.",
+            f"This page is by `python benchmarks/registration.py {option}--boards {boards} --write docs/registration.md`.",
             "",
             "Each board is simulated apart from its template: faults, etching, dust, light and noise of its own,",
             "photographed through a known map within +-40 px, +-3 degrees, +-2 % and a tilt of up to 1 px at the edge.",

@@ -24,16 +24,17 @@ from rich.console import Console
 ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT))
 
-from detector.asking import reference  # noqa: E402 - its folder was just made known
-from detector.bench import Pace, eager, machine, race  # noqa: E402 - its folder was just made known
 from detector.engines import Channels  # noqa: E402
-from detector.engines.choose import ENGINES, known_engine  # noqa: E402
 from detector.engines.screened import ScreenedEngine  # noqa: E402
-from detector.evaluation.datasets import Dataset, Item, open_dataset  # noqa: E402
+from detector.evaluation.datasets import open_dataset  # noqa: E402
+from detector.evaluation.labelled import Dataset, Item  # noqa: E402
 from detector.evaluation.matching import RULE_IOU, pools  # noqa: E402
 from detector.evaluation.outcomes import Outcome  # noqa: E402
 from detector.evaluation.runner import Runner, with_engine  # noqa: E402
 from detector.evaluation.screening import measure_screen  # noqa: E402
+from detector.proving.asking import reference  # noqa: E402 - its folder was just made known
+from detector.proving.bench import Pace, eager, machine, race  # noqa: E402 - its folder was just made known
+from detector.proving.choose import ENGINES, known_engine  # noqa: E402
 from detector.screening import Screening, measured_for  # noqa: E402
 from detector.tables import print_paces  # noqa: E402
 from taktwatch.config import LineConfig, load_config  # noqa: E402

@@ -26,8 +26,8 @@ ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT))
 
 from detector.evaluation.datasets import open_dataset  # noqa: E402 - its folder was just made known
-from detector.evaluation.intervals import Rate, rate  # noqa: E402
 from detector.evaluation.runner import Runner, choose_product, model_folder  # noqa: E402
+from detector.intervals import Rate, rate  # noqa: E402
 from taktwatch.config import LineConfig, load_config  # noqa: E402
 from taktwatch.records import Verdict  # noqa: E402
 

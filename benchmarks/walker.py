@@ -23,8 +23,8 @@ sys.path[:0] = [str(ROOT), str(ROOT / "tests")]
 
 from known_bands import HEIGHT, SHAPES, WIDTH, straight  # noqa: E402 - its folder was just made known
 
+from detector.layers.walker import walk  # noqa: E402
 from detector.masks import Roi  # noqa: E402
-from detector.walker import walk  # noqa: E402
 
 FLAT = {"along the rows": lambda rng: straight(rng.uniform(-40, 40), rng.uniform(8, 40))}
 

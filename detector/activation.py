@@ -3,9 +3,9 @@
 from collections.abc import Callable
 
 from detector.inspect import Inspector
-from detector.parity import shortfalls
+from detector.proving.parity import shortfalls
+from detector.proving.verify import drift
 from detector.registry import ModelCard, load_model
-from detector.verify import drift
 from taktwatch.config import LineConfig
 from taktwatch.errors import ModelError
 

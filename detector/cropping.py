@@ -11,12 +11,12 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
+from detector.aligning.maps import Map
+from detector.aligning.pattern import Pattern
+from detector.aligning.regions import Polygon
+from detector.aligning.registration import CAPTURE_PX, matrix_of
 from detector.inputs import Inputs, contrast_of, inputs_of
 from detector.joining import registration_on
-from detector.maps import Map
-from detector.pattern import Pattern
-from detector.regions import Polygon
-from detector.registration import CAPTURE_PX, matrix_of
 from detector.tiles import SURE_PX
 from taktwatch.config import ProductConfig
 

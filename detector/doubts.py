@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from detector.registration import register
+from detector.aligning.registration import register
 from taktwatch.records import Doubt, Registration
 
 __all__ = ["MOST_UNSURE_PX", "Reason", "misfit", "named", "out_of_date"]

@@ -64,9 +64,9 @@ def pooled(parts: Sequence[Matched]) -> Matched:
 def average_precision(matched: Matched) -> float:
     """Return the mean over all truths of the precision when each is found, 0 for those never found; NaN without truths.
 
-    That is the area under the curve of precision over recall, not interpolated, as the script of ICDAR 2015 takes it, on
-    which DeepPCB's is built. COCO reads the curve at 101 recalls instead, which grows in steps of a point: with all but one
-    of 1,645 truths found, the most there is 99.0 %. Equal scores are one step.
+    That is the area under the curve of precision over recall, not interpolated, as the script of ICDAR 2015 takes it,
+    on which DeepPCB's is built. COCO reads the curve at 101 recalls instead, which grows in steps of a point: with all
+    but one of 1,645 truths found, the most there is 99.0 %. Equal scores are one step.
 
     >>> average_precision(Matched(np.array([0.9, 0.8, 0.7]), np.array([True, False, True]), 2)).__round__(3)
     0.833

@@ -6,10 +6,10 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from detector.light import lit_like
-from detector.pattern import Pattern
-from detector.regions import inspected_area
-from detector.registration import matrix_of, register
+from detector.aligning.light import lit_like
+from detector.aligning.pattern import Pattern
+from detector.aligning.regions import inspected_area
+from detector.aligning.registration import matrix_of, register
 from taktwatch.records import Registration
 
 __all__ = [

@@ -13,10 +13,11 @@ from functools import partial
 import msgspec
 import numpy as np
 
+from detector.aligning.pattern import Pattern, Patterns
+from detector.aligning.registration import matrix_of
 from detector.cropping import look_at
 from detector.doubts import Reason, named
 from detector.engines import BringsAhead, Engine, RawDetections
-from detector.engines.choose import open_engine, open_like
 from detector.engines.torch_engine import TorchEngine
 from detector.evidence import reported
 from detector.failsafe import SafeEngine
@@ -26,9 +27,8 @@ from detector.joining import mapped, registration_on
 from detector.judge import Finding, Judgement, judge, within
 from detector.large import Tiled, conclude_large, look_large
 from detector.masks import Roi
-from detector.pattern import Pattern, Patterns
+from detector.proving.choose import open_engine, open_like
 from detector.reference import Reference, differences, fit, open_reference
-from detector.registration import matrix_of
 from detector.registry import LoadedModel, load_model
 from detector.scale import SAME_SCALE, Zoom, zoom_of
 from detector.scores import Scores, open_scores

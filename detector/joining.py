@@ -10,9 +10,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from detector.maps import Map
+from detector.aligning.maps import Map
+from detector.aligning.registration import matrix_of
 from detector.masks import Roi, grow_box, to_rle
-from detector.registration import matrix_of
 from taktwatch.records import STRUCTURES, Detection, Registration, Verdict, defect_words
 from taktwatch.rle import decode_roi
 from taktwatch.seams import Seen, groups

@@ -6,17 +6,17 @@ from dataclasses import dataclass, replace
 import numpy as np
 import numpy.typing as npt
 
+from detector.aligning.regions import inspected_area, share_inside
+from detector.aligning.registration import matrix_of
 from detector.doubts import Reason, named
 from detector.engines import RawDetections
 from detector.evaluate import box_iou
+from detector.layers.walker import Walk, walk
 from detector.limits import judged_layer
 from detector.masks import Roi, grow_box, roi_mask, to_rle
-from detector.regions import inspected_area, share_inside
-from detector.registration import matrix_of
 from detector.scale import Scale
 from detector.scores import Scores
 from detector.spec import ModelSpec
-from detector.walker import Walk, walk
 from taktwatch.config import ProductConfig
 from taktwatch.records import Detection, Doubt, LayerProfile, Registration, Verdict, defect_words
 

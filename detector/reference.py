@@ -11,14 +11,14 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
+from detector.aligning.maps import Map
+from detector.aligning.regions import inspected_area
+from detector.aligning.registration import matrix_of
 from detector.doubts import Reason, misfit, out_of_date
-from detector.gates import complaints, picture_figures
 from detector.inputs import Inputs
 from detector.judge import Finding
-from detector.maps import Map
-from detector.product import Product, load_product
-from detector.regions import inspected_area
-from detector.registration import matrix_of
+from detector.products.gates import complaints, picture_figures
+from detector.products.product import Product, load_product
 from detector.scale import SAME_SCALE, Scale, Zoom
 from detector.unexplained import unexplained
 from taktwatch.config import ProductConfig

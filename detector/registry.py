@@ -43,7 +43,7 @@ __all__ = [
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")
 CARD, PAGE, WEIGHTS = "card.json", "MODEL_CARD.md", "weights.safetensors"
 PROOFS = "proofs.json"
-"""What `detector.proofs` keeps beside a model."""
+"""What `detector.proving.proofs` keeps beside a model."""
 
 
 @dataclass(frozen=True, eq=False, slots=True)

@@ -10,8 +10,8 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
+from detector.aligning.maps import Map
 from detector.engines import Channels, RawDetections
-from detector.maps import Map
 from taktwatch.config import DetectorConfig, ProductConfig
 from taktwatch.errors import BadPicture
 

@@ -159,9 +159,8 @@ def carried_back(raw: RawDetections, sheet: Sheet, size: tuple[int, int], *, box
     own &= (inner[:, 2:] > inner[:, :2]).all(axis=1)
     kept = _single(inner, raw.labels, np.flatnonzero(own), box_nms)
     masks = np.array([_cut(raw.masks[one], boxes[one], inner[one]) for one in kept], np.float32)
-    return RawDetections(
-        boxes=inner[kept], labels=raw.labels[kept], scores=raw.scores[kept], masks=masks.reshape(-1, *raw.masks.shape[1:])
-    )
+    masks = masks.reshape(-1, *raw.masks.shape[1:])
+    return RawDetections(boxes=inner[kept], labels=raw.labels[kept], scores=raw.scores[kept], masks=masks)
 
 
 def _cut(mask: Floats, box: Floats, inner: Floats) -> Floats:

@@ -13,7 +13,7 @@ import structlog
 
 from detector.engines import Engine
 from detector.engines.screened import ScreenedEngine
-from detector.evaluation.intervals import rate
+from detector.intervals import rate
 from detector.scores import family
 from detector.screen import METHOD
 from taktwatch.config import ProductConfig

@@ -1,6 +1,6 @@
 """The detector service: frames in, one result per frame out, then the offset is committed.
 
-Reading, preparing, the network, judging and publishing overlap (`detector.pipeline`). After a crash the frames since
+Reading, preparing, the network, judging and publishing overlap (`serving.pipeline`). After a crash the frames since
 the last commit are inspected again: their results are repeats, recognised by frame id.
 """
 
@@ -14,15 +14,15 @@ from dataclasses import replace
 import cv2
 import structlog
 
-from detector.alarms import Alarms
-from detector.duty import Duty
 from detector.inspect import Inspector
 from detector.metrics import DEGRADED
-from detector.pipeline import Pipeline, first_cause
-from detector.shadow import Shadow
-from detector.stages import Item, made_ready, records_of, taken
-from detector.swap import Swaps
-from detector.templates import Templates
+from detector.serving.alarms import Alarms
+from detector.serving.duty import Duty
+from detector.serving.pipeline import Pipeline, first_cause
+from detector.serving.shadow import Shadow
+from detector.serving.stages import Item, made_ready, records_of, taken
+from detector.serving.swap import Swaps
+from detector.serving.templates import Templates
 from taktwatch.bus import Bus, Consumer, Message, Outgoing, Partition, Rebalance
 from taktwatch.config import LineConfig
 from taktwatch.errors import BackendUnavailable, BadInput, ConfigError, ModelError, RecordNotFound

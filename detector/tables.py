@@ -5,9 +5,9 @@ from collections.abc import Mapping, Sequence
 from rich.console import Console
 from rich.table import Table
 
-from detector.bench import Pace
 from detector.cards import licence_faults
-from detector.parity import Parity, shortfalls
+from detector.proving.bench import Pace
+from detector.proving.parity import Parity, shortfalls
 from detector.registry import ModelCard
 from detector.scores import Calibration
 from detector.screening import Screening

@@ -10,8 +10,8 @@ from dataclasses import dataclass, field
 import numpy as np
 import numpy.typing as npt
 
-from detector.maps import IDENTITY, Map
-from detector.registration import matrix_of
+from detector.aligning.maps import IDENTITY, Map
+from detector.aligning.registration import matrix_of
 from taktwatch.config import ProductConfig
 from taktwatch.records import Registration
 from taktwatch.strips import cut

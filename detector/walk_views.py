@@ -10,9 +10,9 @@ import numpy.typing as npt
 
 from detector.evaluation.charts import Axis, Curve, chart
 from detector.judge import LAYER
+from detector.layers.straighten import Course
+from detector.layers.walker import SURFACE_PX, Walk, Walked, walk
 from detector.masks import Roi
-from detector.straighten import Course
-from detector.walker import SURFACE_PX, Walk, Walked, walk
 from taktwatch.records import Detection, LayerProfile
 from taktwatch.rle import decode_roi
 

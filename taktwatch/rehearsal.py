@@ -3,7 +3,7 @@
 from datetime import datetime
 from pathlib import Path
 
-from detector.product import find_boards, make_product
+from detector.products.product import find_boards, make_product
 from ingest.cameras.simulator import good_picture
 from taktwatch.config import LineConfig, ProductConfig, SimulatorSource, with_folder
 

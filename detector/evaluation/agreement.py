@@ -11,7 +11,7 @@ import msgspec
 import numpy as np
 import numpy.typing as npt
 
-from detector.evaluation.intervals import Estimate, Rate, bootstrap, clopper_pearson, percentile_interval, rate
+from detector.intervals import Estimate, Rate, bootstrap, clopper_pearson, percentile_interval, rate
 from taktwatch.errors import BadInput
 
 __all__ = [

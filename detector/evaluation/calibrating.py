@@ -3,7 +3,7 @@
 from collections.abc import Callable, Sequence
 
 from detector.evaluation.calibration import calibrate
-from detector.evaluation.datasets import Dataset
+from detector.evaluation.labelled import Dataset
 from detector.evaluation.outcomes import Outcome
 from detector.evaluation.runner import Runner, choose_product, model_folder, with_engine
 from detector.evaluation.simulated import parse_simulated

@@ -12,7 +12,7 @@ import msgspec
 import numpy as np
 from faster_coco_eval.core import mask as coco_mask
 
-from detector.evaluation.datasets import Dataset, Item, Labelled, picture_size, read_picture
+from detector.evaluation.labelled import Dataset, Item, Labelled, picture_size, read_picture
 from detector.evaluation.outcomes import TrueDefect
 from taktwatch.errors import BadInput, BadRecord
 from taktwatch.records import Rle

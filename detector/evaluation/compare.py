@@ -9,8 +9,8 @@ from scipy import stats
 
 from detector.evaluation.curves import Pool
 from detector.evaluation.figures import BoardRates, ClassFigures, Known, Scored, units_of
-from detector.evaluation.intervals import Estimate, bootstrap, percentile_interval
 from detector.evaluation.outcomes import Outcome
+from detector.intervals import Estimate, bootstrap, percentile_interval
 from taktwatch.errors import BadInput
 from taktwatch.records import Verdict
 

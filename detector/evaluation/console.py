@@ -6,9 +6,9 @@ from rich.table import Table
 from detector.evaluation.agreement import Agreement
 from detector.evaluation.figures import Known
 from detector.evaluation.gauge import Gauge
-from detector.evaluation.intervals import Estimate, Rate
 from detector.evaluation.msa import Study
 from detector.evaluation.report import Report
+from detector.intervals import Estimate, Rate
 
 __all__ = ["print_report", "print_study"]
 

@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from detector.evaluation.datasets import Dataset, Item, Labelled, picture_size, read_picture
+from detector.evaluation.labelled import Dataset, Item, Labelled, picture_size, read_picture
 from detector.evaluation.outcomes import Box, TrueDefect
 from taktwatch.errors import BadInput
 from taktwatch.rle import encode_roi

@@ -7,8 +7,9 @@ from pathlib import Path
 import msgspec
 
 from detector.evaluation.compare import compare
-from detector.evaluation.datasets import Dataset, open_dataset
+from detector.evaluation.datasets import open_dataset
 from detector.evaluation.figures import Scored, score
+from detector.evaluation.labelled import Dataset
 from detector.evaluation.outcomes import Outcome
 from detector.evaluation.page import Shown, page
 from detector.evaluation.report import Origin, Report

@@ -10,11 +10,11 @@ import numpy.typing as npt
 from detector.evaluate import best_f
 from detector.evaluation.coco_map import CocoFigures, coco_figures
 from detector.evaluation.curves import Pool
-from detector.evaluation.intervals import Estimate, Rate, bootstrap, effective_trials, rate, share_interval
 from detector.evaluation.matching import RULE_IOU, Confusion, Pairing, confusion, pair, pools
 from detector.evaluation.outcomes import Outcome
 from detector.evaluation.pod import Detectability, detectability
 from detector.evaluation.reliability import Reliability, reliability
+from detector.intervals import Estimate, Rate, bootstrap, effective_trials, rate, share_interval
 from detector.judge import LAYER
 from taktwatch.records import Verdict
 

@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy import stats
 
-from detector.evaluation.intervals import Estimate
+from detector.intervals import Estimate
 from taktwatch.errors import BadInput
 
 __all__ = ["AnovaRow", "Component", "Gauge", "Measurement", "gauge_study"]

@@ -8,11 +8,11 @@ from detector.evaluation.charts import Axis, Curve, chart
 from detector.evaluation.compare import Comparison
 from detector.evaluation.curves import Pool
 from detector.evaluation.figures import BoardRates, Figures, Known
-from detector.evaluation.intervals import Estimate, Rate
 from detector.evaluation.matching import Confusion
 from detector.evaluation.pod import Detectability
 from detector.evaluation.reliability import Reliability
 from detector.evaluation.report import Origin, Report
+from detector.intervals import Estimate, Rate
 
 __all__ = ["Shown", "page"]
 

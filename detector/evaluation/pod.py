@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy import optimize, special, stats
 
-from detector.evaluation.intervals import Rate, rate
+from detector.intervals import Rate, rate
 
 __all__ = ["Detectability", "SizeBand", "detectability"]
 

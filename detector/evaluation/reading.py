@@ -14,7 +14,8 @@ import msgspec
 import numpy as np
 
 from detector.evaluation.agreement import Rating
-from detector.evaluation.datasets import Dataset, Item, open_dataset
+from detector.evaluation.datasets import open_dataset
+from detector.evaluation.labelled import Dataset, Item
 from detector.evaluation.runner import Runner
 from taktwatch.errors import BadInput, ConfigError
 from taktwatch.pictures import encode_png

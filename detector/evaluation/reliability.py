@@ -4,7 +4,7 @@ import msgspec
 import numpy as np
 
 from detector.evaluation.curves import Pool
-from detector.evaluation.intervals import clopper_pearson
+from detector.intervals import clopper_pearson
 
 __all__ = ["Bin", "Reliability", "reliability"]
 

@@ -8,13 +8,13 @@ import msgspec
 import numpy as np
 
 from detector.engines import RawDetections
-from detector.engines.choose import build_engine, known_engine, open_engine
-from detector.evaluation.datasets import Dataset, Item, Labelled
+from detector.evaluation.labelled import Dataset, Item, Labelled
 from detector.evaluation.outcomes import Found, Outcome, TrueDefect
 from detector.evidence import reported, shown
 from detector.inspect import Inspector
 from detector.judge import Finding, judge, passing
 from detector.masks import Roi, grow_box, to_rle
+from detector.proving.choose import build_engine, known_engine, open_engine
 from detector.registry import LoadedModel, load_model
 from detector.scores import Scores, open_scores
 from detector.steps import Prepared

@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from detector.engines.screened import ScreenedEngine
-from detector.evaluation.datasets import Dataset, Item
+from detector.evaluation.labelled import Dataset, Item
 from detector.evaluation.matching import pair
 from detector.evaluation.outcomes import Outcome
 from detector.evaluation.runner import Runner, choose_product, model_folder, with_engine

@@ -13,7 +13,7 @@ import numpy.typing as npt
 from scipy import stats
 
 from detector.evaluate import box_iou
-from detector.evaluation.intervals import Estimate, Rate, bootstrap, percentile_interval, rate
+from detector.intervals import Estimate, Rate, bootstrap, percentile_interval, rate
 from taktwatch.records import Detection, InspectionResult, Verdict
 
 __all__ = ["Beside", "Flips", "Took", "compare_beside", "words_of"]

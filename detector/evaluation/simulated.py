@@ -9,7 +9,7 @@ from urllib.parse import parse_qsl
 import numpy as np
 
 from detector.dataset import CAMERA_SHARES, CAMERAS, HELD_OUT, MOST_DEFECTS
-from detector.evaluation.datasets import Dataset, Item, Labelled
+from detector.evaluation.labelled import Dataset, Item, Labelled
 from detector.evaluation.outcomes import TrueDefect
 from taktwatch import __version__
 from taktwatch.errors import BadInput

@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from detector.evaluate import box_iou
-from detector.evaluation.datasets import Dataset
+from detector.evaluation.labelled import Dataset
 from detector.evaluation.matching import Pairing
 from detector.evaluation.outcomes import Box, Outcome, found_boxes
 from taktwatch.pictures import encode_png

@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from detector.dataset import Sample
-from detector.evaluation.datasets import Item, Labelled
+from detector.evaluation.labelled import Item, Labelled
 from detector.evaluation.outcomes import Box
 from detector.inputs import Contrast, lay_template, rgb_inputs, template_channels
 from detector.masks import Roi

@@ -8,7 +8,7 @@ import torch
 from torch.utils.data import Dataset as TorchDataset
 
 from detector.dataset import Sample, Target
-from detector.evaluation.datasets import Dataset, Item
+from detector.evaluation.labelled import Dataset, Item
 from detector.registry import DataSource
 from detector.spec import ModelSpec
 from detector.training.cache import Shots, keep_pictures, sample_of

@@ -50,7 +50,7 @@ def models_list(config: ConfigOption = None, json: JsonOption = False) -> None:
 def models_show(model: ModelArgument, config: ConfigOption = None, json: JsonOption = False) -> None:
     """Show what is known of a model, and which engines were proven to run it here."""
     from detector.evaluation.runner import model_folder
-    from detector.proofs import made_here, shipped
+    from detector.proving.proofs import made_here, shipped
     from detector.registry import read_card
     from detector.screening import read_screenings
     from detector.tables import print_model, print_screenings
@@ -255,13 +255,13 @@ def models_verify(
 
     What was said of each board is kept: an interrupted run goes on, and further engines find the reference ready.
     """
-    from detector.engines.choose import known_engine
     from detector.evaluation.runner import model_folder
-    from detector.parity import shortfalls
-    from detector.proofs import ship_proofs
+    from detector.proving.choose import known_engine
+    from detector.proving.parity import shortfalls
+    from detector.proving.proofs import ship_proofs
+    from detector.proving.verify import verify
     from detector.registry import load_model
     from detector.tables import print_parity
-    from detector.verify import verify
 
     settings = read_config(config)
     names = [known_engine(name) for name in dict.fromkeys(engine)]
@@ -291,9 +291,9 @@ def models_calibrate(
     json: JsonOption = False,
 ) -> None:
     """Learn what a model's scores are worth, and the thresholds that cost least; writes calibration.json beside it."""
-    from detector.engines.choose import known_engine
     from detector.evaluation.calibrating import calibrate_model
     from detector.evaluation.datasets import open_dataset
+    from detector.proving.choose import known_engine
     from detector.tables import print_calibrations
 
     settings = read_config(config)
@@ -319,10 +319,10 @@ def models_screen(
     json: JsonOption = False,
 ) -> None:
     """Measure what is missed if the network looks only where the template differs; exit 1 where it is too much."""
-    from detector.engines.choose import known_engine
     from detector.evaluation.datasets import open_dataset
     from detector.evaluation.runner import choose_product
     from detector.evaluation.screening import measure_screen
+    from detector.proving.choose import known_engine
     from detector.screening import objection
     from detector.tables import print_screenings
 
@@ -350,9 +350,9 @@ def models_bench(
     json: JsonOption = False,
 ) -> None:
     """Time engines in turns against plain torchvision on simulated pictures, this machine, one run."""
-    from detector.bench import bench_model, machine
-    from detector.engines.choose import known_engine
     from detector.evaluation.runner import model_folder
+    from detector.proving.bench import bench_model, machine
+    from detector.proving.choose import known_engine
     from detector.registry import load_model
     from detector.tables import print_paces
 

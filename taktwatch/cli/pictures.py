@@ -71,8 +71,8 @@ def calibrate(
     json: JsonOption = False,
 ) -> None:
     """Measure a camera's scale and distortion by pictures of a ChArUco board lying where the products lie."""
-    from detector.calibration import calibrate_pictures, print_target, save_calibration
-    from detector.camera import CharucoTarget
+    from detector.products.calibration import calibrate_pictures, print_target, save_calibration
+    from detector.products.camera import CharucoTarget
 
     target = CharucoTarget(columns=columns, rows=rows, square_mm=square_mm, error_share=error_share)
     if print_file is not None:
@@ -111,8 +111,8 @@ def product_new(
     json: JsonOption = False,
 ) -> None:
     """Build a golden template from good boards: their median, how far they stray, how their pictures should look."""
-    from detector.calibration import load_calibration
-    from detector.product import find_boards, make_product
+    from detector.products.calibration import load_calibration
+    from detector.products.product import find_boards, make_product
 
     at = now()
     camera = None if calibration is None else load_calibration(calibration, at)

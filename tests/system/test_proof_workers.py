@@ -19,7 +19,7 @@ ROOT = Path(__file__).parents[2]
 KILLED_AT_WORK = """
 import multiprocessing, os, signal, sys
 from pathlib import Path
-from detector import asking
+from detector.proving import asking
 from detector.registry import load_model
 from taktwatch.config import LineConfig
 

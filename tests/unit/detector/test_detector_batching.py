@@ -1,6 +1,6 @@
 """Which frames go together: by deadline and by what company was measured to be worth, never by count."""
 
-from detector.batching import REMEASURE_AFTER, TRIED, Candidate, Costs, best_size, choose
+from detector.serving.batching import REMEASURE_AFTER, TRIED, Candidate, Costs, best_size, choose
 
 
 def costs(**seconds: float) -> Costs:

@@ -7,8 +7,8 @@ import cv2
 import numpy as np
 import pytest
 
-from detector.calibration import calibrate_pictures, load_calibration, save_calibration
-from detector.camera import CharucoTarget, draw_target, find_view
+from detector.products.calibration import calibrate_pictures, load_calibration, save_calibration
+from detector.products.camera import CharucoTarget, draw_target, find_view
 from taktwatch.errors import BadInput, ConfigError
 from taktwatch.pictures import encode_png
 

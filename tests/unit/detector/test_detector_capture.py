@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 from known_maps import drawn_map, known_case, residual_px
 
-from detector.maps import about_middles, rescaled
-from detector.registration import matrix_of, register, warp
+from detector.aligning.maps import about_middles, rescaled
+from detector.aligning.registration import matrix_of, register, warp
 from taktwatch.simulator import golden
 from taktwatch.simulator.look import Camera
 

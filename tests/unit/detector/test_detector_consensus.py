@@ -6,10 +6,10 @@ import numpy.typing as npt
 import pytest
 from known_maps import SIDE, cut, known_case
 
-from detector.consensus import LINE_SHARE, call_witnesses, confirmed, find_consensus
-from detector.maps import IDENTITY, about_middles, moved
-from detector.pattern import Pattern
-from detector.registration import matrix_of, register
+from detector.aligning.consensus import LINE_SHARE, call_witnesses, confirmed, find_consensus
+from detector.aligning.maps import IDENTITY, about_middles, moved
+from detector.aligning.pattern import Pattern
+from detector.aligning.registration import matrix_of, register
 from taktwatch.simulator.look import Camera
 
 Grey = npt.NDArray[np.uint8]

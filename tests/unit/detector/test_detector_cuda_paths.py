@@ -11,7 +11,6 @@ from hypothesis import strategies as st
 from structlog.testing import capture_logs
 from tiny_model import TINY, card
 
-from detector.asking import reference
 from detector.engines import BringsAhead, Channels
 from detector.engines.ahead import Ahead
 from detector.engines.packing import packed, unpacked
@@ -19,6 +18,7 @@ from detector.engines.shortcuts import AFTER, MOST, Run, Shortcuts
 from detector.engines.torch_engine import TorchEngine
 from detector.failsafe import SafeEngine
 from detector.model import build_model
+from detector.proving.asking import reference
 from detector.registry import LoadedModel
 
 CPU = torch.device("cpu")

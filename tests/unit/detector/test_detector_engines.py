@@ -17,10 +17,8 @@ from structlog.testing import capture_logs
 from tiny_model import TINY, card
 from torchvision.ops import MultiScaleRoIAlign
 
-from detector.asking import reference
 from detector.engines import Engine, RawDetections, quantise
 from detector.engines.between import Rules, detect
-from detector.engines.choose import ENGINES, build_engine, open_engine, refuse_unproven
 from detector.engines.export import export_parts
 from detector.engines.lanes import lanes
 from detector.engines.onnx_engine import OnnxEngine
@@ -28,8 +26,10 @@ from detector.engines.parts import cut
 from detector.engines.pooling import by_level, pooled
 from detector.engines.torch_engine import TorchEngine
 from detector.model import build_model, core
-from detector.parity import BOUNDS, Parity
-from detector.proofs import Subject, find_proof, may_be_proven, proof_path, ship_proofs, subject_of
+from detector.proving.asking import reference
+from detector.proving.choose import ENGINES, build_engine, open_engine, refuse_unproven
+from detector.proving.parity import BOUNDS, Parity
+from detector.proving.proofs import Subject, find_proof, may_be_proven, proof_path, ship_proofs, subject_of
 from detector.registry import LoadedModel, pack_weights
 from detector.scores import Calibration, Costs, hashed, is_calibrated, save_calibration
 from detector.spec import ModelSpec

@@ -4,7 +4,7 @@ import cv2
 import numpy as np
 import pytest
 
-from detector.gates import Baseline, complaints, learn_baseline, picture_figures
+from detector.products.gates import Baseline, complaints, learn_baseline, picture_figures
 from taktwatch.records import Doubt
 from taktwatch.simulator import BOARD_DEFECTS, board, product_look
 from taktwatch.simulator.look import Camera

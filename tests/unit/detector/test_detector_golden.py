@@ -9,11 +9,11 @@ import msgspec
 import numpy as np
 import pytest
 
-from detector.golden import build_golden
-from detector.light import lit_like
-from detector.product import find_boards, load_product, make_product
-from detector.regions import inspected_area
-from detector.registration import matrix_of, register
+from detector.aligning.light import lit_like
+from detector.aligning.regions import inspected_area
+from detector.aligning.registration import matrix_of, register
+from detector.products.golden import build_golden
+from detector.products.product import find_boards, load_product, make_product
 from taktwatch.errors import BadInput, ConfigError
 from taktwatch.pictures import encode_png
 from taktwatch.simulator import board, golden, product_look

@@ -4,7 +4,7 @@ import cv2
 import numpy as np
 import pytest
 
-from detector.light import flattened, lit_like
+from detector.aligning.light import flattened, lit_like
 from taktwatch.simulator import golden, product_look
 
 ACROSS = np.linspace(-1, 1, 640)[None, :]

@@ -10,15 +10,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tiny_model import TINY, card
 
-from detector import asking
-from detector.answers import AnswerLog
-from detector.asking import Asker, reference
 from detector.engines import RawDetections
 from detector.engines.torch_engine import TorchEngine
 from detector.model import build_model
-from detector.parity import BOUNDS, Agreement, Answer, compare, shortfalls, summed
+from detector.proving import asking
+from detector.proving.answers import AnswerLog
+from detector.proving.asking import Asker, reference
+from detector.proving.parity import BOUNDS, Agreement, Answer, compare, shortfalls, summed
+from detector.proving.verify import verify
 from detector.registry import LoadedModel, load_model, pack_weights, save_model
-from detector.verify import verify
 from taktwatch.config import LineConfig
 from taktwatch.records import ModelRef, Verdict
 from taktwatch.simulator import BOARD_DEFECTS

@@ -9,11 +9,11 @@ import cv2
 import numpy as np
 import pytest
 
-from detector.calibration import load_calibration
-from detector.camera import Calibration, CharucoTarget
 from detector.engines import RawDetections
 from detector.inspect import Inspector
-from detector.product import find_boards, make_product
+from detector.products.calibration import load_calibration
+from detector.products.camera import Calibration, CharucoTarget
+from detector.products.product import find_boards, make_product
 from detector.spec import SPECS, ModelSpec
 from detector.steps import Inspection
 from taktwatch.config import ProductConfig, parse_config, with_folder

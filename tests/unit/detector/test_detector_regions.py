@@ -3,8 +3,8 @@
 import cv2
 import numpy as np
 
-from detector.maps import about_middles
-from detector.regions import inspected_area, share_inside
+from detector.aligning.maps import about_middles
+from detector.aligning.regions import inspected_area, share_inside
 
 SQUARE = [(100.0, 120.0), (300.0, 120.0), (300.0, 260.0), (100.0, 260.0)]
 

@@ -5,8 +5,8 @@ import numpy as np
 import pytest
 from known_maps import residual_px
 
+from detector.aligning.registration import matrix_of, register
 from detector.inputs import template_inputs
-from detector.registration import matrix_of, register
 from taktwatch.simulator import board, golden, product_look
 
 

@@ -23,7 +23,7 @@ from detector.model import build_model
 from detector.registry import LoadedModel, pack_weights, save_model
 from detector.screen import METHOD, Crop, Sheet, boxes_of, carried_back, covers, lay_out, strength
 from detector.screening import Screening, hashed, measured_for, objection, read_screenings, save_screenings, screened
-from detector.swap import warm
+from detector.serving.swap import warm
 from taktwatch.config import LineConfig, ProductConfig, parse_config
 from taktwatch.errors import ModelError
 from taktwatch.simulator import board, golden, product_look

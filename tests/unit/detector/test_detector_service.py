@@ -35,7 +35,7 @@ from detector.failsafe import SafeEngine
 from detector.inspect import Inspector
 from detector.registry import LoadedModel
 from detector.service import DetectorService
-from detector.shadow import NICENESS
+from detector.serving.shadow import NICENESS
 from taktwatch.activation import activation_of, publish_activation, read_activations
 from taktwatch.alertlog import open_alerts, read_transitions
 from taktwatch.bus import Bus, Outgoing

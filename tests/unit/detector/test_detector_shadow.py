@@ -14,7 +14,7 @@ from detector_line import settings as line_of
 
 from detector.evaluation.shadowing import compare_beside, words_of
 from detector.service import DetectorService
-from detector.shadow import KEPT
+from detector.serving.shadow import KEPT
 from detector.shadow_report import shadow_report
 from taktwatch.activation import activation_of, publish_activation
 from taktwatch.bus import Bus

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 
-from detector.templates import Templates
+from detector.serving.templates import Templates
 from taktwatch.assets import make_asset, publish_asset
 from taktwatch.bus.connect import open_bus
 from taktwatch.config import IngestConfig, parse_config

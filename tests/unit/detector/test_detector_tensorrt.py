@@ -11,14 +11,14 @@ from hypothesis import strategies as st
 from structlog.testing import capture_logs
 from tiny_model import TINY, card
 
-from detector.asking import reference
 from detector.engines.between import Rules
-from detector.engines.choose import build_engine, open_engine
 from detector.engines.tensorrt import Profile, part_profiles, provider_options
 from detector.engines.tensorrt_engine import TENSORRT
 from detector.model import STRIDE_PX, build_model
-from detector.parity import BOUNDS
-from detector.proofs import name_of
+from detector.proving.asking import reference
+from detector.proving.choose import build_engine, open_engine
+from detector.proving.parity import BOUNDS
+from detector.proving.proofs import name_of
 from detector.registry import LoadedModel
 from taktwatch.config import DetectorConfig
 from taktwatch.errors import ConfigError, ModelError

@@ -4,10 +4,10 @@ import cv2
 import numpy as np
 import pytest
 
-from detector.light import lit_like
+from detector.aligning.light import lit_like
+from detector.aligning.regions import inspected_area
+from detector.aligning.registration import matrix_of, register
 from detector.masks import Roi
-from detector.regions import inspected_area
-from detector.registration import matrix_of, register
 from detector.unexplained import Stray, unexplained
 from taktwatch.simulator import SimulatedPicture, board, product_look
 from taktwatch.simulator.look import Camera

@@ -5,8 +5,8 @@ from collections import Counter
 from hypothesis import given
 from hypothesis import strategies as st
 
-from detector.positions import Positions
-from detector.waiting import Policy, Waiting
+from detector.serving.positions import Positions
+from detector.serving.waiting import Policy, Waiting
 
 PARTITION = ("frames", 0)
 

@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
+from detector.layers.walker import walk
 from detector.masks import Roi
-from detector.walker import walk
 from taktwatch.records import LayerProfile
 from taktwatch.simulator import section
 

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 from exact_engine import Differences
 
+from detector.aligning.registration import matrix_of
 from detector.inspect import Inspector
-from detector.registration import matrix_of
 from detector.scale import Zoom, zoom_of
 from detector.steps import Inspection
 from taktwatch.config import LineConfig, parse_config

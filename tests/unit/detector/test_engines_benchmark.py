@@ -9,8 +9,8 @@ import pytest
 import torch
 from tiny_model import TINY, card
 
-from detector.bench import Pace, eager, simulated
 from detector.model import build_model
+from detector.proving.bench import Pace, eager, simulated
 from detector.registry import LoadedModel
 from taktwatch.config import DetectorConfig
 

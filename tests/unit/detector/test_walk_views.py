@@ -7,10 +7,10 @@ import numpy as np
 from known_bands import HEIGHT, WIDTH, arc, straight
 
 from detector.folder import PictureReport
+from detector.layers.walker import walk
 from detector.masks import Roi, to_rle
 from detector.steps import Inspection
 from detector.walk_views import draw_walk, profile_plot, walk_of
-from detector.walker import walk
 from taktwatch.inspection import answer
 from taktwatch.records import Detection, ModelRef, Verdict
 

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 from known_bands import HEIGHT, SHAPES, WIDTH, arc, straight
 
+from detector.layers.walker import walk
 from detector.masks import Roi
-from detector.walker import walk
 from taktwatch.records import LayerProfile
 
 SIZE = (HEIGHT, WIDTH)

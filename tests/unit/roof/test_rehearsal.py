@@ -3,7 +3,7 @@
 from datetime import UTC, datetime
 from pathlib import Path
 
-from detector.product import load_product
+from detector.products.product import load_product
 from ingest.cameras.simulator import shot_of
 from ingest.intake import Intake
 from taktwatch.config import LineConfig, SimulatorSource, parse_config

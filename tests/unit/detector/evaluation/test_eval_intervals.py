@@ -8,7 +8,7 @@ from scipy import stats
 
 from detector.evaluate import Matched
 from detector.evaluation.curves import Pool, pool
-from detector.evaluation.intervals import (
+from detector.intervals import (
     bootstrap,
     clopper_pearson,
     effective_trials,

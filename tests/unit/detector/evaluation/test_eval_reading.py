@@ -10,7 +10,8 @@ import torch
 from tiny_model import TINY, card
 
 from detector.evaluation.console import print_study
-from detector.evaluation.datasets import Dataset, open_dataset
+from detector.evaluation.datasets import open_dataset
+from detector.evaluation.labelled import Dataset
 from detector.evaluation.msa import analyse
 from detector.evaluation.reading import Key, make_sheets, read_table
 from detector.evaluation.runner import Runner

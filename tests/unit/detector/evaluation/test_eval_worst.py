@@ -5,7 +5,7 @@ import base64
 import numpy as np
 from eval_scenes import SIDE, found, outcome, true
 
-from detector.evaluation.datasets import Dataset, Item, Labelled
+from detector.evaluation.labelled import Dataset, Item, Labelled
 from detector.evaluation.matching import pair
 from detector.evaluation.outcomes import Outcome
 from detector.evaluation.worst import Mistake, picture_of, worst_false_calls, worst_misses

@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 import torch
 
-from detector.evaluation.datasets import Dataset, open_dataset
+from detector.evaluation.datasets import open_dataset
+from detector.evaluation.labelled import Dataset
 from detector.inputs import template_inputs
 from detector.masks import Roi
 from detector.spec import SPECS

@@ -15,8 +15,8 @@ from torchvision.models.detection.transform import GeneralizedRCNNTransform
 
 from detector.dataset import HELD_OUT, SECTION_PX, simulate
 from detector.engines import Channels
-from detector.engines.choose import ENGINES, build_engine
 from detector.model import build_model
+from detector.proving.choose import ENGINES, build_engine
 from detector.registry import LoadedModel
 from detector.spec import ModelSpec
 from taktwatch.config import DetectorConfig, EngineName

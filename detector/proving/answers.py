@@ -6,7 +6,7 @@ from pathlib import Path
 
 import msgspec
 
-from detector.parity import Answer
+from detector.proving.parity import Answer
 
 __all__ = ["AnswerLog"]
 

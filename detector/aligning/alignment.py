@@ -11,7 +11,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from detector.maps import Map, carried, moved
+from detector.aligning.maps import Map, carried, moved
 
 __all__ = ["Aligned", "Edges", "align", "corrected", "find_edges", "uncertainty_px"]
 

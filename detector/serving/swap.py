@@ -9,13 +9,13 @@ import asyncio
 import numpy as np
 import structlog
 
-from detector.alarms import AUTHOR, Alarms
-from detector.duty import Duty
-from detector.engines.choose import STARTS_THREADS_LATER
 from detector.engines.lanes import lanes
 from detector.inspect import Inspector
-from detector.proofs import name_of
-from detector.shadow import Shadow, step_back
+from detector.proving.choose import STARTS_THREADS_LATER
+from detector.proving.proofs import name_of
+from detector.serving.alarms import AUTHOR, Alarms
+from detector.serving.duty import Duty
+from detector.serving.shadow import Shadow, step_back
 from taktwatch.activation import activation_of, as_activated, publish_activation, read_activations
 from taktwatch.bus import Bus
 from taktwatch.clock import now

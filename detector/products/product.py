@@ -15,9 +15,9 @@ import msgspec
 import numpy as np
 import numpy.typing as npt
 
-from detector.camera import Calibration
-from detector.gates import Baseline
-from detector.golden import MOST_BOARDS, build_golden, usual_look
+from detector.products.camera import Calibration
+from detector.products.gates import Baseline
+from detector.products.golden import MOST_BOARDS, build_golden, usual_look
 from detector.scale import Scale
 from taktwatch.errors import BadInput, ConfigError
 from taktwatch.pictures import decode, encode_png

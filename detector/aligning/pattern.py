@@ -11,9 +11,9 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from detector.alignment import Edges, find_edges
-from detector.consensus import Witnesses, call_witnesses
-from detector.light import flattened
+from detector.aligning.alignment import Edges, find_edges
+from detector.aligning.consensus import Witnesses, call_witnesses
+from detector.aligning.light import flattened
 
 __all__ = ["Pattern", "Patterns"]
 

@@ -16,7 +16,7 @@ from pydantic import TypeAdapter, ValidationError
 from detector.engines import Engine
 from detector.engines.exported import Export, model_exports
 from detector.engines.openvino_engine import cpu_name
-from detector.parity import Parity
+from detector.proving.parity import Parity
 from detector.registry import PROOFS, LoadedModel, ModelCard
 from detector.scores import family
 from taktwatch.errors import ModelError

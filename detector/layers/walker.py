@@ -1,8 +1,8 @@
 """Walks along the copper layers of a section: thickness, corrosion depth, residual copper. Pure.
 
 A *layer* is its original envelope, copper and corrosion together; where corrosion sits, its faces are bridged from the
-sound columns on either side (`detector.faces`). It is walked along its centre line, and at each step looked across
-(`detector.straighten`): straight, tilted, curved, steep, branching, interrupted and touching layers alike. Junctions,
+sound columns on either side (`faces`). It is walked along its centre line, and at each step looked across
+(`straighten`): straight, tilted, curved, steep, branching, interrupted and touching layers alike. Junctions,
 and what the picture's edges cut, are left out and said so.
 """
 
@@ -12,9 +12,9 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from detector.faces import Layer, layer_of, transposed
+from detector.layers.faces import Layer, layer_of, transposed
+from detector.layers.straighten import Course, course
 from detector.masks import Roi
-from detector.straighten import Course, course
 from taktwatch.records import LayerProfile
 
 __all__ = ["SURFACE_PX", "Walk", "Walked", "walk"]

@@ -9,7 +9,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from detector.maps import Map
+from detector.aligning.maps import Map
 
 __all__ = ["Polygon", "inspected_area", "share_inside"]
 

@@ -15,8 +15,8 @@ from detector.engines.openvino_engine import OpenVinoEngine
 from detector.engines.tensorrt_engine import TensorRtEngine, refuse_without_tensorrt
 from detector.engines.torch_engine import TorchEngine
 from detector.failsafe import is_engine_failure, words_of
-from detector.parity import shortfalls
-from detector.proofs import find_proof, made_before, may_be_proven, name_of, subject_of
+from detector.proving.parity import shortfalls
+from detector.proving.proofs import find_proof, made_before, may_be_proven, name_of, subject_of
 from detector.registry import LoadedModel
 from detector.scores import is_calibrated
 from taktwatch.config import DetectorConfig, EngineName

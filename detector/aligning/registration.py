@@ -1,8 +1,7 @@
 """Lays the golden template onto the frame: shift, turn, zoom and slight tilt, to a fraction of a pixel. Pure.
 
 The template is warped, never the frame: evidence stays as captured. Small pictures find where it lies at all
-(`detector.capture`), larger ones how exactly (`detector.alignment`); where much does not fit, the edges vote
-(`detector.consensus`).
+(`capture`), larger ones how exactly (`alignment`); where much does not fit, the edges vote (`consensus`).
 """
 
 from math import ceil, log2
@@ -11,11 +10,11 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from detector.alignment import align, uncertainty_px
-from detector.capture import find_candidates, find_shifts
-from detector.consensus import confirmed, find_consensus
-from detector.maps import IDENTITY, Map, rescaled
-from detector.pattern import Pattern
+from detector.aligning.alignment import align, uncertainty_px
+from detector.aligning.capture import find_candidates, find_shifts
+from detector.aligning.consensus import confirmed, find_consensus
+from detector.aligning.maps import IDENTITY, Map, rescaled
+from detector.aligning.pattern import Pattern
 from taktwatch.records import Registration
 
 __all__ = ["CAPTURE_PX", "matrix_of", "register", "warp"]
@@ -45,7 +44,7 @@ def register(picture: Grey, template: Grey | Pattern) -> tuple[Registration, Gre
     A template that is compared with many pictures is better given as a `Pattern`: the answer is the same.
 
     It is found within 40 px, 3 degrees, 2 % of scale and a slight tilt. Where the place that fits best is not the one
-    that most of its edges confirm (a rim was cut elsewhere), those decide (`detector.consensus`).
+    that most of its edges confirm (a rim was cut elsewhere), those decide (`consensus`).
 
     `quality` is the correlation of what both show besides slow changes of light, where they overlap: above 0.8 for a
     board of the product, below for another one or a turned one. `unsure_px` says how well the board's copper holds the

@@ -9,7 +9,7 @@ import msgspec
 from detector.inspect import Inspector
 from detector.large import Tiled
 from detector.metrics import BAD_RECORDS, DOUBTS, FRAMES, INFERENCE_SECONDS, STAGE_SECONDS
-from detector.outcomes import dead_frame, dead_record, dead_result, inspected, place_on_panel, skipped_result
+from detector.serving.outcomes import dead_frame, dead_record, dead_result, inspected, place_on_panel, skipped_result
 from detector.steps import Inspection, Picture, Prepared, Seen
 from taktwatch.bus import Message, Outgoing, Partition
 from taktwatch.clock import now

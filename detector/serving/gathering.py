@@ -6,9 +6,9 @@ from collections.abc import Callable, Hashable
 from dataclasses import replace
 from math import inf
 
-from detector.batching import Candidate, Costs, choose
 from detector.inspect import Inspector
-from detector.stages import Item
+from detector.serving.batching import Candidate, Costs, choose
+from detector.serving.stages import Item
 from detector.steps import Prepared
 
 __all__ = ["Gathering"]

@@ -17,8 +17,8 @@ import torch
 from detector.engines import Channels, RawDetections
 from detector.judge import findings, judge
 from detector.model import core
-from detector.parity import Answer
-from detector.proof_boards import draw
+from detector.proving.parity import Answer
+from detector.proving.proof_boards import draw
 from detector.registry import LoadedModel, load_model
 from detector.scale import Scale
 from detector.scores import Scores, open_scores

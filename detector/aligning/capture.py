@@ -11,7 +11,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from detector.maps import Map, about_middles
+from detector.aligning.maps import Map, about_middles
 
 __all__ = ["Candidate", "find_candidates", "find_shifts"]
 

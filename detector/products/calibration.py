@@ -9,7 +9,7 @@ import cv2
 import msgspec
 import numpy as np
 
-from detector.camera import Calibration, CharucoTarget, View, calibrate_camera, draw_target, find_view
+from detector.products.camera import Calibration, CharucoTarget, View, calibrate_camera, draw_target, find_view
 from taktwatch.errors import BadInput, ConfigError
 from taktwatch.pictures import decode, encode_png
 

@@ -13,7 +13,7 @@ from pydantic import BaseModel, ConfigDict
 
 from detector.engines import RawDetections
 from detector.evaluate import box_iou
-from detector.evaluation.intervals import rate
+from detector.intervals import rate
 from detector.masks import roi_mask
 from taktwatch.records import ModelRef, Verdict
 

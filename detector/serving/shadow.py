@@ -16,10 +16,10 @@ import structlog
 
 from detector.inspect import Inspector
 from detector.metrics import SHADOW_FRAMES
-from detector.outcomes import inspected
-from detector.stages import Item, made_ready, outgoing
+from detector.serving.outcomes import inspected
+from detector.serving.stages import Item, made_ready, outgoing
+from detector.serving.templates import Templates
 from detector.steps import Inspection, Picture
-from detector.templates import Templates
 from taktwatch.bus import Bus
 from taktwatch.clock import now
 from taktwatch.errors import BadInput, ConfigError, EngineFailed, ModelError, RecordNotFound

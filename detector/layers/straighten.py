@@ -11,7 +11,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from detector.faces import Faces
+from detector.layers.faces import Faces
 from detector.masks import CUT, Roi
 
 __all__ = ["Course", "course"]

@@ -1,6 +1,6 @@
 """Compares engines with the reference on simulated boards, and keeps the proof beside the export.
 
-What the reference and each engine said is kept as it is said (`detector.answers`): an interrupted comparison goes on
+What the reference and each engine said is kept as it is said (`answers`): an interrupted comparison goes on
 where it was, and the next engine finds the reference's answers ready. Worker processes draw boards and ask the
 reference; the engines run here, as they run on a line: the first board of each product alone, the others as a batch.
 """
@@ -9,14 +9,14 @@ from collections.abc import Callable, Iterable, Sequence
 
 import torch
 
-from detector.answers import AnswerLog
-from detector.asking import Asker, drawn_all, picture_sha256
 from detector.engines import Channels, Engine
-from detector.engines.choose import build_engine
 from detector.engines.exported import model_exports
-from detector.parity import Answer, Parity, compare, summed
-from detector.proof_boards import draw, products
-from detector.proofs import Subject, name_of, proof_path, subject_of
+from detector.proving.answers import AnswerLog
+from detector.proving.asking import Asker, drawn_all, picture_sha256
+from detector.proving.choose import build_engine
+from detector.proving.parity import Answer, Parity, compare, summed
+from detector.proving.proof_boards import draw, products
+from detector.proving.proofs import Subject, name_of, proof_path, subject_of
 from detector.registry import LoadedModel
 from taktwatch import __version__
 from taktwatch.config import EngineName, LineConfig

@@ -15,8 +15,8 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from detector.alignment import Edges, corrected
-from detector.maps import Map, carried, moved
+from detector.aligning.alignment import Edges, corrected
+from detector.aligning.maps import Map, carried, moved
 
 __all__ = ["Agreed", "Witnesses", "call_witnesses", "confirmed", "find_consensus"]
 

@@ -16,17 +16,17 @@ from dataclasses import replace
 from datetime import timedelta
 from typing import Any, TypeVar
 
-from detector.duty import Duty
-from detector.gathering import Gathering
 from detector.inspect import Inspector
 from detector.large import Tiled
 from detector.metrics import BATCH_FRAMES, IN_HAND, LATENCY_SECONDS, QUEUE_FRAMES
-from detector.positions import Positions
-from detector.shadow import Shadow
-from detector.stages import Item, frame_in, judged, made_ready, records_of, taken, without_picture
+from detector.serving.duty import Duty
+from detector.serving.gathering import Gathering
+from detector.serving.positions import Positions
+from detector.serving.shadow import Shadow
+from detector.serving.stages import Item, frame_in, judged, made_ready, records_of, taken, without_picture
+from detector.serving.templates import Templates
+from detector.serving.waiting import Policy, Waiting
 from detector.steps import Seen
-from detector.templates import Templates
-from detector.waiting import Policy, Waiting
 from taktwatch.bus import Bus, Consumer, Outgoing, Partition
 from taktwatch.clock import now
 from taktwatch.config import LineConfig

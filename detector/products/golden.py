@@ -7,10 +7,10 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from detector.gates import Baseline, PictureFigures, learn_baseline, picture_figures
-from detector.light import lit_like
-from detector.maps import IDENTITY, Map
-from detector.registration import matrix_of, register
+from detector.aligning.light import lit_like
+from detector.aligning.maps import IDENTITY, Map
+from detector.aligning.registration import matrix_of, register
+from detector.products.gates import Baseline, PictureFigures, learn_baseline, picture_figures
 from taktwatch.errors import BadInput
 
 __all__ = ["LEAST_BOARDS", "LEAST_QUALITY", "MOST_BOARDS", "Golden", "build_golden", "usual_look"]

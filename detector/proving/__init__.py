@@ -1,0 +1,1 @@
+"""Engines against the reference: do they say the same, proven where; and how fast, and which is chosen."""
