@@ -21,8 +21,8 @@ sys.path.insert(0, str(ROOT))
 from detector.dataset import Sample, Target, simulate, to_targets  # noqa: E402
 from detector.registry import load_model  # noqa: E402
 from detector.spec import ModelSpec, find_spec  # noqa: E402
-from detector.train import train  # noqa: E402
 from detector.training.finish import Run  # noqa: E402
+from detector.training.loop import train  # noqa: E402
 from detector.training.settings import TrainSettings  # noqa: E402
 from detector.training.source import SIMULATOR  # noqa: E402
 

@@ -254,7 +254,7 @@ def page(boards: int, option: str = "") -> str:
             "# Registration, measured",
             "",
             "How a golden template is laid onto a frame: see `detector/aligning/registration.py`.",
-            f"This page is by `python benchmarks/registration.py {option}--boards {boards} --write docs/registration.md`.",
+            f"Made by `python benchmarks/registration.py {option}--boards {boards} --write docs/registration.md`.",
             "",
             "Each board is simulated apart from its template: faults, etching, dust, light and noise of its own,",
             "photographed through a known map within +-40 px, +-3 degrees, +-2 % and a tilt of up to 1 px at the edge.",

@@ -15,7 +15,6 @@ import numpy as np
 
 from detector.aligning.pattern import Pattern, Patterns
 from detector.aligning.registration import matrix_of
-from detector.cropping import look_at
 from detector.doubts import Reason, named
 from detector.engines import BringsAhead, Engine, RawDetections
 from detector.engines.torch_engine import TorchEngine
@@ -23,10 +22,12 @@ from detector.evidence import reported
 from detector.failsafe import SafeEngine
 from detector.gate import refuse_unlicensed
 from detector.inputs import grey_of
-from detector.joining import mapped, registration_on
 from detector.judge import Finding, Judgement, judge, within
 from detector.large import Tiled, conclude_large, look_large
 from detector.masks import Roi
+from detector.pieces.cropping import look_at
+from detector.pieces.joining import mapped, registration_on
+from detector.pieces.tiles import shifted
 from detector.proving.choose import open_engine, open_like
 from detector.reference import Reference, differences, fit, open_reference
 from detector.registry import LoadedModel, load_model
@@ -34,7 +35,6 @@ from detector.scale import SAME_SCALE, Zoom, zoom_of
 from detector.scores import Scores, open_scores
 from detector.screening import screened
 from detector.steps import NO_INPUTS, Inspection, Picture, Prepared, Seen
-from detector.tiles import shifted
 from taktwatch.config import LineConfig, ProductConfig
 from taktwatch.errors import BadInput, ConfigError
 from taktwatch.records import Detection, ModelRef

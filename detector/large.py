@@ -11,11 +11,11 @@ from dataclasses import dataclass, replace
 from itertools import islice
 
 from detector.inputs import Contrast, contrast_of, inputs_of
-from detector.joining import Said, join, registration_on, worst
 from detector.judge import Judgement
+from detector.pieces.joining import Said, join, registration_on, worst
+from detector.pieces.tiles import Compass, Tile, tiles_of
 from detector.reference import fit
 from detector.steps import Inspection, Prepared, Seen
-from detector.tiles import Compass, Tile, tiles_of
 from taktwatch.config import DetectorConfig, ProductConfig
 from taktwatch.records import Detection
 

@@ -13,7 +13,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from detector.joining import Said, join, registration_on, worst
+from detector.pieces.joining import Said, join, registration_on, worst
 from detector.steps import Inspection
 from taktwatch.config import LineConfig
 from taktwatch.errors import BadPicture

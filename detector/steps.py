@@ -6,10 +6,10 @@ from dataclasses import dataclass, replace
 import numpy as np
 import numpy.typing as npt
 
-from detector.cropping import Crop
 from detector.doubts import Reason
 from detector.engines import RawDetections
 from detector.inputs import Inputs
+from detector.pieces.cropping import Crop
 from detector.scale import SAME_SCALE, Scale, Zoom
 from taktwatch.records import Detection, Doubt, LayerProfile, ModelRef, Registration, Verdict
 

@@ -14,9 +14,9 @@ from detector.evaluation.datasets import open_dataset
 from detector.evaluation.simulated import parse_simulated
 from detector.registry import LoadedModel, load_model
 from detector.spec import ModelSpec, find_spec
-from detector.train import train
 from detector.training.finish import Run
 from detector.training.labelled import LabelledSource, hold_out_boards
+from detector.training.loop import train
 from detector.training.mixed import MixedSource, shares_of
 from detector.training.settings import TrainSettings
 from detector.training.source import SIMULATOR, SimulatedSource

@@ -12,11 +12,11 @@ from exact_engine import Differences, marked
 from tiny_model import TINY, card
 
 from detector.aligning.registration import matrix_of
-from detector.cropping import crop_for, holds
 from detector.evaluation.labelled import Item, Labelled
 from detector.evaluation.runner import Runner
 from detector.inspect import Inspector
 from detector.model import build_model
+from detector.pieces.cropping import crop_for, holds
 from detector.products.product import load_product, make_product
 from detector.registry import pack_weights, save_model
 from detector.steps import Inspection

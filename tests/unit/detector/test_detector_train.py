@@ -9,15 +9,15 @@ import pytest
 import torch
 from tiny_model import TINY
 
-from detector import train as code
 from detector.dataset import HELD_OUT, TRAINED, SimulatedSamples, simulate, to_targets
 from detector.registry import load_model, read_card
 from detector.spec import SPECS
-from detector.train import train
 from detector.training import checkpoint
+from detector.training import loop as code
 from detector.training.average import AveragedWeights
 from detector.training.command import Start, train_simulated
 from detector.training.finish import Run
+from detector.training.loop import train
 from detector.training.settings import TrainSettings, one_cycle
 from detector.training.source import SIMULATOR, SimulatedSource
 from taktwatch.errors import ModelError

@@ -12,11 +12,11 @@ from exact_engine import Differences, Levels, marked
 from detector.aligning.registration import matrix_of
 from detector.engines import Channels, RawDetections
 from detector.inspect import Inspector
-from detector.joining import Said, join, registration_on
 from detector.masks import Roi, to_rle
 from detector.panel import PanelFile, inspect_panel
+from detector.pieces.joining import Said, join, registration_on
+from detector.pieces.tiles import Compass, shifted
 from detector.steps import Inspection
-from detector.tiles import Compass, shifted
 from taktwatch.config import LineConfig, parse_config
 from taktwatch.errors import BadPicture
 from taktwatch.pictures import encode_png

@@ -12,9 +12,9 @@ from tiny_model import TINY, card
 from detector.model import build_model
 from detector.registry import DataSource, LoadedModel, load_model, pack_weights, save_model
 from detector.spec import ModelSpec
-from detector.train import train
 from detector.training.command import Start
 from detector.training.finish import Run
+from detector.training.loop import train
 from detector.training.settings import TrainSettings
 from detector.training.source import SimulatedSource
 from detector.training.transfer import FIRST, freeze, hold_norms, parameter_groups, start_from

@@ -16,8 +16,8 @@ from detector.aligning.pattern import Pattern
 from detector.aligning.regions import Polygon
 from detector.aligning.registration import CAPTURE_PX, matrix_of
 from detector.inputs import Inputs, contrast_of, inputs_of
-from detector.joining import registration_on
-from detector.tiles import SURE_PX
+from detector.pieces.joining import registration_on
+from detector.pieces.tiles import SURE_PX
 from taktwatch.config import ProductConfig
 
 __all__ = ["Crop", "crop_for", "holds", "look_at"]
