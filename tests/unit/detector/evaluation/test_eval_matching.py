@@ -84,7 +84,7 @@ def test_figures_of_a_set_made_by_hand() -> None:
     assert head.f_validation.value == 2 * 2 / (3 + 3)
     assert head.best_f.value == 2 * 2 / (3 + 3)
     assert head.ap.value is not None
-    assert abs(head.ap.value - (34 * 1.0 + 33 * 2 / 3) / 101) < 1e-9
+    assert abs(head.ap.value - (1 + 2 / 3) / 3) < 1e-9
     assert (figures.rates.escapes.events, figures.rates.escapes.n) == (1, 2)
     assert (figures.rates.false_calls.events, figures.rates.false_calls.n) == (1, 4)
     assert (figures.truths, figures.pictures, figures.boards) == (3, 6, 6)
