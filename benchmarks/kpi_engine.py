@@ -32,8 +32,8 @@ from servers.kafka import KafkaBroker  # noqa: E402
 
 from kpi_engine.rules import rules_of  # noqa: E402
 from kpi_engine.service import GROUP, KpiService  # noqa: E402
-from kpi_engine.sink import GROUP as SINK_GROUP  # noqa: E402
-from kpi_engine.sink import KpiSink  # noqa: E402
+from kpi_engine.sinks.windows import GROUP as SINK_GROUP  # noqa: E402
+from kpi_engine.sinks.windows import KpiSink  # noqa: E402
 from kpi_engine.windows import Image, drain, empty, fold, restore, save  # noqa: E402
 from taktwatch.bus import Bus, Outgoing  # noqa: E402
 from taktwatch.bus.connect import open_bus  # noqa: E402

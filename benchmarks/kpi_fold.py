@@ -18,7 +18,7 @@ import structlog  # noqa: E402 - after the path
 from kpi_factory import CONFIG  # noqa: E402
 
 from kpi_engine.service import KpiService  # noqa: E402
-from kpi_engine.sink import GROUP, KpiSink  # noqa: E402
+from kpi_engine.sinks.windows import GROUP, KpiSink  # noqa: E402
 from taktwatch.bus.connect import open_bus  # noqa: E402
 from taktwatch.config import KafkaConfig  # noqa: E402
 from taktwatch.store.connect import open_store  # noqa: E402

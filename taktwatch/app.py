@@ -123,11 +123,11 @@ def build(
 
                 return {name: DetectorService(config, bus, topics, member=member)}
             case "kpi":
-                from kpi_engine.review_sink import ReviewSink
                 from kpi_engine.service import KpiService
-                from kpi_engine.sink import KpiSink
+                from kpi_engine.sinks.points import SpcSink
+                from kpi_engine.sinks.reviews import ReviewSink
+                from kpi_engine.sinks.windows import KpiSink
                 from kpi_engine.spc_service import SpcService
-                from kpi_engine.spc_sink import SpcSink
 
                 assert store is not None  # noqa: S101 - open_line opened it
                 return {

@@ -4,7 +4,7 @@ import asyncio
 import os
 import sys
 
-from kpi_engine.review_sink import ReviewSink
+from kpi_engine.sinks.reviews import ReviewSink
 from taktwatch.bus.connect import open_bus
 from taktwatch.config import KafkaConfig, KpiConfig, LineConfig
 from taktwatch.store.connect import open_store

@@ -13,7 +13,7 @@ from servers.influx import InfluxServer
 from timelines import at, mark, result
 
 from kpi_engine.service import KpiService
-from kpi_engine.sink import GROUP, KpiSink
+from kpi_engine.sinks.windows import GROUP, KpiSink
 from taktwatch.bus import Bus, Outgoing
 from taktwatch.records import KpiWindow, MarkState, WindowState
 from taktwatch.store import KpiQuery, KpiStore

@@ -27,7 +27,7 @@ from kpi_line import (
 from timelines import mark, result
 
 from kpi_engine.service import GROUP
-from kpi_engine.sink import KpiSink
+from kpi_engine.sinks.windows import KpiSink
 from taktwatch.bus import Bus
 from taktwatch.records import KpiWindow, WindowState
 from taktwatch.store import KpiQuery

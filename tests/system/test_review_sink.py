@@ -18,7 +18,7 @@ from contracts.bus_helpers import opened as with_retention
 from kpi_line import PATIENCE_S, QUICK, TOPICS, eventually, letters, opened, running, send
 from servers.influx import InfluxServer
 
-from kpi_engine.review_sink import GROUP, ReviewSink
+from kpi_engine.sinks.reviews import GROUP, ReviewSink
 from taktwatch.bus import Bus, Outgoing
 from taktwatch.clock import now
 from taktwatch.records import Review, ReviewWindow, Verdict

@@ -16,14 +16,14 @@ from servers.influx import InfluxServer
 from spc_line import CLOSED, FINAL, at, sections, window
 from spc_process import CHARTS
 
+from kpi_engine.sinks.points import GROUP as SINK_GROUP
+from kpi_engine.sinks.points import SpcSink
 from kpi_engine.spc.baseline import Baseline, Identity, load
 from kpi_engine.spc.fold import merged_windows
 from kpi_engine.spc.phase1 import baseline
 from kpi_engine.spc_line import LineCharts, fold, merger_of, settings_of
 from kpi_engine.spc_rules import rules_of
 from kpi_engine.spc_service import GROUP, SpcService, baseline_record
-from kpi_engine.spc_sink import GROUP as SINK_GROUP
-from kpi_engine.spc_sink import SpcSink
 from taktwatch.activation import activation_of, publish_activation
 from taktwatch.bus import Bus
 from taktwatch.config import KpiConfig, LineConfig, ProductConfig, SpcConfig

@@ -15,7 +15,7 @@ from console_line import RunningConsole, eventually, minute_window, running_cons
 
 from dashboards.console.history import verdict_from
 from dashboards.console.view import Board, Heard, board_verdict, empty_view, find_board, fold, to_check
-from kpi_engine.review_sink import GROUP, ReviewSink
+from kpi_engine.sinks.reviews import GROUP, ReviewSink
 from taktwatch.records import (
     BoardVerdict,
     InspectionResult,

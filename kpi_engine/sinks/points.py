@@ -1,7 +1,7 @@
 """The SPC sink: points of control charts become rows of the store."""
 
 from kpi_engine.metrics import POINTS_STORED
-from kpi_engine.store_sink import Age, Key, Rows, StoreSink
+from kpi_engine.sinks.store import Age, Key, Rows, StoreSink
 from taktwatch.bus import Bus
 from taktwatch.config import LineConfig
 from taktwatch.records import ControlPoint

@@ -1,7 +1,7 @@
 """The KPI sink: windows of the kpis topic become rows of the store."""
 
 from kpi_engine.metrics import STALE, STORE_HELD, STORED
-from kpi_engine.store_sink import BATCH, Age, Key, Rows, StoreSink
+from kpi_engine.sinks.store import BATCH, Age, Key, Rows, StoreSink
 from taktwatch.bus import Bus
 from taktwatch.config import LineConfig
 from taktwatch.records import KpiWindow, WindowState

@@ -13,7 +13,7 @@ from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 
 from kpi_engine.metrics import REVIEWS_STORED
-from kpi_engine.store_sink import Age, Key, Rows, Source, StoreSink
+from kpi_engine.sinks.store import Age, Key, Rows, Source, StoreSink
 from taktwatch import clock
 from taktwatch.bus import Bus, Message, Partition, Rebalance
 from taktwatch.config import LineConfig
