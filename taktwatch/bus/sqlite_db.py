@@ -3,12 +3,12 @@
 import errno
 import os
 import sqlite3
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from taktwatch.errors import BackendUnavailable
+from taktwatch.wal import wal_mode
 
 __all__ = ["connect", "explained", "read_snapshot", "sync_folder", "transaction"]
 
@@ -51,27 +51,13 @@ def connect(path: Path, *, durable: bool) -> sqlite3.Connection:
     with explained(path):
         connection = sqlite3.connect(path, timeout=BUSY_S, isolation_level=None, check_same_thread=False)
         try:
-            wal_mode(connection)
+            wal_mode(connection, patience_s=BUSY_S)
             connection.execute(f"PRAGMA synchronous={'FULL' if durable else 'NORMAL'}")
             connection.execute(f"PRAGMA journal_size_limit={64 * 2**20}")
         except BaseException:
             connection.close()
             raise
         return connection
-
-
-def wal_mode(connection: sqlite3.Connection) -> None:
-    """Switch to write-ahead logging; SQLite itself does not wait when several processes switch a new file at once."""
-    deadline = time.monotonic() + BUSY_S
-    while True:
-        try:
-            connection.execute("PRAGMA journal_mode=WAL")
-        except sqlite3.OperationalError as error:
-            if error.sqlite_errorcode & 0xFF != sqlite3.SQLITE_BUSY or time.monotonic() > deadline:
-                raise
-            time.sleep(0.01)
-        else:
-            return
 
 
 @contextmanager

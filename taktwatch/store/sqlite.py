@@ -14,8 +14,8 @@ import msgspec
 from taktwatch.errors import BackendUnavailable, BadRecord, ConfigError
 from taktwatch.records import ControlPoint, KpiWindow, ReviewWindow, WindowState
 from taktwatch.store import KpiQuery, KpiStore, ReviewQuery, SpcQuery, StoreState
-from taktwatch.store.sqlite_reviews import REVIEW_SCHEMA, prune_reviews, read_reviews, write_reviews
-from taktwatch.store.sqlite_spc import SPC_SCHEMA, prune_points, read_points, write_points
+from taktwatch.store.sqlite_rows import POINTS, REVIEWS
+from taktwatch.wal import wal_mode
 
 __all__ = ["SqliteKpiStore"]
 
@@ -92,7 +92,7 @@ class SqliteKpiStore(KpiStore):
 
     async def read_points(self, query: SpcQuery) -> list[ControlPoint]:
         """See `KpiStore.read_points`."""
-        return await self._in_thread(lambda connection: read_points(connection, query))
+        return await self._in_thread(lambda connection: POINTS.read(connection, query))
 
     async def write_reviews(self, windows: Sequence[ReviewWindow]) -> None:
         """See `KpiStore.write_reviews`."""
@@ -100,7 +100,7 @@ class SqliteKpiStore(KpiStore):
 
     async def read_reviews(self, query: ReviewQuery) -> list[ReviewWindow]:
         """See `KpiStore.read_reviews`."""
-        return await self._in_thread(lambda connection: read_reviews(connection, query))
+        return await self._in_thread(lambda connection: REVIEWS.read(connection, query))
 
     async def close(self) -> None:
         """Close the file."""
@@ -138,18 +138,18 @@ class SqliteKpiStore(KpiStore):
 
     def _write_points(self, connection: sqlite3.Connection, points: Sequence[ControlPoint]) -> None:
         with connection:
-            write_points(connection, points)
+            POINTS.write(connection, points)
 
     def _write_reviews(self, connection: sqlite3.Connection, windows: Sequence[ReviewWindow]) -> None:
         with connection:
-            write_reviews(connection, windows)
+            REVIEWS.write(connection, windows)
 
     def _prune(self, connection: sqlite3.Connection, newest_us: int) -> None:
         if newest_us - self._pruned_us >= PRUNE_STEP_US and self.retention is not None:
             oldest_us = newest_us - self.retention // timedelta(microseconds=1)
             connection.execute("DELETE FROM kpi WHERE start_us < ?", (oldest_us,))
-            prune_points(connection, oldest_us)
-            prune_reviews(connection, oldest_us)
+            POINTS.prune(connection, oldest_us)
+            REVIEWS.prune(connection, oldest_us)
             self._pruned_us = newest_us
 
     async def _in_thread(self, work: Callable[[sqlite3.Connection], T]) -> T:
@@ -178,11 +178,11 @@ def connect(path: Path) -> sqlite3.Connection:
     path.parent.mkdir(parents=True, exist_ok=True)
     connection = sqlite3.connect(path, timeout=BUSY_TIMEOUT_S, check_same_thread=False)
     try:
-        connection.execute("PRAGMA journal_mode=WAL")
+        wal_mode(connection, patience_s=BUSY_TIMEOUT_S)
         connection.execute("PRAGMA synchronous=FULL")
         connection.execute(SCHEMA)
-        connection.execute(SPC_SCHEMA)
-        connection.execute(REVIEW_SCHEMA)
+        connection.execute(POINTS.schema)
+        connection.execute(REVIEWS.schema)
     except sqlite3.Error:
         connection.close()
         raise

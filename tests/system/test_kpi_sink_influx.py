@@ -12,8 +12,8 @@ from kpi_line import QUICK, TOPICS, eventually, letters, opened, running, send
 from servers.influx import InfluxServer
 from servers.proxy import Proxy, Refusal, proxy_before
 
-from kpi_engine.sinks import store as sink_module
 from kpi_engine.metrics import STORE_HELD
+from kpi_engine.sinks import store as sink_module
 from kpi_engine.sinks.windows import BATCH, GROUP, KpiSink
 from taktwatch.bus import Bus
 from taktwatch.errors import BackendUnavailable
