@@ -4,8 +4,8 @@ Each part is quantised as a graph of its own: the whole network, with its loops 
 """
 
 import importlib
+import io
 import logging
-import sys
 from collections.abc import Iterator, Sequence
 from contextlib import redirect_stdout
 from pathlib import Path
@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+import structlog
 import torch
 
 from detector.dataset import BOARD_SIDES_PX, SECTION_PX, TRAINED, simulate
@@ -26,6 +27,8 @@ __all__ = ["quantise"]
 PICTURES = 120
 TRUNK = "trunk"
 SEED = 0x1278
+
+log = structlog.get_logger()
 
 
 class Listener(Lane):
@@ -52,6 +55,7 @@ def quantise(model: LoadedModel, parts: Sequence[Path], into: Path) -> None:
             "pip install 'taktwatch[int8]', or set detector.engine to openvino"
         ) from error
     openvino: Any = importlib.import_module("openvino")
+    log.info("quantising to 8 bits, once: half a minute or so", model=model.card.model_id, pictures=PICTURES)
     core = openvino.Core()
     graphs = [core.read_model(path) for path in parts]
     exact = {"PERFORMANCE_HINT": "LATENCY", "INFERENCE_PRECISION_HINT": "f32"}
@@ -61,7 +65,7 @@ def quantise(model: LoadedModel, parts: Sequence[Path], into: Path) -> None:
     for picture in _pictures(model):
         listener.infer([picture])
     nncf.set_log_level(logging.ERROR)
-    with redirect_stdout(sys.stderr):  # its progress bars
+    with redirect_stdout(io.StringIO()):  # its progress bars
         for path, graph, given in zip(parts, graphs, listener.given, strict=True):
             made = nncf.quantize(
                 graph,
