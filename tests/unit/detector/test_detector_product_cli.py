@@ -99,7 +99,7 @@ def test_what_is_built_and_calibrated_is_what_pictures_are_judged_by(good: Path,
     assert 'folder = "products/thing" and um_per_px = 20' in made.stdout
     (tmp_path / "line.toml").write_text(
         f"""
-        detector = {{ models_dir = "{ROOT / "models"}", threads = 1 }}
+        detector = {{ models_dir = "{ROOT / "models"}", threads = 1, engine = "torch" }}
         [products.thing]
         model = "board-sim"
         folder = "products/thing"
