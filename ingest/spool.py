@@ -8,7 +8,6 @@ import sqlite3
 import threading
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import msgspec
@@ -16,6 +15,7 @@ import msgspec
 from ingest.entries import Entry, Spooled, SpoolFull
 from ingest.sessions import Session
 from taktwatch.errors import BackendUnavailable
+from taktwatch.instants import instant, microseconds
 from taktwatch.records import Outcome
 from taktwatch.wire import encode
 
@@ -24,7 +24,6 @@ __all__ = ["Spool"]
 BUSY_TIMEOUT_S = 5.0
 PAGE_BYTES = 16_384
 WAL_BYTES = 64 * 2**20
-EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 SCHEMA = (
     """CREATE TABLE IF NOT EXISTS session (
@@ -105,8 +104,8 @@ class Spool:
     def begin(self, session: Session) -> None:
         """Store a session as it is: a new one, or one opened again."""
         values = (
-            session.station, session.session, session.product, session.settings_sha256, micros(session.start),
-            session.first_shot, session.next_seq, micros(session.last_at), session.last_name, session.finished,
+            session.station, session.session, session.product, session.settings_sha256, microseconds(session.start),
+            session.first_shot, session.next_seq, microseconds(session.last_at), session.last_name, session.finished,
             session.closed,
         )  # fmt: skip
         with self._locked(), self._transaction():
@@ -156,7 +155,7 @@ class Spool:
                     "WHERE station = ? AND session = ? AND next_seq = ?",
                     (
                         after.next_seq,
-                        micros(after.last_at),
+                        microseconds(after.last_at),
                         after.last_name,
                         session.station,
                         session.session,
@@ -297,11 +296,6 @@ class Spool:
             ) from error
 
 
-def micros(time: datetime) -> int:
-    """Return a time in microseconds since 1970."""
-    return (time - EPOCH) // timedelta(microseconds=1)
-
-
 def session_of(row: tuple[str, str, str, str, int, int, int, int, str | None, int, int]) -> Session:
     """Read a session from its row."""
     station, session, product, settings, start, first_shot, next_seq, last_at, last_name, finished, closed = row
@@ -310,10 +304,10 @@ def session_of(row: tuple[str, str, str, str, int, int, int, int, str | None, in
         session=session,
         product=product,
         settings_sha256=settings,
-        start=EPOCH + timedelta(microseconds=start),
+        start=instant(start),
         first_shot=first_shot,
         next_seq=next_seq,
-        last_at=EPOCH + timedelta(microseconds=last_at),
+        last_at=instant(last_at),
         last_name=last_name,
         finished=bool(finished),
         closed=bool(closed),

@@ -14,10 +14,10 @@ import msgspec
 
 from kpi_engine.ledger import Gap, Session, Told, find, see
 from kpi_engine.state import Image, Station, restore
-from kpi_engine.sums import microseconds
 from taktwatch.bus import Bus
 from taktwatch.checkpoints import load_checkpoint
 from taktwatch.errors import BadRecord
+from taktwatch.instants import microseconds
 from taktwatch.records import Frame, InspectionResult, Outcome, Record, StationMark
 from taktwatch.topics import Topics
 from taktwatch.wire import decode

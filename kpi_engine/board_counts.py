@@ -9,7 +9,8 @@ from kpi_engine.boards import Board, Counted, counted, minute_of, put, verdict_o
 from kpi_engine.serials import Visit, visit
 from kpi_engine.slim import Result
 from kpi_engine.step import Lane, Step
-from kpi_engine.sums import MICROSECOND, MINUTE_US, Sums, add_board, add_defects
+from kpi_engine.sums import MINUTE_US, Sums, add_board, add_defects
+from taktwatch.instants import MICROSECOND
 from taktwatch.records import BoardVerdict, Verdict
 
 __all__ = ["close_boards", "count_one", "fold_view", "tell"]

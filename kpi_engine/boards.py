@@ -16,7 +16,8 @@ import msgspec
 
 from kpi_engine.panels import Piece, complaints, panel_defects, pieces_in, reasons_once, spots_of
 from kpi_engine.slim import Result
-from kpi_engine.sums import INSPECTED, MICROSECOND, MINUTE_US, PASS, instant
+from kpi_engine.sums import INSPECTED, MINUTE_US, PASS
+from taktwatch.instants import MICROSECOND, instant
 from taktwatch.records import BoardVerdict, Names, Outcome, Verdict
 
 __all__ = [

@@ -6,7 +6,8 @@ from kpi_engine.closing import advance
 from kpi_engine.ledger import Move, Session, declare_missing, hear
 from kpi_engine.state import Station
 from kpi_engine.step import Step
-from kpi_engine.sums import MINUTE_US, microseconds
+from kpi_engine.sums import MINUTE_US
+from taktwatch.instants import microseconds
 from taktwatch.records import MarkState, StationMark
 
 __all__ = ["fold_mark", "recount_missing"]

@@ -33,7 +33,6 @@ from kpi_engine.metrics import (
     WINDOWS,
 )
 from kpi_engine.rules import rules_of
-from kpi_engine.sums import microseconds
 from kpi_engine.watchdog import silent_stations
 from kpi_engine.windows import Image, KpiState, drain, drain_verdicts, empty, fold, restore, save
 from taktwatch.bus import Bus, Message, Outgoing, Partition, Rebalance
@@ -41,6 +40,7 @@ from taktwatch.checkpoints import Checkpoints
 from taktwatch.clock import now
 from taktwatch.config import LineConfig
 from taktwatch.errors import BadRecord, OffsetLost
+from taktwatch.instants import microseconds
 from taktwatch.memory import keep_freed
 from taktwatch.records import InspectionResult, MarkState, Record
 from taktwatch.topics import Topics

@@ -5,21 +5,19 @@ one. Everything that is published is a sum of shares.
 """
 
 from collections.abc import Sequence
-from datetime import UTC, datetime, timedelta
 from math import floor, log2
 from typing import TypeVar
 
 import msgspec
 
 from kpi_engine.slim import Result
+from taktwatch.instants import instant
 from taktwatch.kpis import MEASURED
 from taktwatch.records import STRUCTURES, KpiWindow, MarkState, Outcome, Verdict, WindowState
 
 __all__ = [
-    "EPOCH",
     "FAIL",
     "INSPECTED",
-    "MICROSECOND",
     "MINUTE_US",
     "PASS",
     "Sums",
@@ -28,9 +26,7 @@ __all__ = [
     "add_detections",
     "add_picture",
     "gathered",
-    "instant",
     "latency_bucket",
-    "microseconds",
     "published",
     "share_name",
     "share_parts",
@@ -39,8 +35,6 @@ __all__ = [
 
 INSPECTED, PASS, FAIL = Outcome.INSPECTED, Verdict.PASS, Verdict.FAIL
 MINUTE_US = 60_000_000
-EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-MICROSECOND = timedelta(microseconds=1)
 
 
 DEEPEST_UM = 100_000.0
@@ -93,24 +87,6 @@ class Sums(msgspec.Struct, array_like=True):
 
 
 NOTHING = Sums()
-
-
-def microseconds(time: datetime) -> int:
-    """Microseconds since 1970 of an aware time.
-
-    >>> microseconds(datetime(1970, 1, 1, 0, 1, 0, 5, tzinfo=UTC))
-    60000005
-    """
-    return round(time.timestamp() * 1_000_000)
-
-
-def instant(us: int) -> datetime:
-    """Return the time so many microseconds after 1970, UTC.
-
-    >>> instant(60_000_005).isoformat()
-    '1970-01-01T00:01:00.000005+00:00'
-    """
-    return EPOCH + timedelta(microseconds=us)
 
 
 def latency_bucket(latency_us: int) -> int:

@@ -13,7 +13,8 @@ from kpi_engine.runs import Picture, Run
 from kpi_engine.serials import Visit
 from kpi_engine.slim import Result
 from kpi_engine.step import NEVER_US
-from kpi_engine.sums import FAIL, INSPECTED, MICROSECOND, MINUTE_US, PASS, add_detections, instant, microseconds
+from kpi_engine.sums import FAIL, INSPECTED, MINUTE_US, PASS, add_detections
+from taktwatch.instants import MICROSECOND, instant, microseconds
 from taktwatch.records import BoardVerdict, MarkState, StationMark, Verdict
 
 __all__ = ["take", "take_mark"]

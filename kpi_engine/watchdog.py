@@ -5,8 +5,9 @@ windows of a dead camera go on and show that nothing comes. A session that ended
 likewise (its mark says `closed` again), until they are in or missing.
 """
 
-from kpi_engine.sums import instant, share_parts
+from kpi_engine.sums import share_parts
 from kpi_engine.windows import KpiState
+from taktwatch.instants import instant
 from taktwatch.records import MarkState, StationMark
 
 __all__ = ["AUTHOR", "silent_stations"]

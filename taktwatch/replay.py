@@ -92,8 +92,8 @@ def with_model(config: LineConfig, model: str | None) -> LineConfig:
 def windows_of(config: LineConfig, log: Iterable[Logged]) -> list[KpiWindow]:
     """Fold a slice of the results topic as the KPI engine does; return each window at its highest revision."""
     from kpi_engine.rules import rules_of
-    from kpi_engine.sums import microseconds
     from kpi_engine.windows import drain, empty, fold
+    from taktwatch.instants import microseconds
 
     rules = rules_of(config)
     partitions: dict[int, list[Logged]] = defaultdict(list)

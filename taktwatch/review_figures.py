@@ -6,8 +6,9 @@ Boards that somebody opened out of curiosity say nothing about the rest and are 
 from collections import defaultdict
 from collections.abc import Iterable
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 
+from taktwatch.instants import EPOCH
 from taktwatch.kpis import ANY, Rate, proportion, wilson
 from taktwatch.records import ReviewWindow
 from taktwatch.reviews import EXAMPLES, SUMS, minutes_of
@@ -15,7 +16,6 @@ from taktwatch.store.reading import floor_time
 
 __all__ = ["ReviewFigures", "ReviewStep", "effective_n", "escape_rate", "false_call_rate", "figures", "series"]
 
-EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 EXAMPLE = ReviewWindow(
     start=EXAMPLES[0].reviewed_at,

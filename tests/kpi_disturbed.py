@@ -22,10 +22,10 @@ from servers.kafka import KafkaBroker
 from timelines import mark, newest, result
 
 from kpi_engine.service import GROUP
-from kpi_engine.sums import microseconds
 from kpi_engine.windows import Rules, drain, empty, fold
 from taktwatch.bus import Bus, Message, Outgoing
 from taktwatch.errors import BackendUnavailable
+from taktwatch.instants import microseconds
 from taktwatch.records import InspectionResult, KpiWindow, Record, StationMark, Verdict
 from taktwatch.topics import Topics, lag
 from taktwatch.wire import decode, encode

@@ -8,11 +8,11 @@ from typing import Protocol
 from timelines import newest
 
 from kpi_engine.rules import rules_of
-from kpi_engine.sums import microseconds
 from kpi_engine.windows import drain, empty, fold
 from taktwatch.bus import Bus, Outgoing
 from taktwatch.bus.connect import open_bus
 from taktwatch.config import KafkaConfig, KpiConfig, LineConfig
+from taktwatch.instants import microseconds
 from taktwatch.records import DeadLetter, InspectionResult, KpiWindow, Record, StationMark
 from taktwatch.topics import Topics
 from taktwatch.wire import decode, encode

@@ -5,8 +5,8 @@ from datetime import UTC, datetime, timedelta
 
 import msgspec
 
-from kpi_engine.sums import microseconds
 from kpi_engine.windows import KpiState, Rules, drain, empty, fold
+from taktwatch.instants import microseconds
 from taktwatch.records import (
     InspectionResult,
     KpiWindow,

@@ -16,8 +16,8 @@ import msgspec
 from kpi_engine.spc.merger import Held, Merged, Merger, MergerState, Slice, take
 from kpi_engine.spc.plans import METRICS, PANELS, ChartState, Figure, Setup, SpcSettings, update
 from kpi_engine.spc.points import ControlPoint, Point, Sample, Subgroup
-from kpi_engine.sums import instant, microseconds
 from taktwatch.errors import BadRecord, UnknownSchema
+from taktwatch.instants import instant, microseconds
 from taktwatch.kpis import ANY
 from taktwatch.records import KpiWindow, WindowState
 

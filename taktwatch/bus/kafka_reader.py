@@ -11,9 +11,10 @@ from aiokafka.errors import KafkaError
 from taktwatch.bus import Message, Span
 from taktwatch.bus.kafka_admin import KafkaAdmin
 from taktwatch.bus.kafka_link import FETCH_BYTES, PARTITION_BYTES, Link, stop_consumer
-from taktwatch.bus.kafka_records import EPOCH, getmany, give_messages
+from taktwatch.bus.kafka_records import getmany, give_messages
 from taktwatch.bus.outgoing import partition_of
 from taktwatch.errors import BackendUnavailable, OffsetLost, RecordNotFound
+from taktwatch.instants import EPOCH
 from taktwatch.records import Place
 
 __all__ = ["KafkaReader"]

@@ -6,7 +6,7 @@ the record. Here a consumer's fetcher is given a place for what it fetches that 
 
 from collections import OrderedDict
 from collections.abc import Iterator, Mapping
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from typing import Any
 
 from aiokafka import AIOKafkaConsumer, TopicPartition
@@ -14,10 +14,10 @@ from aiokafka.consumer.fetcher import FetchError, FetchResult, PartitionRecords
 from aiokafka.errors import CorruptRecordException
 
 from taktwatch.bus import Message
+from taktwatch.instants import EPOCH
 
-__all__ = ["BRIEFLY_MS", "EPOCH", "PATIENTLY_MS", "getmany", "give_messages", "has_fetched"]
+__all__ = ["BRIEFLY_MS", "PATIENTLY_MS", "getmany", "give_messages", "has_fetched"]
 
-EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 AHEAD_S = 0.02
 """For so long a fetch waits for what lies here to be taken, to ask for those partitions, too: then it asks for the

@@ -17,8 +17,8 @@ import msgspec
 
 from taktwatch.bus import Partition
 from taktwatch.bus.sqlite_db import connect, explained, sync_folder, transaction
-from taktwatch.bus.sqlite_log import micros
 from taktwatch.errors import MemberReplaced
+from taktwatch.instants import microseconds
 
 __all__ = ["Groups", "Member", "Standing", "share"]
 
@@ -103,7 +103,7 @@ class Groups:
         Others whose lease ran out are struck off. What it holds beyond its share stays its own until `release`.
         Raises `MemberReplaced` where another took the name.
         """
-        now_us = micros(now)
+        now_us = microseconds(now)
         expires_us = now_us + lease // timedelta(microseconds=1)
         with self._transaction() as db:
             if not self._renew(db, member, expires_us):
@@ -126,12 +126,12 @@ class Groups:
         """Enter under a stable name: whoever had it before is replaced at once, and its partitions are free."""
         with self._transaction() as db:
             self._remove(db, member.group, member.name)
-            self._join(db, member, micros(now) + lease // timedelta(microseconds=1))
+            self._join(db, member, microseconds(now) + lease // timedelta(microseconds=1))
 
     def renew(self, member: Member, now: datetime, lease: timedelta) -> bool:
         """Renew the lease; False where it ran out and was struck off. Raises `MemberReplaced`."""
         with self._transaction() as db:
-            return self._renew(db, member, micros(now) + lease // timedelta(microseconds=1))
+            return self._renew(db, member, microseconds(now) + lease // timedelta(microseconds=1))
 
     def release(self, member: Member, partitions: frozenset[Partition]) -> None:
         """Give partitions up, so that their next holder may claim them."""

@@ -8,7 +8,7 @@ import sqlite3
 import threading
 from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 from zlib import crc32
@@ -20,8 +20,9 @@ from taktwatch.bus.outgoing import partition_of
 from taktwatch.bus.sqlite_db import connect, explained, read_snapshot, sync_folder, transaction
 from taktwatch.bus.sqlite_segments import SEGMENT_SCHEMA, SegmentGone, SegmentWriter, read_values, sweep_segments
 from taktwatch.errors import BackendUnavailable, OffsetLost, RecordNotFound
+from taktwatch.instants import instant, microseconds
 
-__all__ = ["EPOCH", "TopicLog", "create_topic", "micros"]
+__all__ = ["TopicLog", "create_topic"]
 
 INLINE_BYTES = 32 * 2**10
 """Values up to this size lie in the index itself: one write to the disk instead of two."""
@@ -32,7 +33,6 @@ PARTITION_BITS = 44
 SWEEP_ROWS = 5_000
 """Rows deleted in one transaction, so that publishing is never held up for long."""
 
-EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 SCHEMA = (
     "CREATE TABLE IF NOT EXISTS topic (partitions INTEGER, retention_us INTEGER, compacted INTEGER)",
@@ -50,15 +50,6 @@ COLUMNS = "id, time_us, key, headers, size, crc, value, segment, position"
 
 pack_headers = msgspec.msgpack.Encoder().encode
 unpack_headers = msgspec.msgpack.Decoder(dict[str, bytes]).decode
-
-
-def micros(time: datetime) -> int:
-    """Return a time in microseconds since 1970, exactly.
-
-    >>> micros(datetime(1970, 1, 1, 0, 0, 1, 5, tzinfo=UTC))
-    1000005
-    """
-    return (time - EPOCH) // timedelta(microseconds=1)
 
 
 def log_folder(root: Path, topic: str) -> Path:
@@ -143,7 +134,7 @@ class TopicLog:
 
     def append(self, records: Sequence[Outgoing], now: datetime) -> list[tuple[int, int]]:
         """Append records as one transaction, durable on return; return the partition and offset of each."""
-        now_us = micros(now)
+        now_us = microseconds(now)
         for _ in range(3):
             try:
                 with explained(self.path):
@@ -288,13 +279,13 @@ class TopicLog:
                     f"{self.topic}/{partition}: the record at offset {offset} is damaged on disk in {self.folder}; "
                     "restore it from a backup"
                 )
-            time = EPOCH + timedelta(microseconds=time_us)
+            time = instant(time_us)
             messages.append(Message(self.topic, partition, offset, time, key, value, unpack_headers(headers)))
         return messages
 
     def find(self, partition: int, time: datetime) -> int:
         """Return the first offset at or after a log time; the end where there is none."""
-        base, sought = partition << PARTITION_BITS, micros(time)
+        base, sought = partition << PARTITION_BITS, microseconds(time)
         with self._snapshot() as reader:
             low, high = reader.execute("SELECT first, next FROM partitions WHERE number = ?", (partition,)).fetchone()
             query = "SELECT id, time_us FROM records WHERE id >= ? AND id < ? ORDER BY id LIMIT 1"
@@ -311,12 +302,12 @@ class TopicLog:
         """Remove records older than the topic's retention, and give their space back. A few rows a transaction."""
         with explained(self.path):
             (retention_us,) = self._writer.execute("SELECT retention_us FROM topic").fetchone()
-            cutoff_us = None if retention_us is None else micros(now) - retention_us
+            cutoff_us = None if retention_us is None else microseconds(now) - retention_us
             if cutoff_us is not None:
-                cutoff = EPOCH + timedelta(microseconds=cutoff_us)
+                cutoff = instant(cutoff_us)
                 for partition in range(self.partitions):
                     self._remove_before(partition, self.find(partition, cutoff))
-            sweep_segments(self.folder, self._writer, cutoff_us, micros(now))
+            sweep_segments(self.folder, self._writer, cutoff_us, microseconds(now))
 
     def _remove_before(self, partition: int, first: int) -> None:
         with transaction(self._writer):

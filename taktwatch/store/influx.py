@@ -16,6 +16,7 @@ from influxdb_client.service.write_service import WriteService
 from urllib3.exceptions import HTTPError
 
 from taktwatch.errors import BackendUnavailable, BadRecord, ConfigError
+from taktwatch.instants import EPOCH, MICROSECOND
 from taktwatch.records import ControlPoint, KpiWindow, ReviewWindow
 from taktwatch.store import KpiQuery, KpiStore, ReviewQuery, SpcQuery, StoreState
 from taktwatch.store.influx_points import bare, flux_string, lines, untag, window_in
@@ -99,8 +100,7 @@ class InfluxKpiStore(KpiStore):
         if found is None:
             return StoreState(exists=False, retention=self.retention)
         clock = await self._in_thread(self._write_nothing)
-        epoch = datetime(1970, 1, 1, tzinfo=UTC)
-        await self.read(KpiQuery("1m", epoch, epoch + timedelta(microseconds=1)))
+        await self.read(KpiQuery("1m", EPOCH, EPOCH + MICROSECOND))
         seconds = next((rule.every_seconds for rule in found.retention_rules if rule.type == "expire"), 0)
         return StoreState(exists=True, retention=timedelta(seconds=seconds) if seconds else None, clock=clock)
 
@@ -255,7 +255,7 @@ schema.tagValues(
   bucket: {flux_string(bucket)},
   tag: "class",
   predicate: (r) => r._measurement == "kpi_class" and r.product == {flux_string(bare(product))},
-  start: {flux_time(datetime(1970, 1, 1, tzinfo=UTC))},
+  start: {flux_time(EPOCH)},
 )
 """
 

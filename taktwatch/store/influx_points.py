@@ -10,19 +10,18 @@ histograms; where `inspected` is 0 they are 0 and mean nothing.
 """
 
 from collections.abc import Collection, Mapping
-from datetime import UTC, datetime, timedelta
 from typing import Any
 from urllib.parse import unquote
 
 import msgspec
 
 from taktwatch.errors import BadRecord
+from taktwatch.instants import instant, microseconds
 from taktwatch.kpis import MEASURED, METRICS
 from taktwatch.records import KpiWindow, MarkState, WindowState
 
 __all__ = ["DERIVED", "flux_string", "lines", "tag", "untag", "window_in"]
 
-EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 EMPTY_TAG = "%"
 """Stands for the empty string, which line protocol cannot say; a percent sign in a name becomes %25."""
 
@@ -56,7 +55,7 @@ def lines(window: KpiWindow, classes: Collection[str] = ()) -> list[str]:
         )
         if text is not None
     )
-    time_ns = (window.start - EPOCH) // timedelta(microseconds=1) * 1000
+    time_ns = microseconds(window.start) * 1000
     points = [f"kpi,{tags} {','.join(fields(window))} {time_ns}"]
     points += [
         f"kpi_class,class={tag(name)},{tags} count={integer(window, 'defects', window.defects.get(name, 0))} {time_ns}"
@@ -69,7 +68,7 @@ def fields(window: KpiWindow) -> list[str]:
     """Return every field of the `kpi` measurement as `name=value`."""
     names = (*SUMS, "measured", *(MEASURED if window.measured else ()))
     found = [f"{name}={integer(window, name, getattr(window, name))}" for name in names]
-    found.append(f"end_us={(window.end - EPOCH) // timedelta(microseconds=1)}i")
+    found.append(f"end_us={microseconds(window.end)}i")
     found.append(f"state={quoted(window.state.value)}")
     if window.shift is not None:
         found.append(f"shift={quoted(window.shift)}")
@@ -143,7 +142,7 @@ def window_in(row: Mapping[str, Any]) -> KpiWindow:
     return KpiWindow(
         window=untag(row["window"]),
         start=row["_time"],
-        end=EPOCH + timedelta(microseconds=row["end_us"]),
+        end=instant(row["end_us"]),
         line=untag(row["line"]),
         station=untag(row["station"]),
         product=untag(row["product"]),

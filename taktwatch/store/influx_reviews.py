@@ -4,16 +4,15 @@ Measurement `review`, tags line, station, product; time: the minute's start. Eve
 """
 
 from collections.abc import Mapping
-from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from taktwatch.errors import BadRecord
+from taktwatch.instants import microseconds
 from taktwatch.records import ReviewWindow
 from taktwatch.store.influx_points import INT64, tag, untag
 
 __all__ = ["minute_in", "review_line"]
 
-EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 TAGS = ("line", "product", "station")
 FIELDS = tuple(name for name in ReviewWindow.__struct_fields__ if name not in {"start", *TAGS})
 
@@ -30,7 +29,7 @@ def review_line(window: ReviewWindow) -> str:
                 "exceeds 64 bits"
             )
         fields.append(f"{name}={number}i")
-    return f"review,{tags} {','.join(fields)} {(window.start - EPOCH) // timedelta(microseconds=1) * 1000}"
+    return f"review,{tags} {','.join(fields)} {microseconds(window.start) * 1000}"
 
 
 def minute_in(row: Mapping[str, Any]) -> ReviewWindow:

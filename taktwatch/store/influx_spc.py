@@ -6,20 +6,18 @@ that a later write leaves out, so `limits` and `valued` say whether centre, lowe
 """
 
 from collections.abc import Mapping
-from datetime import UTC, datetime, timedelta
 from math import isfinite
 from typing import Any
 
 import msgspec
 
 from taktwatch.errors import BadRecord
+from taktwatch.instants import instant, microseconds
 from taktwatch.records import ControlPoint
 from taktwatch.store.influx_points import INT64, quoted, tag, untag
 
 __all__ = ["SPC_FIELDS", "point_in", "spc_line"]
 
-EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-MICROSECOND = timedelta(microseconds=1)
 TAGS = ("chart", "line", "metric", "panel", "product", "station")
 WHOLE = ("amount", "n", "revision", "collected", "wanted", "squares")
 FLOATS = ("value", "centre", "lower", "upper", "sigma_z")
@@ -38,14 +36,14 @@ def spc_line(point: ControlPoint) -> str:
                 raise BadRecord(f"{name}={value} of {named(point)} is no number InfluxDB can hold")
             fields.append(f"{name}={float(value)!r}")
     fields += [
-        f"end_us={(point.end - EPOCH) // MICROSECOND}i",
+        f"end_us={microseconds(point.end)}i",
         f"limits={'true' if point.centre is not None else 'false'}",
         f"valued={'true' if point.value is not None else 'false'}",
         f"signals={quoted(msgspec.json.encode(point.signals).decode())}",
         f"signalled={len(point.signals)}i",
         f"baseline_id={quoted(point.baseline_id)}",
     ]
-    return f"spc,{tags} {','.join(fields)} {(point.start - EPOCH) // MICROSECOND * 1000}"
+    return f"spc,{tags} {','.join(fields)} {microseconds(point.start) * 1000}"
 
 
 def whole(point: ControlPoint, name: str) -> str:
@@ -66,7 +64,7 @@ def point_in(row: Mapping[str, Any]) -> ControlPoint:
     limits = bool(row["limits"])
     return ControlPoint(
         start=row["_time"],
-        end=EPOCH + timedelta(microseconds=row["end_us"]),
+        end=instant(row["end_us"]),
         value=row["value"] if row["valued"] else None,
         centre=row["centre"] if limits else None,
         lower=row["lower"] if limits else None,

@@ -8,11 +8,12 @@ boards, never a mean of rates.
 from collections import defaultdict
 from collections.abc import Callable, Hashable, Iterable, Sequence
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from typing import Literal, TypeVar
 
 import msgspec
 
+from taktwatch.instants import EPOCH
 from taktwatch.kpis import ANY, Rate, mean_score, merge, metric, pareto, ratio, rolled_throughput_yield, score_drift
 from taktwatch.records import KpiWindow
 from taktwatch.store import KpiQuery, KpiStore
@@ -126,8 +127,7 @@ def floor_time(time: datetime, step: timedelta) -> datetime:
     >>> floor_time(datetime(2026, 3, 3, 12, 7, 9, tzinfo=UTC), timedelta(minutes=5)).isoformat()
     '2026-03-03T12:05:00+00:00'
     """
-    epoch = datetime(1970, 1, 1, tzinfo=UTC)
-    return epoch + (time - epoch) // step * step
+    return EPOCH + (time - EPOCH) // step * step
 
 
 def total(windows: Iterable[KpiWindow]) -> Rolled | None:

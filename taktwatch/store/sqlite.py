@@ -5,16 +5,17 @@ import os
 import sqlite3
 import threading
 from collections.abc import Callable, Sequence
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from pathlib import Path
 from typing import TypeVar
 
 import msgspec
 
-from taktwatch.errors import BackendUnavailable, BadRecord, ConfigError
+from taktwatch.errors import BackendUnavailable, ConfigError
+from taktwatch.instants import microseconds
 from taktwatch.records import ControlPoint, KpiWindow, ReviewWindow, WindowState
 from taktwatch.store import KpiQuery, KpiStore, ReviewQuery, SpcQuery, StoreState
-from taktwatch.store.sqlite_rows import POINTS, REVIEWS
+from taktwatch.store.sqlite_rows import POINTS, REVIEWS, insert
 from taktwatch.wal import wal_mode
 
 __all__ = ["SqliteKpiStore"]
@@ -24,7 +25,6 @@ PRUNE_STEP_US = 3_600_000_000
 """Retention is applied when event time went on by so much, not at every write."""
 
 RANK = {state: rank for rank, state in enumerate(WindowState)}
-EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 SCHEMA = """
 CREATE TABLE IF NOT EXISTS kpi (
@@ -88,7 +88,7 @@ class SqliteKpiStore(KpiStore):
 
     async def write_points(self, points: Sequence[ControlPoint]) -> None:
         """See `KpiStore.write_points`."""
-        await self._in_thread(lambda connection: self._write_points(connection, points))
+        await self._in_thread(lambda connection: POINTS.write(connection, points))
 
     async def read_points(self, query: SpcQuery) -> list[ControlPoint]:
         """See `KpiStore.read_points`."""
@@ -96,7 +96,7 @@ class SqliteKpiStore(KpiStore):
 
     async def write_reviews(self, windows: Sequence[ReviewWindow]) -> None:
         """See `KpiStore.write_reviews`."""
-        await self._in_thread(lambda connection: self._write_reviews(connection, windows))
+        await self._in_thread(lambda connection: REVIEWS.write(connection, windows))
 
     async def read_reviews(self, query: ReviewQuery) -> list[ReviewWindow]:
         """See `KpiStore.read_reviews`."""
@@ -127,22 +127,9 @@ class SqliteKpiStore(KpiStore):
                     RANK[window.state],
                     encoder.encode(window),
                 )
-                try:
-                    connection.execute(WRITE, row)
-                except (OverflowError, sqlite3.IntegrityError, UnicodeEncodeError) as error:
-                    raise BadRecord(
-                        f"SQLite refuses the window of {window.line}/{window.station} at {window.start}: {error}"
-                    ) from error
+                insert(connection, WRITE, row, f"window of {window.line}/{window.station} at {window.start}")
             if self.retention is not None and windows:
                 self._prune(connection, max(microseconds(window.start) for window in windows))
-
-    def _write_points(self, connection: sqlite3.Connection, points: Sequence[ControlPoint]) -> None:
-        with connection:
-            POINTS.write(connection, points)
-
-    def _write_reviews(self, connection: sqlite3.Connection, windows: Sequence[ReviewWindow]) -> None:
-        with connection:
-            REVIEWS.write(connection, windows)
 
     def _prune(self, connection: sqlite3.Connection, newest_us: int) -> None:
         if newest_us - self._pruned_us >= PRUNE_STEP_US and self.retention is not None:
@@ -212,8 +199,3 @@ def read(connection: sqlite3.Connection, query: KpiQuery) -> list[KpiWindow]:
 def product_key(window: KpiWindow) -> str:
     """Return what the column `product` holds: the product, and behind it the lot of a lot's window."""
     return window.product if window.lot is None else f"{window.product}\x1f{window.lot}"
-
-
-def microseconds(time: datetime) -> int:
-    """Microseconds since 1970."""
-    return (time - EPOCH) // timedelta(microseconds=1)

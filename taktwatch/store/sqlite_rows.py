@@ -2,19 +2,17 @@
 
 import sqlite3
 from collections.abc import Sequence
-from datetime import UTC, datetime, timedelta
+from datetime import datetime
 from typing import Generic, Protocol, TypeVar
 
 import msgspec
 
 from taktwatch.errors import BadRecord
+from taktwatch.instants import microseconds
 from taktwatch.records import ControlPoint, ReviewWindow
 from taktwatch.store import ReviewQuery, SpcQuery
 
-__all__ = ["POINTS", "REVIEWS", "Rows"]
-
-EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-MICROSECOND = timedelta(microseconds=1)
+__all__ = ["POINTS", "REVIEWS", "Rows", "insert"]
 
 
 class Placed(Protocol):
@@ -66,27 +64,21 @@ class Rows(Generic[Record, Query]):
         self._prune = f"DELETE FROM {table} WHERE start_us < ?"  # noqa: S608
 
     def write(self, connection: sqlite3.Connection, records: Sequence[Record]) -> None:
-        """Write records. Raises `BadRecord` naming the one that SQLite refuses."""
+        """Write records, all of them or none. Raises `BadRecord` naming the one that SQLite refuses."""
         encoder = msgspec.json.Encoder()
-        for record in records:
-            row = (
-                _microseconds(record.start),
-                *(getattr(record, name) for name in self.names),
-                record.revision,
-                encoder.encode(record),
-            )
-            try:
-                connection.execute(self._write, row)
-            except (OverflowError, sqlite3.IntegrityError, UnicodeEncodeError) as error:
-                raise BadRecord(
-                    f"SQLite refuses the {self.called} of {record.line}/{record.station} at {record.start}: {error}"
-                ) from error
+        with connection:
+            for record in records:
+                place = (getattr(record, name) for name in self.names)
+                row = (microseconds(record.start), *place, record.revision, encoder.encode(record))
+                insert(
+                    connection, self._write, row, f"{self.called} of {record.line}/{record.station} at {record.start}"
+                )
 
     def read(self, connection: sqlite3.Connection, query: Query) -> list[Record]:
         """Run a query; by start, then place."""
         decoder = msgspec.json.Decoder(self.kind)
         which = {name: getattr(query, name) for name in self.asked}
-        span = {"since": _microseconds(query.since), "until": _microseconds(query.until)}
+        span = {"since": microseconds(query.since), "until": microseconds(query.until)}
         return [decoder.decode(body) for (body,) in connection.execute(self._read, which | span)]
 
     def prune(self, connection: sqlite3.Connection, oldest_us: int) -> None:
@@ -94,8 +86,12 @@ class Rows(Generic[Record, Query]):
         connection.execute(self._prune, (oldest_us,))
 
 
-def _microseconds(time: datetime) -> int:
-    return (time - EPOCH) // MICROSECOND
+def insert(connection: sqlite3.Connection, statement: str, row: Sequence[object], called: str) -> None:
+    """Run an INSERT. Raises `BadRecord`, saying what it is called, for a row that SQLite refuses."""
+    try:
+        connection.execute(statement, row)
+    except (OverflowError, sqlite3.IntegrityError, UnicodeEncodeError) as error:
+        raise BadRecord(f"SQLite refuses the {called}: {error}") from error
 
 
 PLACE = ("line", "station", "product")

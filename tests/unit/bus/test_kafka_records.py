@@ -12,7 +12,8 @@ from aiokafka.record.memory_records import MemoryRecords
 from aiokafka.record.util import calc_crc32c
 
 from taktwatch.bus import Message
-from taktwatch.bus.kafka_records import BRIEFLY_MS, EPOCH, PATIENTLY_MS, Fetched
+from taktwatch.bus.kafka_records import BRIEFLY_MS, PATIENTLY_MS, Fetched
+from taktwatch.instants import EPOCH
 
 MS = 1_772_524_800_000
 PLACE = TopicPartition("t", 3)

@@ -7,10 +7,11 @@ import pytest
 from timelines import Timeline, at
 
 from kpi_engine.shifts import Calendar
-from kpi_engine.sums import MINUTE_US, instant, microseconds
+from kpi_engine.sums import MINUTE_US
 from kpi_engine.windows import Rules
 from taktwatch.config import LineConfig, ShiftConfig, parse_config
 from taktwatch.errors import ConfigError
+from taktwatch.instants import instant, microseconds
 from taktwatch.records import MarkState, Verdict, WindowState
 
 THREE_SHIFTS = {

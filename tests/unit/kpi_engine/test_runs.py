@@ -10,9 +10,9 @@ from timelines import at, mark, result
 from kpi_engine.rules import Rules
 from kpi_engine.shifts import Calendar
 from kpi_engine.slim import SlimResult, slim_result
-from kpi_engine.sums import microseconds
 from kpi_engine.windows import KpiState, drain, drain_verdicts, empty, fold, fold_plainly
 from taktwatch.config import ShiftConfig
+from taktwatch.instants import microseconds
 from taktwatch.records import Detection, InspectionResult, MarkState, Outcome, Rle, StationMark, Verdict
 from taktwatch.wire import encode
 

@@ -8,9 +8,9 @@ from hypothesis import strategies as st
 from timelines import at, mark, newest, result
 
 from kpi_engine.shifts import Calendar
-from kpi_engine.sums import microseconds
 from kpi_engine.windows import KpiState, Rules, drain, empty, fold, restore, save
 from taktwatch.config import ShiftConfig
+from taktwatch.instants import microseconds
 from taktwatch.kpis import ANY, SUMMED, merge
 from taktwatch.records import (
     InspectionResult,
