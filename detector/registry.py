@@ -27,6 +27,7 @@ from detector.spec import ModelSpec
 from taktwatch.errors import ModelError
 
 __all__ = [
+    "EXPORTS",
     "PROOFS",
     "Ancestor",
     "DataSource",
@@ -44,6 +45,8 @@ NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")
 CARD, PAGE, WEIGHTS = "card.json", "MODEL_CARD.md", "weights.safetensors"
 PROOFS = "proofs.json"
 """What `detector.proving.proofs` keeps beside a model."""
+EXPORTS = "exports"
+"""Where `detector.engines.export` keeps what no other machine would make to the bit; a folder a runtime."""
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -67,6 +70,7 @@ def save_model(folder: Path, card: ModelCard, weights: bytes) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     for old in (CARD, CALIBRATION, PROOFS, SCREEN):
         (folder / old).unlink(missing_ok=True)
+    shutil.rmtree(folder / EXPORTS, ignore_errors=True)
     (folder / WEIGHTS).write_bytes(weights)
     (folder / PAGE).write_text(card_page(card), encoding="utf-8")
     (folder / CARD).write_text(card.model_dump_json(indent=2) + "\n", encoding="utf-8")
@@ -149,6 +153,8 @@ def add_model(folder: Path, models_dir: Path, name: str) -> ModelCard:
     for file in (WEIGHTS, PAGE, CALIBRATION, PROOFS, SCREEN, CARD):
         if (folder / file).exists():
             shutil.copyfile(folder / file, partial / file)
+    if (folder / EXPORTS).is_dir():
+        shutil.copytree(folder / EXPORTS, partial / EXPORTS)
     partial.rename(target)
     return loaded.card
 

@@ -245,9 +245,10 @@ def models_verify(
     model: ModelArgument,
     engine: Annotated[list[str], typer.Option(help="Each of those that `detector.engine` may name, but auto.")],
     boards: Annotated[int, typer.Option(min=1, help="Simulated boards; a line wants 3000.")] = 3000,
-    ship: Annotated[bool, typer.Option(help="Put the proofs beside the model, too, for other machines like this.")] = (
-        False
-    ),
+    ship: Annotated[
+        bool,
+        typer.Option(help="Put proofs, and exports in 8 bits, beside the model, too, for other machines like this."),
+    ] = False,
     config: ConfigOption = None,
     json: JsonOption = False,
 ) -> None:
@@ -255,6 +256,7 @@ def models_verify(
 
     What was said of each board is kept: an interrupted run goes on, and further engines find the reference ready.
     """
+    from detector.engines.export import export_parts, ship_export
     from detector.evaluation.runner import model_folder
     from detector.proving.choose import known_engine
     from detector.proving.parity import shortfalls
@@ -274,7 +276,10 @@ def models_verify(
         else:
             print_parity(out, parity)
     if ship:
-        ship_proofs(loaded, (one for one in parities.values() if one.export_sha256 and not shortfalls(one)))
+        proven = {name: one for name, one in parities.items() if one.export_sha256 and not shortfalls(one)}
+        ship_proofs(loaded, proven.values())
+        if "openvino-int8" in proven:
+            ship_export(loaded, export_parts(loaded, "openvino-int8", settings.detector.engines_dir))
     if any(map(shortfalls, parities.values())):
         raise typer.Exit(Exit.NO)
 

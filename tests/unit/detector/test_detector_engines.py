@@ -19,7 +19,7 @@ from torchvision.ops import MultiScaleRoIAlign
 
 from detector.engines import Engine, RawDetections, quantise
 from detector.engines.between import Rules, detect
-from detector.engines.export import export_parts
+from detector.engines.export import export_parts, ship_export
 from detector.engines.lanes import lanes
 from detector.engines.onnx_engine import OnnxEngine
 from detector.engines.parts import cut
@@ -30,7 +30,7 @@ from detector.proving.asking import reference
 from detector.proving.choose import ENGINES, build_engine, open_engine, refuse_unproven
 from detector.proving.parity import BOUNDS, Parity
 from detector.proving.proofs import Subject, find_proof, may_be_proven, proof_path, ship_proofs, subject_of
-from detector.registry import LoadedModel, pack_weights
+from detector.registry import EXPORTS, LoadedModel, add_model, load_model, pack_weights, save_model
 from detector.scores import Calibration, Costs, hashed, is_calibrated, save_calibration
 from detector.spec import ModelSpec
 from taktwatch.config import DetectorConfig, EngineName
@@ -256,6 +256,47 @@ def test_a_changed_export_is_refused_by_name(model: LoadedModel, settings: Detec
     path.write_bytes(body)
     with pytest.raises(ModelError, match=r"trunk\.onnx is not the file that was exported; delete"):
         export_parts(model, "onnx", tmp_path / "copy")
+
+
+@pytest.fixture
+def shipping(settings: DetectorConfig, tmp_path: Path) -> LoadedModel:
+    """A model in a folder, with its ONNX export beside it."""
+    made = network(5)
+    save_model(tmp_path / "models" / "one", made.card, pack_weights(made.network))
+    model = load_model(tmp_path / "models" / "one")
+    ship_export(model, export_parts(model, "onnx", settings.engines_dir))
+    return model
+
+
+def test_an_export_shipped_with_its_model_is_taken_as_it_is(
+    shipping: LoadedModel, settings: DetectorConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    proven = export_parts(shipping, "onnx", settings.engines_dir)
+    monkeypatch.setattr("detector.engines.export._make", None)
+    taken = export_parts(shipping, "onnx", tmp_path / "engines")
+    assert taken.folder.parent.parent == tmp_path / "engines"
+    assert taken.card == proven.card
+    card = add_model(tmp_path / "models" / "one", tmp_path / "models", "two")
+    assert card.model_id == shipping.card.model_id
+    assert export_parts(load_model(tmp_path / "models" / "two"), "onnx", tmp_path / "others").card == proven.card
+
+
+def test_a_changed_export_beside_a_model_is_refused_by_name(shipping: LoadedModel, tmp_path: Path) -> None:
+    (path,) = (tmp_path / "models" / "one" / EXPORTS).glob("*/trunk.onnx")
+    path.write_bytes(path.read_bytes()[:-1] + b"?")
+    with pytest.raises(ModelError, match=r"exports/.*trunk\.onnx is not the file that was exported; delete"):
+        export_parts(shipping, "onnx", tmp_path / "engines")
+
+
+def test_exports_beside_a_model_go_with_its_weights(
+    shipping: LoadedModel, settings: DetectorConfig, tmp_path: Path
+) -> None:
+    folder = tmp_path / "models" / "one"
+    again = ship_export(shipping, export_parts(shipping, "onnx", settings.engines_dir))
+    assert list((folder / EXPORTS).iterdir()) == [again]
+    other = network(6)
+    save_model(folder, other.card, pack_weights(other.network))
+    assert not (folder / EXPORTS).exists()
 
 
 @pytest.mark.parametrize(("name", "package"), [("openvino", "openvino"), ("onnx", "onnxruntime")])

@@ -7,11 +7,14 @@ import numpy as np
 import pytest
 
 from detector.cards import Ancestor, ModelCard
+from detector.engines.exported import open_export
 from detector.engines.torch_engine import TorchEngine
 from detector.evaluate import Boxes, Matched, match, pooled
 from detector.inspect import Inspector
 from detector.masks import Roi
-from detector.registry import load_model
+from detector.proving.parity import shortfalls
+from detector.proving.proofs import shipped
+from detector.registry import EXPORTS, load_model
 from detector.spec import SHIPPED, SPECS
 from taktwatch.config import LineConfig, load_config
 from taktwatch.records import Verdict
@@ -53,6 +56,16 @@ def test_a_shipped_model_is_small_whole_and_free_for_commercial_use(name: str) -
     assert loaded.card.commercial_use
     assert all("random weights" in first for first in beginnings(loaded.card))
     assert (folder / "weights.safetensors").stat().st_size < LIMIT_BYTES
+
+
+def test_the_export_in_8_bits_that_was_proven_is_shipped() -> None:
+    model = load_model(ROOT / "models" / "board-sim")
+    (folder,) = (ROOT / "models" / "board-sim" / EXPORTS).iterdir()
+    export = open_export(folder, model.card)
+    (proof,) = [one for one in shipped(model.folder, model.card) if one.precision == "int8"]
+    assert export.card.recipe_sha256 == proof.recipe_sha256
+    assert not shortfalls(proof)
+    assert proof.boards >= 3000
 
 
 def test_board_defects_of_unseen_products_are_found_with_few_false_calls(inspector: Inspector) -> None:
