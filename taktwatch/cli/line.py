@@ -37,6 +37,7 @@ from taktwatch.records import Verdict
 
 __all__ = ["baseline", "demo", "doctor", "ledger", "replay", "run"]
 
+GETTING_READY = "the network is made ready"
 TIMES = ["%Y-%m-%dT%H:%M:%SZ", "%Y-%m-%dT%H:%M:%S", "%Y-%m-%d"]
 
 TimeOption = Annotated[datetime, typer.Option(formats=TIMES)]
@@ -133,7 +134,7 @@ def demo(
             def on_ready(line: Line, seen: Any) -> None:
                 if not json:
                     tasks = {
-                        station.name: bars.add_task(station.name, total=station.source.boards, verdicts="")
+                        station.name: bars.add_task(station.name, total=station.source.boards, verdicts=GETTING_READY)
                         for station in line.config.stations
                     }
                     background.append(asyncio.ensure_future(show_progress(line, seen, bars, tasks)))
@@ -162,7 +163,7 @@ async def show_progress(line: Line, seen: Any, bars: Progress, tasks: dict[str, 
         for station, task in tasks.items():
             results = [result for result in seen.results.values() if result.station == station]
             stopped = sum(result.verdict is not Verdict.PASS for result in results)
-            bars.update(task, completed=len(results), verdicts=f"{stopped} stopped")
+            bars.update(task, completed=len(results), verdicts=f"{stopped} stopped" if results else GETTING_READY)
         await asyncio.sleep(0.25)
 
 
