@@ -158,15 +158,14 @@ def carried_back(raw: RawDetections, sheet: Sheet, size: tuple[int, int], *, box
     inner = np.clip(boxes, 0, np.array(size[::-1] * 2, np.float32))
     own &= (inner[:, 2:] > inner[:, :2]).all(axis=1)
     kept = _single(inner, raw.labels, np.flatnonzero(own), box_nms)
-    masks = np.array([_cut(raw.masks[one], boxes[one], inner[one]) for one in kept], np.float32)
-    masks = masks.reshape(-1, *raw.masks.shape[1:])
+    masks = raw.masks[kept]
+    for place in np.flatnonzero((boxes[kept] != inner[kept]).any(axis=1)):
+        masks[place] = _cut(masks[place], boxes[kept[place]], inner[kept[place]])
     return RawDetections(boxes=inner[kept], labels=raw.labels[kept], scores=raw.scores[kept], masks=masks)
 
 
 def _cut(mask: Floats, box: Floats, inner: Floats) -> Floats:
     """Return of a mask (m, m) that spans a box the part that spans a box inside it, again (m, m)."""
-    if np.array_equal(box, inner):
-        return mask
     share = (inner[2:] - inner[:2]) / (box[2:] - box[:2])
     begin = (inner[:2] - box[:2]) / (box[2:] - box[:2]) * mask.shape[::-1]
     shift = begin + share / 2 - 0.5  # pixels' middles lie on halves
