@@ -16,10 +16,9 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torchvision.models.detection import MaskRCNN, MaskRCNN_ResNet50_FPN_Weights
 
-from detector.model import build_model, count_parameters
-from detector.registry import DataSource, ModelCard, pack_weights, save_model
+from detector.model import build_model
+from detector.registry import DataSource, ModelCard, pack_weights, refuse_taken, save_made
 from detector.spec import STANDARD, ModelSpec
-from taktwatch import clock
 from taktwatch.errors import ModelError
 
 __all__ = ["import_checkpoint"]
@@ -43,22 +42,20 @@ def import_checkpoint(
     it. Raises `ModelError` for a file with code in it, for another network, for a name that is taken.
     """
     folder = models_dir / name
-    if folder.exists():
-        raise ModelError(f"{folder} is there already; import under another --name")
+    refuse_taken(folder)
     tensors = _unwrapped(_read(file), file)
     spec = _spec_of(tensors, file)
     network = build_model(spec)
     _fill(network, tensors, file)
     _take_our_scale(network)
-    weights = pack_weights(network)
     sha256 = hashlib.sha256(file.read_bytes()).hexdigest()
-    card = ModelCard(
+    return save_made(
+        folder,
+        network,
+        pack_weights(network),
         name=name,
         licence=licence,
         spec=spec,
-        spec_sha256=spec.spec_sha256,
-        weights_sha256=hashlib.sha256(weights).hexdigest(),
-        parameters=count_parameters(network),
         training_data=(DataSource(name=f"what {source} learned from", licence=licence, commercial_use=commercial_use),),
         ancestry=f"{'unknown' if commercial_use is None else 'none named'}: imported from {source}, "
         f"file {file.name} (SHA-256 {sha256})",
@@ -67,10 +64,7 @@ def import_checkpoint(
         metrics={},
         measured_on="nothing: an imported model was measured elsewhere",
         trained_with="unknown",
-        trained_at=clock.now().isoformat(timespec="seconds"),
     )
-    save_model(folder, card, weights)
-    return card
 
 
 def _read(file: Path) -> Any:

@@ -8,7 +8,9 @@ import hashlib
 import json
 import re
 import shutil
+from collections.abc import Mapping
 from dataclasses import dataclass
+from math import isfinite
 from pathlib import Path
 from typing import Any
 
@@ -20,10 +22,11 @@ from safetensors.torch import save as save_tensors
 from torchvision.models.detection import MaskRCNN
 
 from detector.cards import Ancestor, DataSource, ModelCard, card_page
-from detector.model import answering, build_model
+from detector.model import answering, build_model, count_parameters
 from detector.scores import FILE as CALIBRATION
 from detector.screening import FILE as SCREEN
 from detector.spec import ModelSpec
+from taktwatch import clock
 from taktwatch.errors import ModelError
 
 __all__ = [
@@ -38,6 +41,9 @@ __all__ = [
     "load_model",
     "pack_weights",
     "read_card",
+    "refuse_taken",
+    "round_weights",
+    "save_made",
     "save_model",
 ]
 
@@ -61,6 +67,54 @@ class LoadedModel:
     def spec(self) -> ModelSpec:
         """The settings the network was built from."""
         return self.card.spec
+
+
+def refuse_taken(folder: Path) -> None:
+    """Raise `ModelError` where a new model would overwrite something."""
+    if folder.exists():
+        raise ModelError(f"{folder} is there already; choose another --name")
+
+
+def save_made(
+    folder: Path,
+    network: MaskRCNN,
+    weights: bytes,
+    *,
+    name: str,
+    licence: str,
+    spec: ModelSpec,
+    training_data: tuple[DataSource, ...],
+    ancestry: str,
+    parents: tuple[Ancestor, ...] = (),
+    settings: dict[str, int | float | str],
+    command: str,
+    metrics: Mapping[str, float],
+    measured_on: str,
+    trained_with: str,
+) -> ModelCard:
+    """Write the folder of a model that was made just now, and return its card; `weights` are the network's, packed.
+
+    A figure that is none, as of a class that no picture shows, is left out.
+    """
+    card = ModelCard(
+        name=name,
+        licence=licence,
+        spec=spec,
+        spec_sha256=spec.spec_sha256,
+        weights_sha256=hashlib.sha256(weights).hexdigest(),
+        parameters=count_parameters(network),
+        training_data=training_data,
+        ancestry=ancestry,
+        parents=parents,
+        settings=settings,
+        command=command,
+        metrics={figure: round(value, 5) for figure, value in metrics.items() if isfinite(value)},
+        measured_on=measured_on,
+        trained_with=trained_with,
+        trained_at=clock.now().isoformat(timespec="seconds"),
+    )
+    save_model(folder, card, weights)
+    return card
 
 
 def save_model(folder: Path, card: ModelCard, weights: bytes) -> None:
@@ -145,8 +199,7 @@ def add_model(folder: Path, models_dir: Path, name: str) -> ModelCard:
     if not NAME.fullmatch(name):
         raise ModelError(f"{name!r} is no name for a model: letters, digits, dots, dashes")
     target = models_dir / name
-    if target.exists():
-        raise ModelError(f"{target} is there already; give another --name")
+    refuse_taken(target)
     partial = models_dir / f".{name}.partial"
     shutil.rmtree(partial, ignore_errors=True)
     partial.mkdir(parents=True)

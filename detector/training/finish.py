@@ -1,10 +1,8 @@
 """What a run leaves: weights rounded as they are stored, measured as rounded, and a card that tells how they came."""
 
-import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from importlib.metadata import version
-from math import isfinite
 from pathlib import Path
 
 import numpy as np
@@ -16,13 +14,12 @@ from torchvision.models.detection import MaskRCNN
 from detector.cards import FROM_SCRATCH, ancestor_of, data_words
 from detector.dataset import Sample, to_targets
 from detector.measure import measure
-from detector.model import answering, build_model, count_parameters
-from detector.registry import LoadedModel, ModelCard, round_weights, save_model
+from detector.model import answering, build_model
+from detector.registry import LoadedModel, ModelCard, round_weights, save_made
 from detector.spec import ModelSpec
 from detector.training.checkpoint import State
 from detector.training.settings import TrainSettings
 from detector.training.source import Source
-from taktwatch import clock
 
 __all__ = ["Run", "finish"]
 
@@ -68,25 +65,22 @@ def finish(run: Run, tensors: Mapping[str, torch.Tensor], state: State, held_out
     metrics |= measure(answering(network, run.spec), run.spec, held_out, margin_px=run.source.margin_px)
     log.info("measured", step=state.step, **{key: round(value, 4) for key, value in metrics.items()})
     ran = {key: value for key, value in asdict(run.settings).items() if value is not None}
-    card = ModelCard(
+    return save_made(
+        run.out,
+        network,
+        weights,
         name=run.name,
         licence=_licence(run),
         spec=run.spec,
-        spec_sha256=run.spec.spec_sha256,
-        weights_sha256=hashlib.sha256(weights).hexdigest(),
-        parameters=count_parameters(network),
         training_data=run.source.data,
         ancestry=FROM_SCRATCH if run.parent is None else f"trained from {run.parent.card.model_id}",
         parents=() if run.parent is None else (ancestor_of(run.parent.card),),
         settings=ran | {"steps_taken": state.step, "minutes_taken": round(state.seconds / 60, 1)},
         command=run.command,
-        metrics={key: round(value, 5) for key, value in metrics.items() if isfinite(value)},  # no such class: no figure
+        metrics=metrics,
         measured_on=run.source.held_out,
         trained_with=f"torch {torch.__version__.split('+')[0]}, torchvision {version('torchvision').split('+')[0]}",
-        trained_at=clock.now().isoformat(timespec="seconds"),
     )
-    save_model(run.out, card, weights)
-    return card
 
 
 def _licence(run: Run) -> str:

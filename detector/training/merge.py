@@ -4,21 +4,18 @@ Fine-tuning gains on what it learns from and loses elsewhere; the mean of the we
 both (Wortsman et al. 2022, arXiv 2109.01903). Weights that were trained apart have no such mean: it finds nothing.
 """
 
-import hashlib
 import shlex
 from collections.abc import Iterator
-from math import isfinite
 from pathlib import Path
 
 import torch
 
 from detector.cards import Ancestor, ancestor_of
 from detector.measure import measure
-from detector.model import answering, build_model, count_parameters
-from detector.registry import LoadedModel, ModelCard, round_weights, save_model
+from detector.model import answering, build_model
+from detector.registry import LoadedModel, ModelCard, refuse_taken, round_weights, save_made
 from detector.training.settings import TrainSettings
 from detector.training.source import SIMULATOR, SimulatedSource
-from taktwatch import clock
 from taktwatch.errors import ModelError
 from taktwatch.simulator import Style
 
@@ -32,8 +29,7 @@ def merge_models(first: LoadedModel, second: LoadedModel, out: Path, *, share: f
     `ModelError` for networks of different specs, for models that are not related, and for a folder that is there.
     """
     one, other = first.card, second.card
-    if out.exists():
-        raise ModelError(f"{out} is there already; choose another --name")
+    refuse_taken(out)
     if one.spec != other.spec:
         raise ModelError(f"{one.model_id} and {other.model_id} are not of one spec: their weights have no mean")
     if not set(_line_of(ancestor_of(one))) & set(_line_of(ancestor_of(other))):
@@ -50,31 +46,29 @@ def merge_models(first: LoadedModel, second: LoadedModel, out: Path, *, share: f
         }
     )
     weights = round_weights(network)
-    metrics, measured_on = {}, f"nothing yet: `taktwatch evaluate {out.name} --dataset ...` does"
+    metrics: dict[str, float] = {}
+    measured_on = f"nothing yet: `taktwatch evaluate {out.name} --dataset ...` does"
     if {source.name for source in (*one.training_data, *other.training_data)} == {SIMULATOR.name}:
         source = SimulatedSource(one.spec, TrainSettings(style=style))
         metrics = measure(answering(network, one.spec), one.spec, source.validation())
         measured_on = source.held_out
     words = ["taktwatch", "models", "merge", one.model_id, other.model_id, "--share", f"{share:g}", "--style", style]
-    card = ModelCard(
+    return save_made(
+        out,
+        network,
+        weights,
         name=out.name,
         licence="; ".join(dict.fromkeys((one.licence, other.licence))),
         spec=one.spec,
-        spec_sha256=one.spec_sha256,
-        weights_sha256=hashlib.sha256(weights).hexdigest(),
-        parameters=count_parameters(network),
         training_data=tuple(dict.fromkeys((*one.training_data, *other.training_data))),
         ancestry=f"weights between {one.model_id} and {other.model_id}, {share:g} of the way",
         parents=(ancestor_of(one), ancestor_of(other)),
         settings={"share": share},
         command=shlex.join([*words, "--name", out.name]),
-        metrics={key: round(value, 5) for key, value in metrics.items() if isfinite(value)},
+        metrics=metrics,
         measured_on=measured_on,
         trained_with=other.trained_with,
-        trained_at=clock.now().isoformat(timespec="seconds"),
     )
-    save_model(out, card, weights)
-    return card
 
 
 def mean_of(one: torch.Tensor, other: torch.Tensor, share: float) -> torch.Tensor:

@@ -57,7 +57,7 @@ def test_wrapped_and_numbered_checkpoints_of_resnet101_and_without_masks_come_in
     assert card.spec.classes == ("class-1", "class-2", "class-3")
     assert card.spec.mask_head == ()
     assert card.commercial_use
-    with pytest.raises(ModelError, match="import under another --name"):
+    with pytest.raises(ModelError, match="choose another --name"):
         import_checkpoint(file, tmp_path / "models", name="own-101", **SAID)
 
 

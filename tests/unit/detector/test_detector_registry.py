@@ -10,8 +10,9 @@ import torch
 from rich.console import Console
 from tiny_model import TINY, card
 
+from detector.cards import FROM_SCRATCH
 from detector.model import build_model
-from detector.registry import list_models, load_model, pack_weights, read_card, save_model
+from detector.registry import list_models, load_model, pack_weights, read_card, round_weights, save_made, save_model
 from detector.tables import print_models
 from taktwatch.errors import ModelError
 
@@ -39,6 +40,31 @@ def test_a_saved_model_comes_back_rounded_to_float16(folder: Path) -> None:
         expected = value.half().to(value.dtype) if value.is_floating_point() else value
         assert torch.equal(after[name], expected), name
     assert not load_model(folder).network.training
+
+
+def test_a_model_made_now_has_a_card_of_its_weights_and_no_figure_that_is_none(tmp_path: Path) -> None:
+    network = build_model(TINY)
+    made = save_made(
+        tmp_path / "made",
+        network,
+        round_weights(network),
+        name="made",
+        licence="Apache-2.0",
+        spec=TINY,
+        training_data=card(TINY).training_data,
+        ancestry=FROM_SCRATCH,
+        settings={},
+        command="none",
+        metrics={"ap33": 0.123456, "ap33/open": float("nan")},
+        measured_on="a class that no picture shows",
+        trained_with="torch",
+    )
+    loaded = load_model(tmp_path / "made")
+    assert loaded.card == made
+    assert made.metrics == {"ap33": 0.12346}
+    assert made.parameters == sum(value.numel() for value in network.parameters())
+    for name, value in network.state_dict().items():
+        assert torch.equal(loaded.network.state_dict()[name], value), name
 
 
 def test_models_are_listed_by_their_cards(folder: Path) -> None:

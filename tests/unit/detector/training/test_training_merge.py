@@ -59,7 +59,7 @@ def test_networks_of_different_specs_and_names_that_are_taken_are_refused(tmp_pa
     other = LoadedModel(card(wider), build_model(wider))
     with pytest.raises(ModelError, match="not of one spec"):
         merge_models(one, other, tmp_path / "between", share=0.5, style="plain")
-    with pytest.raises(ModelError, match="is there already"):
+    with pytest.raises(ModelError, match="is there already; choose another --name"):
         merge_models(one, one, tmp_path / "one", share=0.5, style="plain")
 
 
