@@ -12,7 +12,24 @@ from detector.inputs import rgb_inputs, template_inputs
 from detector.spec import ModelSpec
 from taktwatch.simulator import BOARD_DEFECTS, SimulatedPicture, Style, board, product_look, section
 
-__all__ = ["HELD_OUT", "SECTION_PX", "Sample", "SimulatedSamples", "collate", "simulate", "target_boxes", "to_targets"]
+__all__ = [
+    "BOARD_SIDES_PX",
+    "CAMERAS",
+    "CAMERA_SHARES",
+    "HELD_OUT",
+    "LEAST_KEPT_PX",
+    "LEAST_KEPT_SHARE",
+    "MOST_DEFECTS",
+    "SECTION_PX",
+    "TRAINED",
+    "Sample",
+    "SimulatedSamples",
+    "Target",
+    "collate",
+    "simulate",
+    "target_boxes",
+    "to_targets",
+]
 
 Target = dict[str, torch.Tensor]
 

@@ -15,7 +15,7 @@ from detector.spec import ModelSpec
 from taktwatch.errors import EngineFailed
 from taktwatch.records import ModelRef
 
-__all__ = ["SafeEngine", "is_engine_failure", "is_out_of_memory"]
+__all__ = ["SafeEngine", "is_engine_failure", "is_out_of_memory", "words_of"]
 
 MEMORY_WORDS = ("out of memory", "failed to allocate", "bad_alloc", "cannot allocate")
 

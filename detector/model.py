@@ -17,7 +17,7 @@ from torchvision.ops import MultiScaleRoIAlign
 
 from detector.spec import ModelSpec
 
-__all__ = ["answering", "build_model", "core", "count_parameters"]
+__all__ = ["STRIDE_PX", "answering", "build_model", "core", "count_parameters"]
 
 Targets = list[dict[str, torch.Tensor]]
 

@@ -6,7 +6,7 @@ import numpy.typing as npt
 
 from taktwatch.records import Rle, Verdict
 
-__all__ = ["Found", "Outcome", "TrueDefect", "found_boxes", "true_boxes"]
+__all__ = ["Box", "Found", "Outcome", "TrueDefect", "found_boxes", "true_boxes"]
 
 Floats = npt.NDArray[np.float64]
 Box = tuple[float, float, float, float]

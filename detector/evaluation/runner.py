@@ -23,7 +23,7 @@ from taktwatch.errors import BadInput, ConfigError
 from taktwatch.records import ModelRef
 from taktwatch.rle import bbox, decode
 
-__all__ = ["Runner", "choose_product", "model_folder"]
+__all__ = ["Runner", "choose_product", "model_folder", "with_engine"]
 
 FLOOR = 1e-6
 """Lowest score that is looked at here; the network's own floor (`score_floor` of its spec) lies above it."""

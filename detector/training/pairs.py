@@ -15,7 +15,7 @@ from detector.masks import Roi
 from detector.spec import ModelSpec
 from detector.training.cache import Planes, Shot, Shots, Thing
 
-__all__ = ["OPPOSITES", "PairSamples"]
+__all__ = ["OPPOSITES", "PairSamples", "cropped"]
 
 OPPOSITES = {
     "open": "short",
