@@ -4,7 +4,6 @@
 (domain), engine and precision. Reading it wants nothing but the file; learning it is `detector.evaluation.calibration`.
 """
 
-import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +11,7 @@ from pathlib import Path
 import msgspec
 import numpy as np
 
+from detector.beside import read_measured, save_measured
 from taktwatch.config import ProductConfig
 from taktwatch.errors import ModelError
 from taktwatch.records import ModelRef
@@ -24,7 +24,6 @@ __all__ = [
     "Costs",
     "Scores",
     "family",
-    "hashed",
     "is_calibrated",
     "open_scores",
     "read_calibrations",
@@ -173,17 +172,8 @@ def is_calibrated(folder: Path | None, model: ModelRef) -> bool:
 def read_calibrations(folder: Path, model_id: str) -> list[Calibration]:
     """Read what was learnt about a model; nothing where nobody calibrated. Raises `ModelError`."""
     path = folder / FILE
-    try:
-        read = msgspec.json.decode(path.read_bytes(), type=list[Calibration])
-    except FileNotFoundError:
-        return []
-    except OSError as error:
-        raise ModelError(f"{path}: {error.strerror}") from error
-    except msgspec.MsgspecError as error:
-        raise ModelError(f"{path}: not a calibration: {error}") from error
+    read = read_measured(path, Calibration, what="calibration", again="calibrate again")
     for one in read:
-        if one.sha256 != hashed(one):
-            raise ModelError(f"{path}: its content does not hash to sha256; it was edited by hand, calibrate again")
         if one.model_id != model_id:
             raise ModelError(
                 f"{path}: made for {one.model_id}, this is {model_id}; delete it, or calibrate again with "
@@ -199,10 +189,7 @@ def save_calibration(folder: Path, made: Sequence[Calibration]) -> Path:
         known = read_calibrations(folder, made[0].model_id)
     except ModelError:
         known = []  # of other weights, or no calibration at all: worth nothing now
-    kept = {one.key: one for one in (*known, *made)}
-    fresh = path.with_name(path.name + ".new")
-    fresh.write_bytes(msgspec.json.format(msgspec.json.encode([kept[key] for key in sorted(kept)]), indent=1) + b"\n")
-    fresh.replace(path)
+    save_measured(path, known, made)
     return path
 
 
@@ -211,8 +198,3 @@ def _fits(calibration: Calibration, model: ModelRef) -> bool:
     if calibration.precision != model.precision:
         return False
     return model.precision == "float32" or family(calibration.engine) == family(model.engine)
-
-
-def hashed(calibration: Calibration) -> str:
-    """Hash everything but the hash."""
-    return hashlib.sha256(msgspec.json.encode(msgspec.structs.replace(calibration, sha256=""))).hexdigest()

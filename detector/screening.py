@@ -4,13 +4,13 @@
 but the file; measuring is `detector.evaluation.screening`.
 """
 
-import hashlib
 from collections.abc import Sequence
 from pathlib import Path
 
 import msgspec
 import structlog
 
+from detector.beside import read_measured, save_measured
 from detector.engines import Engine
 from detector.engines.screened import ScreenedEngine
 from detector.intervals import rate
@@ -20,7 +20,7 @@ from taktwatch.config import ProductConfig
 from taktwatch.errors import ModelError
 from taktwatch.records import ModelRef
 
-__all__ = ["FILE", "Screening", "hashed", "measured_for", "objection", "read_screenings", "save_screenings", "screened"]
+__all__ = ["FILE", "Screening", "measured_for", "objection", "read_screenings", "save_screenings", "screened"]
 
 FILE = "screen.json"
 
@@ -114,18 +114,7 @@ def measured_for(folder: Path, ref: ModelRef, domain: str) -> Screening | None:
 
 def read_screenings(folder: Path, model_id: str) -> list[Screening]:
     """Read what was measured of a model; nothing where nobody did, or of other weights. Raises `ModelError`."""
-    path = folder / FILE
-    try:
-        read = msgspec.json.decode(path.read_bytes(), type=list[Screening])
-    except FileNotFoundError:
-        return []
-    except OSError as error:
-        raise ModelError(f"{path}: {error.strerror}") from error
-    except msgspec.MsgspecError as error:
-        raise ModelError(f"{path}: not a screen: {error}; delete it, or measure again") from error
-    for one in read:
-        if one.sha256 != hashed(one):
-            raise ModelError(f"{path}: its content does not hash to sha256; it was edited by hand, measure again")
+    read = read_measured(folder / FILE, Screening, what="screen", again="measure again")
     return [one for one in read if one.model_id == model_id]
 
 
@@ -136,13 +125,5 @@ def save_screenings(folder: Path, made: Sequence[Screening]) -> Path:
         known = read_screenings(folder, made[0].model_id)
     except ModelError:
         known = []  # no measurement at all: worth nothing
-    kept = {one.key: one for one in (*known, *made)}
-    fresh = path.with_name(path.name + ".new")
-    fresh.write_bytes(msgspec.json.format(msgspec.json.encode([kept[key] for key in sorted(kept)]), indent=1) + b"\n")
-    fresh.replace(path)
+    save_measured(path, known, made)
     return path
-
-
-def hashed(one: Screening) -> str:
-    """Hash everything but the hash."""
-    return hashlib.sha256(msgspec.json.encode(msgspec.structs.replace(one, sha256=""))).hexdigest()

@@ -12,9 +12,10 @@ import numpy as np
 import numpy.typing as npt
 from sklearn.isotonic import IsotonicRegression
 
+from detector.beside import hashed
 from detector.evaluate import box_iou
 from detector.evaluation.outcomes import Outcome, found_boxes, true_boxes
-from detector.scores import UNCALIBRATED, Calibration, ClassCalibration, Costs, hashed
+from detector.scores import UNCALIBRATED, Calibration, ClassCalibration, Costs
 from taktwatch.errors import BadInput
 from taktwatch.records import STRUCTURES, ModelRef
 

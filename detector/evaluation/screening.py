@@ -10,6 +10,7 @@ import msgspec
 import numpy as np
 import numpy.typing as npt
 
+from detector.beside import hashed
 from detector.engines.screened import ScreenedEngine
 from detector.evaluation.labelled import Dataset, Item
 from detector.evaluation.matching import pair
@@ -17,7 +18,7 @@ from detector.evaluation.outcomes import Outcome
 from detector.evaluation.runner import Runner, choose_product, model_folder, with_engine
 from detector.masks import Roi
 from detector.screen import LEVELS, METHOD, covers, strength
-from detector.screening import Screening, hashed, save_screenings
+from detector.screening import Screening, save_screenings
 from taktwatch.config import LineConfig
 from taktwatch.errors import BadInput
 from taktwatch.rle import bbox, decode_roi

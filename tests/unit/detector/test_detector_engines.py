@@ -17,6 +17,7 @@ from structlog.testing import capture_logs
 from tiny_model import TINY, card
 from torchvision.ops import MultiScaleRoIAlign
 
+from detector.beside import hashed
 from detector.engines import Engine, RawDetections, quantise
 from detector.engines.between import Rules, detect
 from detector.engines.export import export_parts, ship_export
@@ -31,7 +32,7 @@ from detector.proving.choose import ENGINES, build_engine, open_engine, refuse_u
 from detector.proving.parity import BOUNDS, Parity
 from detector.proving.proofs import Subject, find_proof, may_be_proven, proof_path, ship_proofs, subject_of
 from detector.registry import EXPORTS, LoadedModel, add_model, load_model, pack_weights, save_model
-from detector.scores import Calibration, Costs, hashed, is_calibrated, save_calibration
+from detector.scores import Calibration, Costs, is_calibrated, save_calibration
 from detector.spec import ModelSpec
 from taktwatch.config import DetectorConfig, EngineName
 from taktwatch.errors import ConfigError, ModelError

@@ -12,6 +12,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from tiny_model import TINY, card
 
+from detector.beside import hashed
 from detector.dataset import HELD_OUT
 from detector.engines import Channels, RawDetections
 from detector.engines.screened import ScreenedEngine
@@ -22,7 +23,7 @@ from detector.masks import Roi
 from detector.model import build_model
 from detector.registry import LoadedModel, pack_weights, save_model
 from detector.screen import METHOD, Crop, Sheet, boxes_of, carried_back, covers, lay_out, strength
-from detector.screening import Screening, hashed, measured_for, objection, read_screenings, save_screenings, screened
+from detector.screening import Screening, measured_for, objection, read_screenings, save_screenings, screened
 from detector.serving.swap import warm
 from taktwatch.config import LineConfig, ProductConfig, parse_config
 from taktwatch.errors import ModelError

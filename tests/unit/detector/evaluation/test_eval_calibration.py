@@ -10,9 +10,10 @@ from eval_scenes import LABELS, found, outcome, true
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from detector.beside import hashed
 from detector.evaluation.calibration import _best_threshold, board_cost, board_weights, calibrate
 from detector.evaluation.outcomes import Outcome
-from detector.scores import Calibration, Costs, hashed, open_scores, read_calibrations, save_calibration
+from detector.scores import Calibration, Costs, open_scores, read_calibrations, save_calibration
 from taktwatch.config import ClassConfig, ProductConfig
 from taktwatch.errors import BadInput, ModelError
 from taktwatch.records import ModelRef
