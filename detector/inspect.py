@@ -11,8 +11,8 @@ from datetime import datetime
 from functools import partial
 
 import msgspec
-import numpy as np
 
+from detector.aligning.maps import moved
 from detector.aligning.pattern import Pattern, Patterns
 from detector.aligning.registration import matrix_of
 from detector.doubts import Reason, named
@@ -23,7 +23,7 @@ from detector.failsafe import SafeEngine
 from detector.gate import refuse_unlicensed
 from detector.inputs import grey_of
 from detector.judge import Finding, Judgement, judge, within
-from detector.large import Tiled, conclude_large, look_large
+from detector.large import Tiled, conclude_large, look_large, us_since
 from detector.masks import Roi
 from detector.pieces.cropping import look_at
 from detector.pieces.joining import mapped, registration_on
@@ -184,7 +184,7 @@ class Inspector:
             product_name,
             reference.scale(said_um, zoom),
             inputs,
-            {"prepare": _us_since(began)},
+            {"prepare": us_since(began)},
             doubts=doubts,
             template_sha256=template_sha256,
             origin=(origin[0] + x, origin[1] + y),
@@ -268,7 +268,7 @@ class Inspector:
         began = time.perf_counter_ns()
         shown = [one.zoom.seen(one.inputs.channels) for one in batch]
         raws = engine.infer(shown)
-        share = _us_since(began) // len(batch)
+        share = us_since(began) // len(batch)
         return [
             Seen(one.zoom.found(raw, seen, one.inputs.channels), engine.ref, share)
             for one, raw, seen in zip(batch, raws, shown, strict=True)
@@ -308,7 +308,7 @@ class Inspector:
             layers=said.layers,
             model=msgspec.structs.replace(ref, calibration_sha256=scores.sha256),
             registration=None if registration is None else registration_on(registration, whole.at, whole.at),
-            timings_us={**one.timings_us, "infer": infer_us, "judge": _us_since(began)},
+            timings_us={**one.timings_us, "infer": infer_us, "judge": us_since(began)},
         )
 
     def _strays(self, one: Prepared, found: Sequence[Finding], product: ProductConfig) -> tuple[Reason, ...]:
@@ -319,7 +319,7 @@ class Inspector:
         if one.inputs.registration is None or any(doubt.of_picture for doubt in named(one.doubts)):
             return ()
         x, y = one.template_origin
-        matrix = matrix_of(one.inputs.registration) @ np.array([[1.0, 0.0, -x], [0.0, 1.0, -y], [0.0, 0.0, 1.0]])
+        matrix = matrix_of(one.inputs.registration) @ moved(-x, -y)
         tolerance = self.reference(one.product).tolerance(one.template_sha256, matrix @ one.zoom.matrix, one.size)
         return differences(one.inputs, found, product, tolerance, one.origin)
 
@@ -327,8 +327,3 @@ class Inspector:
 def _kept(picture: Picture, template: Picture | None) -> tuple[Picture, Picture | None]:
     """Return what tiles are cut from: compared with a template, a picture is seen in grey, a third of the memory."""
     return (picture, None) if template is None else (grey_of(picture), grey_of(template))
-
-
-def _us_since(began_ns: int) -> int:
-    """Return the microseconds since a reading of `perf_counter_ns`."""
-    return (time.perf_counter_ns() - began_ns) // 1000

@@ -19,7 +19,7 @@ from detector.steps import Inspection, Prepared, Seen
 from taktwatch.config import DetectorConfig, ProductConfig
 from taktwatch.records import Detection
 
-__all__ = ["Tiled", "conclude_large", "look_large"]
+__all__ = ["Tiled", "conclude_large", "look_large", "us_since"]
 
 BATCH_PX = 1_000_000
 """So many pixels go through the network together, or one tile: memory grows with them, a CPU's pace does not."""

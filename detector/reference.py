@@ -15,7 +15,7 @@ from detector.aligning.maps import Map
 from detector.aligning.regions import inspected_area
 from detector.aligning.registration import matrix_of
 from detector.doubts import Reason, misfit, out_of_date
-from detector.inputs import Inputs
+from detector.inputs import Inputs, grey_of
 from detector.judge import Finding
 from detector.products.gates import complaints, picture_figures
 from detector.products.product import Product, load_product
@@ -57,7 +57,7 @@ class Reference:
         card = self.product.card
         told: list[Reason] = []
         if card.template_sha256 in {None, template_sha256}:
-            told += complaints(picture_figures(_grey(picture)), card.baseline)
+            told += complaints(picture_figures(grey_of(picture)), card.baseline)
         if card.camera is not None and taken_at is not None:
             late = out_of_date(card.camera.expires_at, taken_at)
             told += [] if late is None else [late]
@@ -102,7 +102,7 @@ def fit(product: ProductConfig, inputs: Inputs, template: Picture | None) -> tup
     """Say how the template does not fit; `template` RGB (H, W, 3), or None for a tile, which is not tried turned."""
     if inputs.registration is None or inputs.pair is None:
         return ()
-    golden = None if template is None else _grey(template)
+    golden = None if template is None else grey_of(template)
     said = misfit(inputs.registration, product.min_registration, inputs.pair.seen, golden)
     return () if said is None else (said,)
 
@@ -124,7 +124,3 @@ def differences(
     rois = [finding.roi for finding in found]
     strays = unexplained(seen, inputs.pair.lit, rois, area=area, tolerance=tolerance)
     return tuple(Reason(stray.moved(*origin).words, Doubt.UNEXPLAINED) for stray in strays[:MOST_STRAYS])
-
-
-def _grey(picture: Picture) -> Grey:
-    return np.asarray(cv2.cvtColor(picture, cv2.COLOR_RGB2GRAY), np.uint8)

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from detector.aligning.maps import Map
+from detector.aligning.maps import Map, moved
 from detector.aligning.registration import matrix_of
 from detector.masks import Roi, grow_box, to_rle
 from taktwatch.records import STRUCTURES, Detection, Registration, Verdict, defect_words
@@ -87,7 +87,7 @@ def registration_on(found: Registration, piece: tuple[int, int], template: tuple
     >>> registration_on(Registration(matrix=(1, 0, 2, 0, 1, 0), quality=0.9), (100, 50), (98, 50)).matrix
     (1.0, 0.0, 4.0, 0.0, 1.0, 0.0)
     """
-    return mapped(_with(found, _shift(*piece) @ matrix_of(found)), _shift(-template[0], -template[1]))
+    return mapped(_with(found, moved(*piece) @ matrix_of(found)), moved(-template[0], -template[1]))
 
 
 def mapped(found: Registration, before: Map) -> Registration:
@@ -117,10 +117,6 @@ def _groups(found: Sequence[Detection], rois: Sequence[Roi], boxes: Sequence[Box
         seen = [Seen(rois[index].box, boxes[index], found[index].label, found[index].score) for index in chosen]
         together += [[chosen[index] for index in group] for group in groups(seen)]
     return together
-
-
-def _shift(x: float, y: float) -> Map:
-    return np.array([[1.0, 0.0, x], [0.0, 1.0, y], [0.0, 0.0, 1.0]])
 
 
 def _laid(found: Detection, box: Box) -> Roi:

@@ -10,6 +10,7 @@ import numpy.typing as npt
 from detector.aligning.light import lit_like
 from detector.aligning.maps import IDENTITY, Map
 from detector.aligning.registration import matrix_of, register
+from detector.inputs import grey_of
 from detector.products.gates import Baseline, PictureFigures, learn_baseline, picture_figures
 from taktwatch.errors import BadInput
 
@@ -50,12 +51,12 @@ def build_golden(boards: Sequence[Picture], names: Sequence[str]) -> Golden:
     of another size, one that does not fit the others, and too few boards.
     """
     _check(boards, names)
-    greys = [_grey(board) for board in boards]
+    greys = [grey_of(board) for board in boards]
     figures = [picture_figures(grey) for grey in greys]
     middle = _median_board(figures)
     laid = _laid(boards, _found(greys, greys[middle], names), boards[middle])
     template = _median(laid.pictures)
-    found = _found(greys, _grey(template), names)
+    found = _found(greys, grey_of(template), names)
     laid = _laid(boards, found, template)
     template = _median(laid.pictures)
     return Golden(
@@ -70,7 +71,7 @@ def build_golden(boards: Sequence[Picture], names: Sequence[str]) -> Golden:
 def usual_look(boards: Sequence[Picture], names: Sequence[str]) -> Baseline:
     """Return how pictures of good boards look, RGB (H, W, 3), where none is laid on another. Raises `BadInput`."""
     _check(boards, names)
-    return learn_baseline([picture_figures(_grey(board)) for board in boards])
+    return learn_baseline([picture_figures(grey_of(board)) for board in boards])
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -161,9 +162,9 @@ def _median(pictures: Sequence[Picture]) -> Picture:
 
 def _tolerance(pictures: Sequence[Picture], template: Picture) -> Grey:
     """Return how many grey levels good boards stray, by the median absolute deviation; wider beside edges."""
-    middle = _grey(template)
+    middle = grey_of(template)
     spread = np.empty(middle.shape, np.float32)
-    for rows, stack in _strips([_grey(picture) for picture in pictures]):
+    for rows, stack in _strips([grey_of(picture) for picture in pictures]):
         away = np.abs(stack.astype(np.int16) - middle[rows].astype(np.int16))
         spread[rows] = 1.4826 * np.median(away, axis=0)
     pooled = np.sqrt(cv2.GaussianBlur(spread * spread, (0, 0), POOLED_PX))
@@ -184,7 +185,3 @@ def _shared_part(covered: npt.NDArray[np.bool_]) -> tuple[tuple[float, float], .
         left, right = left + (worst == 2), right - (worst == 3)  # noqa: PLR2004 - the third and fourth side
     x0, y0, x1, y1 = float(left), float(top), float(right - 1), float(bottom - 1)
     return (x0, y0), (x1, y0), (x1, y1), (x0, y1)
-
-
-def _grey(picture: Picture) -> Grey:
-    return np.asarray(cv2.cvtColor(picture, cv2.COLOR_RGB2GRAY), np.uint8)
