@@ -12,14 +12,14 @@ from itertools import islice
 
 from detector.inputs import Contrast, contrast_of, inputs_of
 from detector.judge import Judgement
-from detector.pieces.joining import Said, join, registration_on, worst
+from detector.pieces.joining import Box, Said, join, registration_on, worst
 from detector.pieces.tiles import Compass, Tile, tiles_of
 from detector.reference import fit
 from detector.steps import Inspection, Prepared, Seen
 from taktwatch.config import DetectorConfig, ProductConfig
 from taktwatch.records import Detection
 
-__all__ = ["Tiled", "conclude_large", "look_large", "us_since"]
+__all__ = ["Tiled", "conclude_large", "look_large", "together", "us_since"]
 
 BATCH_PX = 1_000_000
 """So many pixels go through the network together, or one tile: memory grows with them, a CPU's pace does not."""
@@ -132,29 +132,44 @@ def prepared(one: Prepared, tile: Tile, compass: Compass, contrast: Contrast, pr
 
 
 def joined(one: Prepared, tiles: Sequence[tuple[Tile, Inspection]], margin_px: float) -> Inspection:
-    """Put together what was said of the tiles; the template's worst fit stands for all."""
+    """Put together what was said of the tiles of a picture."""
     began = time.perf_counter_ns()
+    pieces = [(tile.box, tile.template_at, said) for tile, said in tiles]
+    whole = together(pieces, one.size, margin_px=margin_px, origin=one.origin)
+    judging_us = whole.timings_us.get("judge", 0) + us_since(began)
+    return replace(whole, timings_us={**one.timings_us, **whole.timings_us, "judge": judging_us})
+
+
+def together(
+    pieces: Sequence[tuple[Box, tuple[int, int], Inspection]],
+    size: tuple[int, int],
+    *,
+    margin_px: float,
+    origin: tuple[int, int] = (0, 0),
+) -> Inspection:
+    """Put together what was said of overlapping pieces of a whole (height, width); the rest is as `join` has it.
+
+    A piece has a box, the place in the whole template where its own begins (x, y), and an inspection. The worst verdict
+    decides, the template's worst fit stands for all, and times are added up.
+    """
+    inspections = [said for _, _, said in pieces]
     detections, reasons = join(
-        [Said(tile.box, said.detections, said.reasons) for tile, said in tiles],
-        one.size,
-        margin_px=margin_px,
-        origin=one.origin,
+        [Said(box, said.detections, said.reasons) for box, _, said in pieces], size, margin_px=margin_px, origin=origin
     )
     registered = [
-        registration_on(said.registration, tile.box[:2], tile.template_at)
-        for tile, said in tiles
+        registration_on(said.registration, box[:2], template_at)
+        for box, template_at, said in pieces
         if said.registration is not None
     ]
-    spent = {stage: sum(said.timings_us[stage] for _, said in tiles) for stage in tiles[0][1].timings_us}
-    judging_us = spent.get("judge", 0) + us_since(began)
+    stages = dict.fromkeys(stage for said in inspections for stage in said.timings_us)
     return replace(
-        tiles[0][1],
-        verdict=worst([said.verdict for _, said in tiles]),
+        inspections[0],
+        verdict=worst([said.verdict for said in inspections]),
         reasons=reasons,
-        doubts=tuple(dict.fromkeys(doubt for _, said in tiles for doubt in said.doubts)),
+        doubts=tuple(dict.fromkeys(doubt for said in inspections for doubt in said.doubts)),
         detections=detections,
         registration=min(registered, key=lambda found: found.quality, default=None),
-        timings_us={**one.timings_us, **spent, "judge": judging_us},
+        timings_us={stage: sum(said.timings_us.get(stage, 0) for said in inspections) for stage in stages},
     )
 
 

@@ -5,7 +5,7 @@ At most one strip of the picture and one of its golden template are held, beside
 
 from collections.abc import Iterable
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -13,7 +13,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from detector.pieces.joining import Said, join, registration_on, worst
+from detector.large import together
 from detector.steps import Inspection
 from taktwatch.config import LineConfig
 from taktwatch.errors import BadPicture
@@ -54,11 +54,11 @@ def inspect_panel(
             )
         boxes = cut_panel(rows.width, rows.height, strip_px, config.ingest.panel_overlap_px)
         beside: Iterable[Band | None] = [None] * len(boxes) if golden is None else pieces(golden, boxes)
-        said: list[tuple[Box, Inspection]] = []
+        said: list[tuple[Box, tuple[int, int], Inspection]] = []
         for box, strip, part in zip(boxes, pieces(rows, boxes), beside, strict=True):
             ready = inspector.prepare(product_name, _rgb(strip), None if part is None else _rgb(part), origin=box[:2])
-            said += [(box, done) for done in inspector.inspect_batch([ready])]
-        return _joined(said, rows, product.box_margin_um / product.um_per_px)
+            said += [(box, box[:2], done) for done in inspector.inspect_batch([ready])]
+        return together(said, (rows.height, rows.width), margin_px=product.box_margin_um / product.um_per_px)
 
 
 def _opened(path: Path, config: LineConfig) -> AbstractContextManager[Rows]:
@@ -68,25 +68,3 @@ def _opened(path: Path, config: LineConfig) -> AbstractContextManager[Rows]:
 def _rgb(band: Band) -> npt.NDArray[np.uint8]:
     """Return a strip as the detector takes pictures, RGB (h, w, 3)."""
     return np.asarray(cv2.cvtColor(band, cv2.COLOR_GRAY2RGB) if band.ndim == 2 else band, np.uint8)  # noqa: PLR2004
-
-
-def _joined(said: list[tuple[Box, Inspection]], rows: Rows, margin_px: float) -> Inspection:
-    """Put together what was said of the strips."""
-    detections, reasons = join(
-        [Said(box, one.detections, one.reasons) for box, one in said],
-        (rows.height, rows.width),
-        margin_px=margin_px,
-    )
-    registered = [
-        registration_on(one.registration, box[:2], box[:2]) for box, one in said if one.registration is not None
-    ]
-    stages = dict.fromkeys(stage for _, one in said for stage in one.timings_us)
-    return replace(
-        said[0][1],
-        verdict=worst([one.verdict for _, one in said]),
-        reasons=reasons,
-        doubts=tuple(dict.fromkeys(doubt for _, one in said for doubt in one.doubts)),
-        detections=detections,
-        registration=min(registered, key=lambda found: found.quality, default=None),
-        timings_us={stage: sum(one.timings_us.get(stage, 0) for _, one in said) for stage in stages},
-    )

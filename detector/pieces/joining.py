@@ -17,7 +17,7 @@ from taktwatch.records import STRUCTURES, Detection, Registration, Verdict, defe
 from taktwatch.rle import decode_roi
 from taktwatch.seams import Seen, groups
 
-__all__ = ["Said", "join", "mapped", "registration_on", "worst"]
+__all__ = ["Box", "Said", "join", "mapped", "registration_on", "worst"]
 
 Box = tuple[int, int, int, int]
 
