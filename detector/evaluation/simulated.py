@@ -39,7 +39,8 @@ class SimulatedSet:
     """`boards` boards of each of `layouts` products, drawn from seeds.
 
     `defective`: share of boards with defects, `most` of them on one board of the board view. `style`: how boards are
-    drawn; nothing is trained on `held-out`.
+    drawn; nothing is trained on `held-out`. `reimaged`: the good pictures of a product show so many boards in turn,
+    each etched once and pictured again and again (board view alone); 0: every picture shows a board of its own.
     """
 
     view: View
@@ -52,6 +53,7 @@ class SimulatedSet:
     width: int = 640
     most: int = MOST_DEFECTS
     style: Style = "plain"
+    reimaged: int = 0
 
 
 SETTINGS = tuple(field.name for field in fields(SimulatedSet) if field.name != "view")
@@ -70,7 +72,8 @@ def open_simulated(where: str) -> Dataset:
         for number in range(asked.boards)
     ]
     labels = BOARD_DEFECTS if asked.view == "board" else SECTION_CLASSES
-    sha256 = hashlib.sha256(f"{asked} taktwatch {__version__}".encode()).hexdigest()
+    named = str(asked).replace(", reimaged=0", "")  # sets are named as they were before boards could be re-imaged
+    sha256 = hashlib.sha256(f"{named} taktwatch {__version__}".encode()).hexdigest()
     return Dataset(where, "sim", asked.view, labels, items, sha256)
 
 
@@ -94,8 +97,18 @@ def parse_simulated(where: str) -> SimulatedSet:
         except ValueError:
             raise BadInput(f"{where}: {key}={text} is no number") from None
     asked = replace(asked, **values)  # type: ignore[arg-type]  # each has its default's type
+    _check(asked, where)
+    return asked
+
+
+def _check(asked: SimulatedSet, where: str) -> None:
+    """Refuse settings that cannot be drawn."""
     if min(asked.layouts, asked.boards, asked.most) < 1 or asked.first < 0:
         raise BadInput(f"{where}: layouts, boards and most are at least 1, first is at least 0")
+    if asked.reimaged < 0 or (asked.reimaged and asked.view == "section"):
+        raise BadInput(
+            f"{where}: reimaged={asked.reimaged}: boards of the board view are re-imaged, 0 or more a product"
+        )
     if not 0 <= asked.defective <= 1:
         raise BadInput(f"{where}: defective={asked.defective} is no share; give 0 to 1")
     if asked.camera not in (*CAMERAS, "mixed"):
@@ -105,7 +118,6 @@ def parse_simulated(where: str) -> SimulatedSet:
         raise BadInput(f"{where}: no style {asked.style!r}; there are: {', '.join(styles)}")
     if min(asked.height, asked.width) < LEAST_SIDE_PX:
         raise BadInput(f"{where}: a side below {LEAST_SIDE_PX} px shows nothing")
-    return asked
 
 
 def _load(asked: SimulatedSet, layout: int, number: int) -> Labelled:
@@ -123,7 +135,12 @@ def _load(asked: SimulatedSet, layout: int, number: int) -> Labelled:
         camera = mixed if asked.camera == "mixed" else asked.camera
         look = product_look(seed, camera, asked.style)  # type: ignore[arg-type]  # checked when parsed
         count = int(rng.integers(1, asked.most + 1)) if spoiled else 0
-        drawn = board(seed, board_seed, size=size, defects=rng.choice(BOARD_DEFECTS, count).tolist(), look=look)
+        defects = rng.choice(BOARD_DEFECTS, count).tolist()
+        shot = None
+        if asked.reimaged and not spoiled:
+            good = np.random.default_rng([0xE7A3, seed, number % asked.reimaged])
+            board_seed, shot = int(good.integers(2**31)), number
+        drawn = board(seed, board_seed, size=size, defects=defects, look=look, shot=shot)
     truths = []
     for truth in drawn.truths:
         rle = encode(truth.mask)

@@ -1,5 +1,6 @@
 """Turns artwork into pictures: colours, etching tolerance, illumination, lens, sensor, and the three camera styles."""
 
+from dataclasses import dataclass
 from functools import lru_cache
 from typing import TypeAlias
 
@@ -13,7 +14,7 @@ from taktwatch.simulator.noise import Field, smooth_noise
 from taktwatch.simulator.oddities import compressed, drifted, dusty, stained
 from taktwatch.simulator.truth import BoolMask, Picture
 
-__all__ = ["Pose", "draw_pose", "golden_picture", "photograph", "to_picture"]
+__all__ = ["Chances", "Pose", "draw_pose", "golden_picture", "photograph", "to_picture"]
 
 Pose: TypeAlias = npt.NDArray[np.float64]
 Finishes: TypeAlias = tuple[Picture, Picture]
@@ -23,6 +24,20 @@ EDGE_SLOPE = 1 / (EDGE_SIGMA_PX * np.sqrt(2 * np.pi))  # of a blurred edge where
 RELIEF = 26.0  # grey levels that a full step of copper adds to, or takes from, the light at its edge
 HALF = 127  # of uint8
 LEAST_SIGMA_PX = 0.3  # a narrower blur changes nothing
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class Chances:
+    """Where a picture's chances are drawn from.
+
+    etching, ageing: the board's own, the same whenever it is pictured. filming: lens, sensor and specks of this
+    picture; dust: what has settled since the last one.
+    """
+
+    etching: np.random.Generator
+    ageing: np.random.Generator
+    filming: np.random.Generator
+    dust: np.random.Generator
 
 
 @lru_cache(maxsize=8)
@@ -60,24 +75,20 @@ def photograph(
     art: Artwork,
     look: BoardLook,
     pose: Pose,
-    rng: np.random.Generator,
-    ageing: np.random.Generator,
+    chances: Chances,
 ) -> Picture:
-    """Photograph one board whose copper and holes are as given; uint8 RGB (H, W, 3).
-
-    `rng` draws etching, lens and sensor, `ageing` the oddities of its look.
-    """
-    cover = _etched(art.copper, look, rng)
+    """Photograph one board whose copper and holes are as given; uint8 RGB (H, W, 3)."""
+    cover, rng = _etched(art.copper, look, chances.etching), chances.filming
     if look.camera == "binary":
         seen = _lens(_warped(cover, pose, size), look, rng)
         # The threshold turns sensor noise into edges that flicker by a pixel here and there.
         noise = rng.standard_normal(size, dtype=np.float32) * np.float32(look.noise_sd)
-        return dusty(_speckled(_binary(_u8(cv2.add(seen, noise, dtype=cv2.CV_8U))), look, rng), look, ageing)
+        return dusty(_speckled(_binary(_u8(cv2.add(seen, noise, dtype=cv2.CV_8U))), look, rng), look, chances.dust)
     finishes = _finishes(layout_seed, size, look)
     if look.oddities.drill_off_px:
         finishes = _bored(_surfaces(layout_seed, size, look), art.drill)
-    picture = _warped(stained(_shade(drifted(finishes, look, ageing), cover), look, ageing), pose, size)
-    picture = dusty(_lens(picture, look, rng), look, ageing)
+    aged = stained(_shade(drifted(finishes, look, chances.ageing), cover), look, chances.ageing)
+    picture = dusty(_lens(_warped(aged, pose, size), look, rng), look, chances.dust)
     return compressed(_mono(_sensed(_speckled(picture, look, rng), look, rng), look), look)
 
 

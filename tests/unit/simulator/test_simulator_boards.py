@@ -1,5 +1,7 @@
 """Boards from above: their pictures come again from their seeds, and their truths are where the picture shows them."""
 
+from dataclasses import replace
+
 import cv2
 import numpy as np
 import pytest
@@ -59,6 +61,20 @@ def test_a_good_board_has_no_truth_and_yet_differs_from_its_template() -> None:
     good = board(8, 9, size=SMALL, defects=())
     assert good.truths == ()
     assert not np.array_equal(good.picture, good.template)
+
+
+@pytest.mark.parametrize("camera", ["colour", "grey", "binary"])
+def test_a_board_pictured_again_is_the_same_copper_in_another_pose_and_light(camera: Camera) -> None:
+    look = product_look(6, camera)
+    first, again, second = (board(6, 2, size=SMALL, defects=("open",), look=look, shot=shot) for shot in (0, 0, 1))
+    assert np.array_equal(first.picture, again.picture)
+    assert not np.array_equal(first.picture, second.picture)
+    assert [truth.label for truth in first.truths] == [truth.label for truth in second.truths]
+    # In a look that varies nothing from picture to picture every picture of a board is the same, and of another not.
+    still = replace(look, max_shift_px=0, max_rotation_deg=0, blur_px=0, noise_sd=0, gradient=0, specks=0)
+    one, same = (board(6, 2, size=SMALL, defects=(), look=still, shot=shot) for shot in (0, 1))
+    assert np.array_equal(one.picture, same.picture)
+    assert not np.array_equal(one.picture, board(6, 3, size=SMALL, defects=(), look=still, shot=0).picture)
 
 
 def test_defects_come_as_often_as_asked() -> None:

@@ -233,6 +233,8 @@ def test_good_boards_alone_can_be_asked_for() -> None:
         ("sim:board?view=section", "unknown setting 'view'"),
         ("sim:section?style=held-out", "no style 'held-out'; there are: plain, varied"),
         ("sim:board?style=fancy", "no style 'fancy'; there are: plain, varied, held-out"),
+        ("sim:board?reimaged=-1", "reimaged=-1"),
+        ("sim:section?reimaged=1", "boards of the board view are re-imaged"),
         ("/nowhere/at/all", "not a folder"),
     ],
 )
@@ -252,3 +254,21 @@ def test_a_style_changes_the_boards_of_a_simulated_set_and_not_their_number() ->
     assert plain.sha256 != other.sha256
     assert not np.array_equal(plain.items[0].load().picture, other.items[0].load().picture)
     assert np.array_equal(open_dataset(words).items[0].load().picture, plain.items[0].load().picture)
+
+
+def test_a_good_board_is_re_imaged_between_defective_ones_that_are_each_their_own() -> None:
+    words = "sim:board?layouts=1&boards=12&height=96&width=96&camera=binary&defective=0.4"
+    fresh, again = (list(open_dataset(words + more).items) for more in ("", "&reimaged=1"))
+    good: list[np.ndarray] = []
+    for one, other in zip(fresh, again, strict=True):
+        alone, seen = one.load(), other.load()
+        assert bool(alone.truths) == bool(seen.truths)
+        assert np.array_equal(alone.template, seen.template)
+        if seen.truths:
+            assert np.array_equal(alone.picture, seen.picture)
+        else:
+            good.append(seen.picture)
+    assert len(good) > 3
+    assert all(not np.array_equal(good[0], picture) for picture in good[1:])
+    assert open_dataset(words).sha256 != open_dataset(words + "&reimaged=1").sha256
+    assert open_dataset(words).sha256 == open_dataset(words + "&reimaged=0").sha256
