@@ -1,9 +1,11 @@
 """Where a picture differs from its template, and what is cut out there for the network to look at. Pure.
 
-A difference is told robustly: what is a pixel thin is an edge laid half a pixel beside, and left out; the rest is
-averaged over a few pixels, so that noise is no difference either. Crops around differences are
-laid side by side on one sheet, whose size is one of a few, so that a runtime meets few shapes. What the network finds
-on the sheet is carried back to the picture.
+A difference is told robustly: a share of the template's own steps nearby is what an edge laid beside it by a fraction
+of a pixel makes, and what is a pixel thin is one, too; both are left out. The rest is averaged over a few pixels, so
+that noise is no difference either, and counts up to two spreads: a speck is not made large by being bright.
+
+Crops around differences are laid side by side on one sheet, whose size is one of a few, so that a runtime meets few
+shapes. What the network finds on the sheet is carried back to the picture.
 """
 
 from collections.abc import Iterator, Sequence
@@ -23,14 +25,15 @@ Floats = npt.NDArray[np.float32]
 Levels = npt.NDArray[np.uint8]
 Box = tuple[int, int, int, int]
 
-METHOD = 2
+METHOD = 3
 """Which way differences are told and cut out; what was measured with another one says nothing of this one."""
 
 WORTH = 0.5
 """Where a sheet would be larger than this share of the picture, the network looks at the picture itself."""
 
-LEVELS, MIDDLE = 32, 128
-"""Levels to a spread of the template's brightness, and that of its mean."""
+LEVELS = 128
+"""Levels to a spread of the template's brightness: 8 bits end at two spreads."""
+BESIDE, STEP_REACH_PX = 0.15, 1  # share of the steps within reach that edges lying beside may make
 FAINT = 0.7
 THIN_PX, SMOOTH_PX = 1, 5
 CONTEXT_PX = 16  # what the network sees around a difference
@@ -78,15 +81,14 @@ def strength(channels: Channels) -> Levels:
     `channels` (3, H, W) as `detector.inputs.template_channels` makes them: in spreads of the template's brightness.
 
     >>> board = np.zeros((3, 32, 32), np.float32)
-    >>> board[0, 10:20, 10:20] = 2.0
+    >>> board[::2, 10:20, 10:20] = 2.0  # in the picture, and therefore in the difference
     >>> int(strength(board)[15, 15]), int(strength(board)[2, 2])
-    (64, 0)
+    (255, 0)
     """
-    # Four spreads around the mean in 8 bits: a tenth of the time, and no picture has many brighter pixels.
-    seen, golden = (
-        cv2.addWeighted(channel, LEVELS, channel, 0, MIDDLE, dtype=cv2.CV_8U) for channel in (channels[0], channels[1])
-    )
-    wide = cv2.morphologyEx(cv2.absdiff(seen, golden), cv2.MORPH_OPEN, np.ones((THIN_PX + 1, THIN_PX + 1), np.uint8))
+    reach = np.ones((2 * STEP_REACH_PX + 1, 2 * STEP_REACH_PX + 1), np.uint8)
+    steps = cv2.morphologyEx(channels[1], cv2.MORPH_GRADIENT, reach)
+    apart = cv2.addWeighted(channels[2], LEVELS, steps, -BESIDE * LEVELS, 0, dtype=cv2.CV_8U)
+    wide = cv2.morphologyEx(apart, cv2.MORPH_OPEN, np.ones((THIN_PX + 1, THIN_PX + 1), np.uint8))
     return np.asarray(cv2.blur(wide, (SMOOTH_PX, SMOOTH_PX)), np.uint8)
 
 

@@ -3,6 +3,7 @@
 import hashlib
 from pathlib import Path
 
+import cv2
 import msgspec
 import numpy as np
 import pytest
@@ -22,7 +23,7 @@ from detector.inspect import Inspector
 from detector.masks import Roi
 from detector.model import build_model
 from detector.registry import LoadedModel, pack_weights, save_model
-from detector.screen import METHOD, Crop, Sheet, boxes_of, carried_back, covers, lay_out, strength
+from detector.screen import LEVELS, METHOD, Crop, Sheet, boxes_of, carried_back, covers, lay_out, strength
 from detector.screening import Screening, measured_for, objection, read_screenings, save_screenings, screened
 from detector.serving.swap import warm
 from taktwatch.config import LineConfig, ProductConfig, parse_config
@@ -177,6 +178,39 @@ def test_every_clear_defect_of_a_simulated_board_is_on_the_sheet(camera: str) ->
         sheet = lay_out(boxes_of(strength(seen), 0.3), (384, 384))
         for truth in drawn.truths:
             assert covers(sheet, Roi(truth.mask, 0, 0)), (truth.label, seed)
+
+
+def seen_as(picture: np.ndarray, template: np.ndarray) -> float:
+    """Return the strongest difference, in spreads of the template, but at the border."""
+    levels = template_channels(picture, template, Contrast(float(template.mean()), float(template.std())))
+    return float(strength(levels)[8:-8, 8:-8].max()) / LEVELS
+
+
+def test_a_hole_in_bright_metal_differs_however_little_of_the_board_is_metal() -> None:
+    template = np.full((200, 200), 40.0, np.float32)
+    template[90:110, 90:110] = 220.0  # nine spreads above the mean
+    picture = template.copy()
+    picture[97:102, 97:102] = 160.0
+    assert seen_as(picture, template) > 1
+
+
+@pytest.mark.parametrize("shift_px", [0.2, 0.35, 0.5])
+def test_an_edge_beside_its_place_by_a_fraction_of_a_pixel_differs_less_than_a_bite_out_of_it(shift_px: float) -> None:
+    drawn = np.where((np.arange(120) // 20) % 2, 200.0, 60.0).astype(np.float32)
+    template = cv2.GaussianBlur(np.tile(drawn, (120, 1)), (0, 0), 1.0)
+    move = np.array([[1, 0, shift_px], [0, 1, 0]], np.float64)
+    beside = cv2.warpAffine(template, move, (120, 120), flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+    bitten = template.copy()
+    bitten[58:63, 60:64] = template.min()
+    assert 5 * seen_as(beside, template) < seen_as(bitten, template)
+
+
+def test_a_speck_counts_no_more_for_being_bright() -> None:
+    template = TEMPLATE[..., 0].astype(np.float32)
+    bright, brighter = (template.copy() for _ in range(2))
+    bright[200:202, 200:202] += 3 * CONTRAST.spread
+    brighter[200:202, 200:202] += 30 * CONTRAST.spread
+    assert 0 < seen_as(brighter, template) == pytest.approx(seen_as(bright, template), abs=0.1)
 
 
 def test_a_picture_alone_gives_what_it_gives_in_a_batch_of_sheets_of_other_sizes() -> None:
