@@ -1,10 +1,16 @@
 """What screening first is worth: engines with and without it against plain torchvision `model([x])`, in one run.
 
-python benchmarks/screen.py                                             good boards re-imaged, one percent defective
+python benchmarks/screen.py                          one percent defective: good boards re-imaged, then each etched anew
 python benchmarks/screen.py --pictures DEEPPCB/test --measure DEEPPCB/train       real pictures: accuracy and speed
 python benchmarks/screen.py --write                                     and put the table into docs/benchmarks.md
 
 The screens are measured first, on --measure, as `taktwatch models screen` does; the model's folder stays as it is.
+A stream's good boards are of the `varied` style, which the model learned from: etching moves edges and nothing else,
+and boards may be dusty, blotchy, of another lot or drilled off centre. Re-imaged, each of 20 products has one good
+board, etched once, that the camera sees 20 times: in another pose, focus and light, with other noise at its edges and
+other dust. Templates are the products' artwork. `--stream` takes other streams, `--measure` what their screens are
+measured on.
+
 Contenders take turns on the same pictures; every second turn goes backwards. Registering a picture with its template
 comes before all of them and is not part of their times.
 """
@@ -14,7 +20,8 @@ import shutil
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -27,14 +34,16 @@ sys.path.insert(0, str(ROOT))
 from detector.engines import Channels  # noqa: E402
 from detector.engines.screened import ScreenedEngine  # noqa: E402
 from detector.evaluation.datasets import open_dataset  # noqa: E402
-from detector.evaluation.labelled import Dataset, Item  # noqa: E402
-from detector.evaluation.matching import RULE_IOU, pools  # noqa: E402
+from detector.evaluation.labelled import Dataset, Item, Labelled  # noqa: E402
+from detector.evaluation.matching import RULE_IOU, pair, pools  # noqa: E402
 from detector.evaluation.outcomes import Outcome  # noqa: E402
 from detector.evaluation.runner import Runner, with_engine  # noqa: E402
 from detector.evaluation.screening import measure_screen  # noqa: E402
+from detector.evaluation.simulated import parse_simulated  # noqa: E402
 from detector.proving.asking import reference  # noqa: E402 - its folder was just made known
 from detector.proving.bench import Pace, eager, machine, race  # noqa: E402 - its folder was just made known
 from detector.proving.choose import ENGINES, known_engine  # noqa: E402
+from detector.screen import Sheet  # noqa: E402
 from detector.screening import Screening, measured_for  # noqa: E402
 from detector.tables import print_paces  # noqa: E402
 from taktwatch.config import LineConfig, load_config  # noqa: E402
@@ -43,8 +52,9 @@ from taktwatch.errors import ConfigError  # noqa: E402
 PAGE = ROOT / "docs" / "benchmarks.md"
 PICTURES = 64
 EAGER, BEHIND = "torchvision eager", " + screen"
-MEASURE = "sim:board?layouts=100&boards=2&defective=1&first=7000000"
-STREAM = "sim:board?layouts=8&boards=50&defective=0.01&first=8000000"
+MEASURE = "sim:board?style=varied&layouts=200&boards=2&defective=1&first=7000000"
+ETCHED_ANEW = "sim:board?style=varied&layouts=20&boards=20&defective=0.01&first=8000000"
+STREAMS = (ETCHED_ANEW + "&reimaged=1", ETCHED_ANEW)
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -109,29 +119,55 @@ class Spent:
 
 @dataclass(eq=False)
 class Stream:
-    """A stream of boards: what each contender spent on it, and how many boards were defective, or asked no network."""
+    """A stream of boards and what each contender spent on it.
+
+    defective: boards, with so many defects; found: how many of these each contender reports, by whatever name;
+    escaped: how many defective boards it passes. unasked: boards that asked no network; seen: the share of pixels that
+    it saw, summed.
+    """
 
     spent: dict[str, Spent] = field(default_factory=dict)
     boards: int = 0
     defective: int = 0
+    defects: int = 0
+    found: Counter[str] = field(default_factory=Counter)
+    escaped: Counter[str] = field(default_factory=Counter)
     unasked: int = 0
+    seen: float = 0.0
+
+    def laid_out(self, channels: Channels, sheet: Sheet | None) -> None:
+        """Count what the network is to see of a board."""
+        self.boards += 1
+        self.unasked += sheet is not None and not sheet.crops
+        self.seen += 1.0 if sheet is None else sheet.size[0] * sheet.size[1] / channels[0].size
+
+    def told(self, outcomes: Mapping[str, Outcome]) -> None:
+        """Count what the contenders say of a defective board."""
+        for name, outcome in outcomes.items():
+            said = pair(outcome.truths, outcome.found)
+            self.found[name] += len(said.hits) + len(said.confused)
+            self.escaped[name] += outcome.verdict == "pass"
 
 
-def accuracy(config_runners: Sequence[Contender], data: Dataset) -> dict[str, float]:
+def outcomes(chosen: Sequence[Contender], item: Item, labelled: Labelled) -> dict[str, Outcome]:
+    """Return what each contender, with and without screen, says of one picture."""
+    first = chosen[0].runner
+    prepared = first.prepared(item, labelled)
+    channels = prepared.inputs.channels
+    answers = {EAGER: (first, reference(first.model, channels))}
+    for one in chosen:
+        answers[one.name] = (one.runner, one.runner.engine.infer([channels])[0])
+        answers[one.name + BEHIND] = (one.runner, one.screen.infer([channels])[0])
+    return {name: runner.outcome(item, labelled, prepared, raw) for name, (runner, raw) in answers.items()}
+
+
+def accuracy(chosen: Sequence[Contender], data: Dataset) -> dict[str, float]:
     """Return AP (IoU above 0.33, all classes pooled) of each contender, with and without screen, on a whole set."""
-    first = config_runners[0].runner
+    first = chosen[0].runner
     said: dict[str, list[Outcome]] = {}
     for item in data.items:
-        labelled = item.load()
-        prepared = first.prepared(item, labelled)
-        channels = prepared.inputs.channels
-
-        answers = {EAGER: (first, reference(first.model, channels))}
-        for one in config_runners:
-            answers[one.name] = (one.runner, one.runner.engine.infer([channels])[0])
-            answers[one.name + BEHIND] = (one.runner, one.screen.infer([channels])[0])
-        for name, (runner, raw) in answers.items():
-            said.setdefault(name, []).append(runner.outcome(item, labelled, prepared, raw))
+        for name, outcome in outcomes(chosen, item, item.load()).items():
+            said.setdefault(name, []).append(outcome)
     labels = [label for label in first.model.spec.classes if label in first.product.classes]
     return {name: pools(own, labels, RULE_IOU)[""].ap(np.ones(len(own))) for name, own in said.items()}
 
@@ -172,10 +208,12 @@ def stream(chosen: Sequence[Contender], data: Dataset, batch: int) -> Stream:
             infer, share = runs[name]
             shown = pictures if share > 1 else pictures[:1]
             told.spent.setdefault(name, Spent()).time(infer, len(shown), shown)
-        told.boards += len(items)
-        told.defective += sum(bool(one.truths) for one in labelled)
-        layouts = [chosen[0].screen.layout(one) for one in pictures]
-        told.unasked += sum(sheet is not None and not sheet.crops for sheet in layouts)
+        for item, one, channels in zip(items, labelled, pictures, strict=True):
+            told.laid_out(channels, chosen[0].screen.layout(channels))
+            if one.truths:
+                told.defective += 1
+                told.defects += len(one.truths)
+                told.told(outcomes(chosen, item, one))
     return told
 
 
@@ -209,12 +247,14 @@ def stream_table(told: Stream, batch: int) -> str:
     rows = "\n".join(
         f"| {name} | {one.alone / one.pictures * 1000:.1f} | {one.cpu / one.pictures * 1000:.1f} | "
         f"{one.batched / one.batch:.1f} | {each * one.pictures / one.alone:.1f}x | "
-        f"{each * one.batched / one.batch:.1f}x | {base.cpu / base.pictures * one.pictures / one.cpu:.1f}x |"
+        f"{each * one.batched / one.batch:.1f}x | {base.cpu / base.pictures * one.pictures / one.cpu:.1f}x | "
+        f"{told.found[name]} | {told.escaped[name]} |"
         for name, one in told.spent.items()
     )
     return (
-        f"| | ms a board alone | CPU ms | boards /s in batches of {batch} | ratio alone | in batches | in CPU time |\n"
-        f"|---|---:|---:|---:|---:|---:|---:|\n{rows}"
+        f"| | ms a board alone | CPU ms | boards /s in batches of {batch} | ratio alone | in batches | in CPU time | "
+        f"of {told.defects} defects reported | defective boards passed |\n"
+        f"|---|---:|---:|---:|---:|---:|---:|---:|---:|\n{rows}"
     )
 
 
@@ -233,7 +273,7 @@ def main() -> None:
     parser.add_argument("--model", type=Path, default=ROOT / "models" / "board-sim")
     parser.add_argument("--config", type=Path, default=ROOT / "line.toml")
     parser.add_argument("--pictures", help="labelled real pictures, DeepPCB's format")
-    parser.add_argument("--stream", default=STREAM)
+    parser.add_argument("--stream", action="append", help="simulated boards; several one after the other")
     parser.add_argument("--measure", default=MEASURE, help="labelled boards that the screens are measured on")
     parser.add_argument("--product", help="default: deeppcb for --pictures, else demo-board")
     parser.add_argument("--engine", action="append", default=[])
@@ -245,7 +285,6 @@ def main() -> None:
     config = load_config(asked.config)
     settings = config.detector.model_copy(update={"device": "cpu", "threads": asked.threads})
     config = config.model_copy(update={"detector": settings})
-    data = open_dataset(asked.pictures or asked.stream)
     where = machine()
     product = asked.product or ("deeppcb" if asked.pictures else "demo-board")
     with tempfile.TemporaryDirectory() as kept:
@@ -256,26 +295,34 @@ def main() -> None:
     model_id = chosen[0].runner.model.card.model_id
     cores = f"{asked.threads} thread(s) each" if asked.threads else "all cores"
     if asked.pictures:
+        data = open_dataset(asked.pictures)
         paces = real(chosen, data, asked.rounds, asked.batch)
         print_paces(Console(width=120), paces, where, asked.batch)
-        kind, table = "real", real_table(paces, accuracy(chosen, data), asked.batch)
         words = (
             f"## Screen first: real pictures\n\n`python benchmarks/screen.py --model {asked.model.name} --pictures "
             f"{Path(asked.pictures).name} --measure {Path(asked.measure).name}`, {where}, {cores}; `{model_id}`, "
             f"{asked.rounds} turns on {PICTURES} of {len(data.items)} pictures, AP (IoU above 0.33, classes pooled) on "
             "all of them."
         )
-    else:
-        told = stream(chosen, data, asked.batch)
-        kind, table = "stream", stream_table(told, asked.batch)
+        publish("real", words, real_table(paces, accuracy(chosen, data), asked.batch), chosen, write=asked.write)
+        return
+    for name in asked.stream or STREAMS:
+        kind, title = ("stream", "re-imaged") if parse_simulated(name).reimaged else ("fresh", "etched anew")
+        told = stream(chosen, open_dataset(name), asked.batch)
         words = (
-            f"## Screen first: good boards re-imaged\n\n`python benchmarks/screen.py`, {where}, {cores}; `{model_id}`, "
-            f"`{data.name}`: {told.boards} boards, {told.defective} of them defective, {told.unasked} asked no "
-            "network. Every board goes through the screened engines, the first of each batch through the others."
+            f"## Screen first: good boards {title}\n\n`python benchmarks/screen.py`, {where}, {cores}; `{model_id}`, "
+            f"`{name}`: {told.boards} boards, {told.defective} of them defective. {told.unasked} asked no network; it "
+            f"saw {told.seen / told.boards:.1%} of all pixels. Every board goes through the screened engines, the "
+            "first of each batch through the others; defective ones through all."
         )
+        publish(kind, words, stream_table(told, asked.batch), chosen, write=asked.write)
+
+
+def publish(kind: str, words: str, table: str, chosen: Sequence[Contender], *, write: bool) -> None:
+    """Print a section, and put it into the page where asked."""
     part = f"{words}\n\n{table}\n\nThe screen on other boards: {bounds(chosen)}."
     print(part)
-    if asked.write:
+    if write:
         PAGE.write_text(put(PAGE.read_text(encoding="utf-8"), part, kind), encoding="utf-8")
 
 
