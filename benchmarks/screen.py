@@ -16,6 +16,7 @@ comes before all of them and is not part of their times.
 """
 
 import argparse
+import os
 import shutil
 import sys
 import tempfile
@@ -51,6 +52,7 @@ from taktwatch.errors import ConfigError  # noqa: E402
 
 PAGE = ROOT / "docs" / "benchmarks.md"
 PICTURES = 64
+BUSY = 1.0  # load average from which times are worth little
 EAGER, BEHIND = "torchvision eager", " + screen"
 MEASURE = "sim:board?style=varied&layouts=200&boards=2&defective=1&first=7000000"
 ETCHED_ANEW = "sim:board?style=varied&layouts=20&boards=20&defective=0.01&first=8000000"
@@ -286,6 +288,8 @@ def main() -> None:
     settings = config.detector.model_copy(update={"device": "cpu", "threads": asked.threads})
     config = config.model_copy(update={"detector": settings})
     where = machine()
+    if os.getloadavg()[0] > BUSY:
+        print("The machine is busy: beside other work eager's threads wait busily and take many times as long.")
     product = asked.product or ("deeppcb" if asked.pictures else "demo-board")
     with tempfile.TemporaryDirectory() as kept:
         folder = Path(shutil.copytree(asked.model, Path(kept) / asked.model.name))
