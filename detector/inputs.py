@@ -6,10 +6,12 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
+from detector.aligning.ends import unscanned
 from detector.aligning.light import lit_like
 from detector.aligning.pattern import Pattern
 from detector.aligning.regions import inspected_area
 from detector.aligning.registration import matrix_of, register
+from detector.aligning.transport import in_step
 from taktwatch.records import Registration
 
 __all__ = [
@@ -52,12 +54,16 @@ class Contrast:
 
 @dataclass(frozen=True, eq=False, slots=True)
 class Pair:
-    """A picture in grey, uint8 (H, W), and its template laid on it and lit alike, float32 (H, W)."""
+    """A picture in grey, uint8 (H, W), and its template laid on it and lit alike, float32 (H, W).
+
+    `missed`, bool (H, W): where a scan ended before the other's and nothing can be compared; None: nowhere.
+    """
 
     seen: npt.NDArray[np.uint8]
     lit: npt.NDArray[np.float32]
     contrast: Contrast
     registration: Registration
+    missed: npt.NDArray[np.bool_] | None = None
 
 
 def inputs_of(picture: Picture, template: Picture | Pattern | None, contrast: Contrast | None = None) -> Inputs:
@@ -111,10 +117,15 @@ def lay_template(picture: Picture, template: Picture | Pattern) -> Pair:
     registration, warped = register(seen, golden)
     height, width = golden.grey.shape
     reached = inspected_area((seen.shape[0], seen.shape[1]), matrix_of(registration), template=(height, width))
-    # Where the template does not reach, nothing can be said: no light is read there, and no difference is shown.
-    lit = np.where(reached, lit_like(warped, seen, use=reached), seen.astype(np.float32))
+    lit = lit_like(warped, seen, use=reached)
+    # Where the template does not reach, or only one of the two was scanned, nothing can be said: no light is read
+    # there, and no difference is shown.
+    missed = unscanned(seen, lit)
+    told = reached if missed is None else reached & ~missed
+    blank = seen.astype(np.float32)
+    lit = np.where(told, in_step(seen, np.where(told, lit, blank)), blank)
     contrast = Contrast(float(lit.mean()), max(float(lit.std()), LEAST_CONTRAST))
-    return Pair(seen, lit, contrast, registration)
+    return Pair(seen, lit, contrast, registration, missed)
 
 
 def template_channels(

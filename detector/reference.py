@@ -123,4 +123,8 @@ def differences(
     area = inspected_area(size, matrix, roi=product.roi, ignore=product.ignore, template=size)
     rois = [finding.roi for finding in found]
     strays = unexplained(seen, inputs.pair.lit, rois, area=area, tolerance=tolerance)
-    return tuple(Reason(stray.moved(*origin).words, Doubt.UNEXPLAINED) for stray in strays[:MOST_STRAYS])
+    words = [stray.moved(*origin).words for stray in strays[:MOST_STRAYS]]
+    missed = inputs.pair.missed
+    if missed is not None and (missed & area).any():
+        words.append("unexplained: the scan ends at another line than the template's; what lies between was not seen")
+    return tuple(Reason(each, Doubt.UNEXPLAINED) for each in words)
