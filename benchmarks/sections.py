@@ -1,6 +1,6 @@
 """Sections end to end from pixels: what model and walker say of simulated sections, against the truth.
 
-python benchmarks/sections.py [--pictures 120] [--write docs/accuracy.md]
+python benchmarks/sections.py [--pictures 120] [--engine openvino] [--write docs/accuracy.md]
 
 Sections of layouts that no training drew. Boundary error: mean distance in px between the edge of what was found and
 the true edge, both ways, picture edges left out; of layers as laminated (their envelopes), and of corrosion that was
@@ -21,6 +21,7 @@ import numpy.typing as npt
 ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT))
 
+from detector.evaluation.runner import with_engine  # noqa: E402 - the root was just made known
 from detector.inspect import Inspector  # noqa: E402 - the root was just made known
 from detector.steps import Inspection  # noqa: E402
 from taktwatch.config import load_config  # noqa: E402
@@ -87,9 +88,9 @@ WORDS = {
 }
 
 
-def measured(pictures: int) -> str:
+def measured(pictures: int, engine: str) -> str:
     """Measure and return the table."""
-    inspector = Inspector(load_config(ROOT / "line.toml", {}))
+    inspector = Inspector(with_engine(load_config(ROOT / "line.toml", {}), engine))
     all_off: dict[str, list[float]] = {}
     for seed in range(pictures):
         seen = section(FIRST_LAYOUT + seed, seed, defect_probability=0.7)
@@ -106,8 +107,8 @@ def measured(pictures: int) -> str:
     layers, surfaces = np.mean(all_off["layers"]), np.mean(all_off["surface"])
     table = "\n".join(rows)
     return f"""{BEGIN}
-`python benchmarks/sections.py --pictures {pictures}`: simulated sections of layouts that no training drew,
-`section-sim`, float32 on the CPU.
+`python benchmarks/sections.py --pictures {pictures} --engine {engine}`: simulated sections of layouts that no training
+drew, `{said.model.model_id}` on {said.model.engine}, {said.model.precision}.
 
 | error | n | mean | p50 | p95 | worst | target |
 |---|---:|---:|---:|---:|---:|---:|
@@ -123,8 +124,9 @@ def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--pictures", type=int, default=120)
     parser.add_argument("--write", type=Path)
+    parser.add_argument("--engine", default="auto")
     asked = parser.parse_args()
-    table = measured(asked.pictures)
+    table = measured(asked.pictures, asked.engine)
     print(table)
     if asked.write:
         text = asked.write.read_text(encoding="utf-8")
