@@ -28,6 +28,8 @@ WHOLE_SHARE = 0.13  # of the whole template's contrast: what is nearby may be ev
 NOISES = 3.0  # robust spreads of the difference from which a px differs
 SPARSE = 4  # one px in so many is enough to tell the last two
 CLEARLY = 1.5  # so many times the least px are seen clearly
+FAINTLY = 0.5  # and so many of them do where the network scores at least
+HARDLY_A_DOUBT = 0.97
 
 Grey = npt.NDArray[np.uint8]
 
@@ -37,9 +39,9 @@ def reported(
 ) -> list[Finding]:
     """Return the findings of a picture (height, width): what passes its class's threshold and is shown, one at a place.
 
-    Two witnesses do as well: what the network holds more likely than not (0.5) and the picture shows clearly is
-    reported below a learnt threshold, too. What line.toml states stays the threshold. Without a template (None) there
-    is one witness.
+    One witness that is the surer makes up for the other: what the network holds more likely than not (0.5) and the
+    picture shows clearly is reported below a learnt threshold, too, and of what the network has hardly a doubt of half
+    the px do. What line.toml states stays the threshold. Without a template (None) there is one witness.
     """
     least = scores.product.min_shown_px
     believed = passing(raw, spec, scores.believed(), *size)
@@ -49,8 +51,9 @@ def reported(
     likely = ranked(believed)
     levels = least_levels(pair)
     px = {one: shown_px(pair, one.roi, levels) for one in dict.fromkeys([*sure, *likely])}
-    clearly = int(np.ceil(CLEARLY * least))
-    return once([*(one for one in sure if px[one] >= least), *(one for one in likely if px[one] >= clearly)])
+    clearly, faintly = int(np.ceil(CLEARLY * least)), int(np.ceil(FAINTLY * least))
+    seen = [one for one in sure if px[one] >= (faintly if (one.raw or 0.0) >= HARDLY_A_DOUBT else least)]
+    return once([*seen, *(one for one in likely if px[one] >= clearly)])
 
 
 def shown(found: Sequence[Finding], pair: Pair | None, least_px: int) -> list[Finding]:

@@ -73,9 +73,12 @@ def test_without_a_template_every_finding_stays() -> None:
         (0.6, 3, None, 0),  # as large as a grain of dust
         (0.6, 6, 0.75, 0),
         (0.8, 6, None, 1),
+        (0.8, 3, None, 0),
+        (0.98, 3, None, 1),  # the network has hardly a doubt
+        (0.98, 2, None, 0),
     ],
 )
-def test_below_its_learnt_threshold_a_finding_needs_to_be_seen_clearly(
+def test_the_surer_of_two_witnesses_makes_up_for_the_other(
     score: float, side: int, stated: float | None, kept: int
 ) -> None:
     golden = striped()
