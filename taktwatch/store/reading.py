@@ -124,7 +124,7 @@ def parts(windows: Iterable[KpiWindow]) -> list[KpiWindow]:
 def floor_time(time: datetime, step: timedelta) -> datetime:
     """Return the start of the step that a time lies in; steps are counted from 1970 in UTC.
 
-    >>> floor_time(datetime(2026, 3, 3, 12, 7, 9, tzinfo=UTC), timedelta(minutes=5)).isoformat()
+    >>> floor_time(datetime.fromisoformat("2026-03-03T12:07:09Z"), timedelta(minutes=5)).isoformat()
     '2026-03-03T12:05:00+00:00'
     """
     return EPOCH + (time - EPOCH) // step * step
