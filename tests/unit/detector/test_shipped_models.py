@@ -58,10 +58,9 @@ def test_a_shipped_model_is_small_whole_and_free_for_commercial_use(name: str) -
     assert (folder / "weights.safetensors").stat().st_size < LIMIT_BYTES
 
 
-@pytest.mark.parametrize("name", SHIPPED)
-def test_the_export_in_8_bits_that_was_proven_is_shipped(name: str) -> None:
-    model = load_model(ROOT / "models" / name)
-    (folder,) = (ROOT / "models" / name / EXPORTS).iterdir()
+def test_the_export_in_8_bits_that_was_proven_is_shipped() -> None:
+    model = load_model(ROOT / "models" / "board-sim")
+    (folder,) = (ROOT / "models" / "board-sim" / EXPORTS).iterdir()
     export = open_export(folder, model.card)
     (proof,) = [one for one in shipped(model.folder, model.card) if one.precision == "int8"]
     assert export.card.recipe_sha256 == proof.recipe_sha256
