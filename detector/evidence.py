@@ -12,6 +12,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
+from detector.aligning.light import dark_and_bright
 from detector.engines import RawDetections
 from detector.inputs import Pair
 from detector.judge import Finding, once, passing, ranked
@@ -70,9 +71,9 @@ def shown(found: Sequence[Finding], pair: Pair | None, least_px: int) -> list[Fi
 def least_levels(pair: Pair) -> float:
     """Return the grey levels from which a px of this picture differs: beyond its noise, and a share of its contrast."""
     seen, golden = (grey[::SPARSE, ::SPARSE].astype(np.float32) for grey in (pair.seen, pair.lit))
-    contrast = float(np.ptp(np.percentile(golden, (1, 99))))
+    dark, bright = dark_and_bright(pair.lit, SPARSE)
     noise = 1.4826 * float(np.median(np.abs(seen - golden)))
-    return max(CONTRAST_SHARE * WHOLE_SHARE * contrast, NOISES * noise)
+    return max(CONTRAST_SHARE * WHOLE_SHARE * float(bright - dark), NOISES * noise)
 
 
 def shown_px(pair: Pair, roi: Roi, levels: float) -> int:

@@ -10,6 +10,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
+from detector.aligning.light import dark_and_bright
 from detector.masks import Roi
 
 __all__ = ["Stray", "unexplained"]
@@ -123,7 +124,7 @@ def _limit(picture: Grey, level: Grey) -> Grey:
     around = np.ones((AROUND_PX, AROUND_PX), np.uint8)
     contrast = cv2.subtract(cv2.dilate(level, around), cv2.erode(level, around))
     noise = 1.4826 * median_level(np.asarray(cv2.absdiff(picture, level), np.uint8))
-    low, high = np.percentile(level[::SPARSE, ::SPARSE], (1, 99))
+    low, high = dark_and_bright(level, SPARSE)
     least = max(NOISES * noise, LEAST_LEVELS, WHOLE_SHARE * float(high - low))
     limit = np.maximum(cv2.convertScaleAbs(contrast, alpha=CONTRAST_SHARE), np.uint8(min(np.ceil(least), 255)))
     # Light that was not taken out, in a dark corner, changes slowly.

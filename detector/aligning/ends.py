@@ -11,6 +11,8 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
+from detector.aligning.light import dark_and_bright
+
 __all__ = ["unscanned"]
 
 SPARSE = 8  # one px in so many is enough to tell the levels
@@ -42,7 +44,7 @@ def unscanned(seen: Grey, lit: npt.NDArray[np.float32]) -> BoolMask | None:
     >>> np.flatnonzero(missed.all(axis=0))[[0, -1]].tolist()
     [39, 52]
     """
-    low, high = np.percentile(lit[::SPARSE, ::SPARSE], (1, 99))
+    low, high = dark_and_bright(lit, SPARSE)
     middle = float(low + high) / 2
     light = [(one > middle).view(np.uint8) for one in (seen, lit)]
     shares = [_shares(one) for one in light]

@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-__all__ = ["flattened", "lit_like"]
+__all__ = ["dark_and_bright", "flattened", "lit_like"]
 
 Grey = npt.NDArray[np.uint8]
 Field = npt.NDArray[np.float32]
@@ -21,6 +21,15 @@ OFFSET_SD = 10.0  # grey levels that a sensor's black may be off
 NODE_SD = 4.0  # grey levels by which a node of a good board deviates
 OUTLIER = 3.0  # robust spreads; a node beyond shows a defect or a misfit, not light
 ROUNDS = 3
+
+
+def dark_and_bright(grey: Grey | Field, sparse: int) -> npt.NDArray[np.floating]:
+    """Return the 1st and the 99th percentile of a picture (H, W), of one px in `sparse` along either axis; (2,).
+
+    >>> dark_and_bright(np.repeat(np.array([[20, 200]], np.uint8), 4, axis=1).repeat(8, axis=0), 2).tolist()
+    [20.0, 200.0]
+    """
+    return np.asarray(np.percentile(grey[::sparse, ::sparse], (1, 99)))
 
 
 def flattened(grey: Grey, block_px: int) -> Field:

@@ -9,6 +9,8 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
+from detector.aligning.light import dark_and_bright
+
 __all__ = ["in_step"]
 
 MOST_PX = 6
@@ -39,7 +41,7 @@ def in_step(seen: Grey, lit: Field) -> Field:
     >>> off[1] < off[0] / 4
     True
     """
-    low, high = np.percentile(lit[:: 2 * SPARSE, :: 2 * SPARSE], (1, 99))
+    low, high = dark_and_bright(lit, 2 * SPARSE)
     contrast = max(float(high - low), LEAST_LEVELS)
     columns, rows = _moves(seen, lit, contrast), _moves(seen.T, lit.T, contrast)
     if columns is not None:
