@@ -23,7 +23,7 @@ from detector.failsafe import SafeEngine
 from detector.gate import refuse_unlicensed
 from detector.inputs import grey_of
 from detector.judge import Finding, Judgement, judge, within
-from detector.large import Tiled, conclude_large, look_large, us_since
+from detector.large import Tiled, conclude_large, look_large
 from detector.masks import Roi
 from detector.pieces.cropping import look_at
 from detector.pieces.joining import mapped, registration_on
@@ -35,6 +35,7 @@ from detector.scale import SAME_SCALE, Zoom, zoom_of
 from detector.scores import Scores, open_scores
 from detector.screening import screened
 from detector.steps import NO_INPUTS, Inspection, Picture, Prepared, Seen
+from taktwatch.clock import us_since
 from taktwatch.config import LineConfig, ProductConfig
 from taktwatch.errors import BadInput, ConfigError
 from taktwatch.records import Detection, ModelRef

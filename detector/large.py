@@ -16,10 +16,11 @@ from detector.pieces.joining import Box, Said, join, registration_on, worst
 from detector.pieces.tiles import Compass, Tile, tiles_of
 from detector.reference import fit
 from detector.steps import Inspection, Prepared, Seen
+from taktwatch.clock import us_since
 from taktwatch.config import DetectorConfig, ProductConfig
 from taktwatch.records import Detection
 
-__all__ = ["Tiled", "conclude_large", "look_large", "together", "us_since"]
+__all__ = ["Tiled", "conclude_large", "look_large", "together"]
 
 BATCH_PX = 1_000_000
 """So many pixels go through the network together, or one tile: memory grows with them, a CPU's pace does not."""
@@ -171,8 +172,3 @@ def together(
         registration=min(registered, key=lambda found: found.quality, default=None),
         timings_us={stage: sum(said.timings_us.get(stage, 0) for said in inspections) for stage in stages},
     )
-
-
-def us_since(began_ns: int) -> int:
-    """Return the microseconds since a reading of `perf_counter_ns`."""
-    return (time.perf_counter_ns() - began_ns) // 1000

@@ -36,7 +36,6 @@ __all__ = [
 INSPECTED, PASS, FAIL = Outcome.INSPECTED, Verdict.PASS, Verdict.FAIL
 MINUTE_US = 60_000_000
 
-
 DEEPEST_UM = 100_000.0
 """Deeper than any layer is thick; squares of it still add up in 64 bits."""
 

@@ -27,6 +27,7 @@ from dashboards.console.view import Board, board_named, is_alone, to_check
 from taktwatch import clock
 from taktwatch.bus import Bus, Outgoing
 from taktwatch.errors import BadInput
+from taktwatch.instants import MICROSECOND
 from taktwatch.records import Review, ReviewWindow, Verdict
 from taktwatch.review_figures import ReviewFigures, figures, series
 from taktwatch.reviews import MINUTE, SKEW, board_of, is_drawn, minutes_of, review_in
@@ -132,7 +133,7 @@ async def asked(
     if since.tzinfo is None or until.tzinfo is None or since >= until:
         raise HTTPException(422, "since must be before until, both with a time zone, as in 2026-03-03T12:00:00Z")
     step = timedelta(seconds=step_s or step_for(until - since))
-    until = floor_time(until - timedelta(microseconds=1), MINUTE) + MINUTE
+    until = floor_time(until - MICROSECOND, MINUTE) + MINUTE
     return Asked(floor_time(since, MINUTE), until, step, station, product)
 
 

@@ -12,7 +12,7 @@ from detector.metrics import BAD_RECORDS, DOUBTS, FRAMES, INFERENCE_SECONDS, STA
 from detector.serving.outcomes import dead_frame, dead_record, dead_result, inspected, place_on_panel, skipped_result
 from detector.steps import Inspection, Picture, Prepared, Seen
 from taktwatch.bus import Message, Outgoing, Partition
-from taktwatch.clock import now
+from taktwatch.clock import now, us_since
 from taktwatch.errors import BadInput
 from taktwatch.pictures import decode as decode_picture
 from taktwatch.records import DeadLetter, Frame, InspectionResult
@@ -108,7 +108,7 @@ def made_ready(inspector: Inspector, frame: Frame, template: Picture | None) -> 
     picture = decode_picture(
         frame.image, name=f"frame {frame.frame_id}", max_px=limits.max_picture_px, max_side=limits.max_side_px
     )
-    decoded_us = (time.perf_counter_ns() - began) // 1000
+    decoded_us = us_since(began)
     prepared = inspector.prepare(
         frame.product,
         picture,

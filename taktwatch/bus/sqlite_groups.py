@@ -18,7 +18,7 @@ import msgspec
 from taktwatch.bus import Partition
 from taktwatch.bus.sqlite_db import connect, explained, sync_folder, transaction
 from taktwatch.errors import MemberReplaced
-from taktwatch.instants import microseconds
+from taktwatch.instants import MICROSECOND, microseconds
 
 __all__ = ["Groups", "Member", "Standing", "share"]
 
@@ -104,7 +104,7 @@ class Groups:
         Raises `MemberReplaced` where another took the name.
         """
         now_us = microseconds(now)
-        expires_us = now_us + lease // timedelta(microseconds=1)
+        expires_us = now_us + lease // MICROSECOND
         with self._transaction() as db:
             if not self._renew(db, member, expires_us):
                 return None
@@ -126,12 +126,12 @@ class Groups:
         """Enter under a stable name: whoever had it before is replaced at once, and its partitions are free."""
         with self._transaction() as db:
             self._remove(db, member.group, member.name)
-            self._join(db, member, microseconds(now) + lease // timedelta(microseconds=1))
+            self._join(db, member, microseconds(now) + lease // MICROSECOND)
 
     def renew(self, member: Member, now: datetime, lease: timedelta) -> bool:
         """Renew the lease; False where it ran out and was struck off. Raises `MemberReplaced`."""
         with self._transaction() as db:
-            return self._renew(db, member, microseconds(now) + lease // timedelta(microseconds=1))
+            return self._renew(db, member, microseconds(now) + lease // MICROSECOND)
 
     def release(self, member: Member, partitions: frozenset[Partition]) -> None:
         """Give partitions up, so that their next holder may claim them."""

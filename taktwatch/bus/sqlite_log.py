@@ -20,7 +20,7 @@ from taktwatch.bus.outgoing import partition_of
 from taktwatch.bus.sqlite_db import connect, explained, read_snapshot, sync_folder, transaction
 from taktwatch.bus.sqlite_segments import SEGMENT_SCHEMA, SegmentGone, SegmentWriter, read_values, sweep_segments
 from taktwatch.errors import BackendUnavailable, OffsetLost, RecordNotFound
-from taktwatch.instants import instant, microseconds
+from taktwatch.instants import MICROSECOND, instant, microseconds
 
 __all__ = ["TopicLog", "create_topic"]
 
@@ -68,7 +68,7 @@ def create_topic(root: Path, spec: TopicSpec) -> None:
     with explained(folder):
         folder.mkdir(parents=True, exist_ok=True)
         sync_folder(folder.parent)
-    retention_us = None if spec.retention is None else spec.retention // timedelta(microseconds=1)
+    retention_us = None if spec.retention is None else spec.retention // MICROSECOND
     connection = connect(folder / "log.sqlite", durable=True)
     try:
         with explained(folder / "log.sqlite"), transaction(connection):

@@ -256,7 +256,7 @@ def models_verify(
 
     What was said of each board is kept: an interrupted run goes on, and further engines find the reference ready.
     """
-    from detector.engines.export import export_parts, ship_export
+    from detector.engines.export import SHIPPED, export_parts, ship_export
     from detector.evaluation.runner import model_folder
     from detector.proving.choose import known_engine
     from detector.proving.parity import shortfalls
@@ -278,8 +278,9 @@ def models_verify(
     if ship:
         proven = {name: one for name, one in parities.items() if one.export_sha256 and not shortfalls(one)}
         ship_proofs(loaded, proven.values())
-        if "openvino-int8" in proven:
-            ship_export(loaded, export_parts(loaded, "openvino-int8", settings.detector.engines_dir))
+        for kind in SHIPPED:
+            if kind in proven:
+                ship_export(loaded, export_parts(loaded, kind, settings.detector.engines_dir))
     if any(map(shortfalls, parities.values())):
         raise typer.Exit(Exit.NO)
 

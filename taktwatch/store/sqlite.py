@@ -12,7 +12,7 @@ from typing import TypeVar
 import msgspec
 
 from taktwatch.errors import BackendUnavailable, ConfigError
-from taktwatch.instants import microseconds
+from taktwatch.instants import MICROSECOND, microseconds
 from taktwatch.records import ControlPoint, KpiWindow, ReviewWindow, WindowState
 from taktwatch.store import KpiQuery, KpiStore, ReviewQuery, SpcQuery, StoreState
 from taktwatch.store.sqlite_rows import POINTS, REVIEWS, insert
@@ -133,7 +133,7 @@ class SqliteKpiStore(KpiStore):
 
     def _prune(self, connection: sqlite3.Connection, newest_us: int) -> None:
         if newest_us - self._pruned_us >= PRUNE_STEP_US and self.retention is not None:
-            oldest_us = newest_us - self.retention // timedelta(microseconds=1)
+            oldest_us = newest_us - self.retention // MICROSECOND
             connection.execute("DELETE FROM kpi WHERE start_us < ?", (oldest_us,))
             POINTS.prune(connection, oldest_us)
             REVIEWS.prune(connection, oldest_us)
