@@ -36,12 +36,13 @@ setup: $(LOCKED)
 	  sys.exit('$(CURDIR)' not in (d.read_text('direct_url.json') or ''))" 2>/dev/null \
 	  || $(BIN)/pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
 
-# The locked set includes PyTorch with CUDA: about 3 GB, once.
+# The locked set includes PyTorch with CUDA: about 3 GB, once. It is complete, so pip need not look for dependencies: where a
+# package of the set wants another with an extra, pip 23 takes the newest there is, which has no hash here, and gives up.
 $(LOCKED): requirements.lock
 	@$(PYTHON) -c "import sys; sys.exit(sys.version_info < (3, 11))" || { echo "taktwatch needs Python 3.11 or newer; set PYTHON=..."; exit 1; }
 	@echo "Setting up $(VENV) from requirements.lock (PyTorch included: about 3 GB, once)"
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/pip install --quiet --disable-pip-version-check --require-hashes --requirement requirements.lock
+	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --require-hashes --requirement requirements.lock
 	@rm -f $(VENV)/.locked-*
 	@touch $@
 
