@@ -5,6 +5,7 @@ BIN = $(VENV)/bin
 LOCKED = $(VENV)/.locked-$(firstword $(shell cksum requirements.lock | tr ' ' '-'))
 DEMO ?=
 PYTEST ?=
+NATIVE = taktwatch/libtaktwatch_native.so
 
 .PHONY: demo test setup lint bench lock clean
 
@@ -15,6 +16,7 @@ test: setup lint
 	$(BIN)/python -m pytest --cov --cov-report=term:skip-covered $(PYTEST)
 
 lint: setup
+	@if command -v cargo >/dev/null; then cargo test --quiet --offline --locked --manifest-path native/Cargo.toml; fi
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
@@ -31,7 +33,7 @@ bench: setup
 	$(BIN)/python benchmarks/pipeline.py --write docs/benchmarks.md
 	$(BIN)/python benchmarks/panels.py --write docs/benchmarks.md
 
-setup: $(LOCKED)
+setup: $(LOCKED) $(NATIVE)
 	@$(BIN)/python -c "import sys, importlib.metadata as m; d = m.distribution('taktwatch'); \
 	  sys.exit('$(CURDIR)' not in (d.read_text('direct_url.json') or ''))" 2>/dev/null \
 	  || $(BIN)/pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
@@ -45,6 +47,14 @@ $(LOCKED): requirements.lock
 	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --require-hashes --requirement requirements.lock
 	@rm -f $(VENV)/.locked-*
 	@touch $@
+
+# What folds a factory's results, compiled; it has no dependencies. Without it the same is done in Python, more slowly.
+$(NATIVE): native/Cargo.toml native/Cargo.lock $(wildcard native/src/*.rs)
+	@if command -v cargo >/dev/null; then \
+	  cargo build --quiet --release --offline --locked --manifest-path native/Cargo.toml \
+	    && cp native/target/release/libtaktwatch_native.so $@.new && mv $@.new $@ \
+	    || echo "The compiled fold could not be built (Rust 1.78 or newer is needed): Python folds"; \
+	else echo "No Rust compiler (cargo) here: Python folds results, at about 20,000 a second"; fi
 
 # Needs uv; run after changing dependencies in pyproject.toml.
 lock:

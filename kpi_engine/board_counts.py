@@ -6,6 +6,7 @@ from msgspec.structs import replace
 
 from kpi_engine.blocks import BoardPlace
 from kpi_engine.boards import Board, Counted, counted, minute_of, put, verdict_of
+from kpi_engine.runs import recall_serial
 from kpi_engine.serials import Visit, visit
 from kpi_engine.slim import Result
 from kpi_engine.step import Lane, Step
@@ -44,7 +45,7 @@ def fold_view(step: Step, lane: Lane, result: Result) -> None:
         board = Board(result.product, result.session, result.visit, pieces * lane.views)
         step.station.boards[lane.group] = lane.boards
         lane.boards[result.visit] = step.waiting[place] = board
-        step.fresh.boards[place] = board
+        step.note_board(place, board)
         step.patience_us = min(step.patience_us, event_us + step.rules.board_hold_us)
     elif board.minute is not None:
         before = counted(board, board.minute)
@@ -59,7 +60,7 @@ def fold_view(step: Step, lane: Lane, result: Result) -> None:
 def count_board(step: Step, place: BoardPlace, board: Board, before: Counted | None) -> None:
     """Count a closed board as it is now, in place of what was counted of it before."""
     board.closed = True
-    step.fresh.boards[place] = board
+    step.note_board(place, board)
     note(step.old_boards, board.newest_us // MINUTE_US, place)
     recount(step, board, before)
     if step.rules.verdicts:
@@ -100,7 +101,8 @@ def visit_of(board: Board, found: Counted | None) -> Visit | None:
 def count_visits(step: Step, product: str, serial: str, come: Visit | None, gone: Visit | None) -> None:
     """Count a serial's first visit, whichever it is now that one came or went."""
     name = f"{product}\x1f{serial}"
-    step.fresh.serials[name] = None
+    recall_serial(step, name)
+    step.note_serial(name)
     if come is not None:
         note(step.due, come.minute, name)
         if name not in step.station.serials:  # as it mostly is
@@ -120,7 +122,9 @@ def count_visits(step: Step, product: str, serial: str, come: Visit | None, gone
 def tell(step: Step, verdict: BoardVerdict) -> None:
     """Let a verdict be published, with whether its serial was seen before, as far as is known now."""
     if verdict.serial is not None:
-        visits = step.station.serials.get(f"{verdict.product}\x1f{verdict.serial}", ())
+        name = f"{verdict.product}\x1f{verdict.serial}"
+        recall_serial(step, name)
+        visits = step.station.serials.get(name, ())
         if len(visits) > 1:  # the only visit there is is the first
             place = (verdict.session, verdict.visit)
             if any((known.session, known.number) == place and not known.first for known in visits):
@@ -140,7 +144,7 @@ def note(due: dict[int, list[Name]], minute: int, name: Name) -> None:
 def close_boards(step: Step) -> None:
     """Close boards that nothing more is expected of, though pictures are missing."""
     station, hold_us = step.station, step.rules.board_hold_us
-    for place, board in list(step.waiting.items()):
+    for place, board in sorted(step.waiting.items()):  # in whatever order they began to wait
         if station.rest or board.newest_us + hold_us < station.watermark_us:
             del step.waiting[place]
             count_board(step, place, board, None)

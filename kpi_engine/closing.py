@@ -82,7 +82,9 @@ def finish(step: Step) -> None:
     finish_rolled(step, frozen_minute)
     finish_minutes(step, frozen_minute)
     state = step.state
-    state.blocks = shed(state.blocks, step.key, frozen_minute - step.rules.horizon_minutes)
+    state.blocks = shed(state.blocks, step.key, frozen_minute - max(1, step.rules.horizon_minutes))
+    if state.engine is not None:
+        state.engine.forget(station.line, station.name, frozen_minute, step.rules.horizon_minutes)
     expire(station.serials, step.due, step.rules.horizon_minutes, frozen_minute)
     for minute in [minute for minute in step.old_boards if minute + 1 < frozen_minute]:
         for group, visit in step.old_boards.pop(minute):

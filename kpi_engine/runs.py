@@ -1,135 +1,244 @@
-"""Runs: what a station's ordinary records have in common is looked up once, and written down once. Pure.
+"""Runs: a station's ordinary records, taken in by the compiled library. Here they begin, are written down, end. Pure.
 
-Most results say: the same session, product, lot and minute as the one before, inspected, a number that was out. A *run*
-takes them (`kpi_engine.taking`) and writes sums and ledger down when something else comes, or when the state is to be
-read: by then it is the very state that `windows.fold_plainly` makes of the same records.
+Most results say: the same session, product and lot as the one before, inspected, a number that was out. Of these the
+library (`native/`) keeps the ledger, the boards and the sums, until something else comes to the station, or until the
+state is to be read: by then it is the very state that `windows.fold_plainly` makes of the same records.
 """
 
-from kpi_engine.arrivals import Arrivals, waits_plainly
-from kpi_engine.boards import Board, put
-from kpi_engine.slim import Result
+from operator import attrgetter
+
+from kpi_engine.boards import Board
+from kpi_engine.compiled import (
+    Begin,
+    Change,
+    Known,
+    packed,
+    read_board,
+    read_boards,
+    read_rows,
+    read_visits,
+    read_written,
+)
+from kpi_engine.ledger import Session
 from kpi_engine.state import KpiState
-from kpi_engine.step import Lane, Step
-from kpi_engine.sums import Sums, latency_bucket
+from kpi_engine.step import NEVER_US, Lane, Step
+from kpi_engine.sums import MINUTE_US, add_counts
+from taktwatch.records import STRUCTURES, MarkState
 
-__all__ = ["Picture", "Run", "settle", "settle_all", "start"]
+__all__ = ["end", "hand_back", "recall_board", "recall_serial", "settle", "settle_all", "start"]
 
-Picture = tuple[int, int, Result]
-"""Event time, number, and what was found."""
+MOST_OUT = 64
+"""A session with more gaps than that is no ordinary one."""
+
+SET = ("product", "top", "newest", "newest_us", "marked", "mark_us", "heard_us", "pending", "watermark_us", "inspected")
+ADDED = (
+    "frames",
+    "inspected",
+    "passed",
+    "failed",
+    "review",
+    "first_pass",
+    "first_pass_passed",
+    "opportunities",
+    "latency_sum_us",
+    "scored",
+    "score_sum_bp",
+    "score_squares_bp2",
+    "marks",
+)
+what_is_set, what_is_added = attrgetter(*SET), attrgetter(*ADDED)
 
 
-class Run(Arrivals):
-    """A station's run: pictures of one lane in one minute.
+def start(step: Step, lane: Lane | None) -> None:
+    """Let a run begin with what comes after a record that was folded plainly, if all is ordinary."""
+    station, engine = step.station, step.state.engine
+    if lane is None or engine is None or len(station.sessions) != 1 or station.rest:
+        return
+    session = lane.session
+    first = max(0, session.head - 1)  # the gap before it tells where a new one is counted
+    if (
+        session.ended
+        or session.state is not MarkState.OPEN
+        or session.newest < 0
+        or session.watermark_us is None
+        or session.watermark_us != station.watermark_us
+        or len(session.gaps) - first > MOST_OUT
+    ):
+        return
+    name, product, lot = lane.kind
+    adopted = [board for (group, _), board in step.waiting.items() if group == lane.group]
+    places = {(lane.group, board.visit) for board in adopted}
+    others = [board.newest_us for place, board in step.waiting.items() if place not in places]
+    begun = engine.begin(
+        packed(
+            Begin(
+                station.line,
+                station.name,
+                held_boards(step),
+                held_serials(step),
+                name,
+                product,
+                lot,
+                lane.share,
+                lane.group,
+                lane.views,
+                step.rules.verdicts,
+                list(STRUCTURES),
+                step.rules.hold_us,
+                step.rules.board_hold_us,
+                step.next_us,
+                step.frozen_minute,
+                step.rules.horizon_minutes,
+                station.current == name,
+                min(others, default=NEVER_US) + step.rules.board_hold_us,
+                known(session, first, station.watermark_us),
+                [packed(board) for board in adopted],
+            )
+        )
+    )
+    step.news_boards.clear()
+    step.news_serials.clear()
+    if not begun:
+        return
+    for board in adopted:
+        del lane.boards[board.visit], step.waiting[lane.group, board.visit], step.fresh.boards[lane.group, board.visit]
+    step.run, step.run_gaps = lane, first
 
-    `begins`, `ends`, `begins_us`: the minute's bounds; `views` make a board.
-    `boards`: pictures of boards that began in this run and are not complete, by visit. `latencies_us`,
-    `opportunities`, and how many `failed` and are in `review`: of boards counted and not in `sums` yet; so are
-    `first_passes` and the `passed` ones of them. `patience_us`: no board runs out of time before. `due`, `old`: what
-    the step has of them for this minute.
-    """
 
-    __slots__ = (
-        "begins",
-        "begins_us",
-        "boards",
-        "due",
-        "ends",
-        "failed",
-        "first_passes",
-        "hold_us",
-        "lane",
-        "last",
-        "latencies_us",
-        "lot",
-        "minute",
-        "old",
-        "opportunities",
-        "passed",
-        "patience_us",
-        "product",
-        "review",
-        "session_name",
-        "step",
-        "sums",
-        "views",
+def known(session: Session, first: int, watermark_us: int) -> Known:
+    """Return what the library has to know of a session: of its gaps those from `first` on."""
+    return Known(
+        session.product,
+        session.top,
+        session.newest,
+        session.newest_us,
+        session.marked,
+        session.mark_us,
+        session.heard,
+        session.heard_us,
+        session.gaps[first:],
+        session.head - first,
+        session.pending,
+        watermark_us,
+        session.inspected,
     )
 
-    def __init__(self, step: Step, lane: Lane, result: Result, logged_us: int) -> None:
-        super().__init__(lane.session, lane.share, logged_us)
-        self.step = step
-        self.lane = lane
-        self.product, self.session_name, self.lot = result.product, result.session, result.lot
-        self.minute = step.minute
-        self.begins, self.ends, self.begins_us = step.begins, step.ends, step.begins_us
-        self.views = lane.views
-        self.sums: Sums = step.station.windows[lane.share][step.minute]
-        self.last = 0
-        self.boards: dict[int, list[Picture]] = {}
-        self.latencies_us: list[int] = []
-        self.opportunities = self.failed = self.review = self.first_passes = self.passed = 0
-        self.patience_us = step.patience_us
-        self.hold_us = step.rules.board_hold_us
-        self.due = step.due.setdefault(self.minute, [])
-        self.old = step.old_boards.setdefault(self.minute, [])
-        if lane.views > 1:
-            step.station.boards[lane.group] = lane.boards
+
+def held_boards(step: Step) -> list[tuple[str, int, int]]:
+    """Return the boards that Python made or changed since the last run began."""
+    return [
+        (group, visit, board.newest_us // MINUTE_US)
+        for (group, visit), board in step.news_boards.items()
+        if board.frames
+    ]
 
 
-def start(step: Step, result: Result) -> None:
-    """Let a run begin with what comes after a result that was folded plainly, if all is ordinary."""
-    station, minute = step.station, step.minute
-    lane = step.lanes.get((result.session, result.product, result.lot))
-    if (
-        lane is not None
-        and len(station.sessions) == 1
-        and not station.rest
-        and minute >= step.frozen_minute
-        and (step.key, lane.share, minute) in step.state.changed
-        and waits_plainly(lane.session)
-        and lane.session.watermark_us == station.watermark_us
-    ):
-        step.run = Run(step, lane, result, step.told.logged_us)
+def held_serials(step: Step) -> list[tuple[str, int]]:
+    """Return the serials that Python made or changed since the last run began."""
+    serials = step.station.serials
+    return [(name, serials[name][-1].minute) for name in step.news_serials if serials.get(name)]
 
 
-def settle(run: Run) -> None:
-    """End a run: write down what it took in."""
-    step, sums = run.step, run.sums
-    step.run = None
-    run.write_down()
-    step.station.watermark_us = run.bound_us
-    if run.seqs:
-        sums.frames += len(run.seqs)
-        sums.revision = max(sums.revision, run.last)
-        sums.closed = step.complete(run.minute)
-        boards = len(run.latencies_us)
-        sums.inspected += boards
-        sums.passed += boards - run.failed - run.review
-        sums.failed += run.failed
-        sums.review += run.review
-        sums.opportunities += run.opportunities
-        sums.latency_sum_us += sum(run.latencies_us)
-        for latency_us in run.latencies_us:
-            bucket = latency_bucket(latency_us)
-            sums.latency_buckets[bucket] = sums.latency_buckets.get(bucket, 0) + 1
-        sums.first_pass += run.first_passes
-        sums.first_pass_passed += run.passed
-    for visit, pictures in run.boards.items():
-        wait(run, visit, pictures)
-    step.patience_us = run.patience_us
+def settle(step: Step) -> None:
+    """Write down what a run took in; it goes on."""
+    station, engine, lane = step.station, step.state.engine, step.run
+    assert engine is not None and lane is not None  # noqa: S101, PT018 - nothing runs without
+    written = read_written(engine.write_down(station.line, station.name) or b"")
+    session = lane.session
+    for name, value in zip(SET, what_is_set(written), strict=True):
+        setattr(session, name, value)
+    session.heard.update(written.heard)
+    session.gaps[step.run_gaps :] = written.gaps
+    session.head = step.run_gaps + written.head
+    station.watermark_us = written.watermark_us
+    for change in written.changes:
+        add(step, change)
 
 
-def wait(run: Run, visit: int, pictures: list[Picture]) -> None:
-    """Let a board that is not complete wait for the rest of its pictures beyond this run."""
-    step, lane = run.step, run.lane
-    place = (lane.group, visit)
-    board = Board(run.product, run.session_name, visit, lane.views)
-    lane.boards[visit] = step.waiting[place] = step.fresh.boards[place] = board
-    for event_us, _, result in pictures:
-        put(board, result, event_us, lane.share)
+def add(step: Step, change: Change) -> None:
+    """Add to the sums what a run changed."""
+    step.offset = change.first
+    sums = step.touch(change.share, change.minute)
+    sums.revision = change.last
+    for name, value in zip(ADDED, what_is_added(change), strict=True):
+        if value:
+            setattr(sums, name, getattr(sums, name) + value)
+    if change.marks:
+        sums.station_state = MarkState.OPEN
+    if change.latency_buckets:
+        add_counts(sums.latency_buckets, change.latency_buckets, {})
+    if change.defects:
+        add_counts(sums.defects, change.defects, {})
 
 
 def settle_all(state: KpiState) -> None:
-    """End all runs: what they took in is needed."""
+    """Write all runs down: what they took in is needed."""
     for step in state.steps.values():
         if step.run is not None:
-            settle(step.run)
+            settle(step)
+
+
+def end(step: Step) -> None:
+    """End a run: its boards that are not complete wait here for the rest of their pictures."""
+    settle(step)
+    station, engine, lane = step.station, step.state.engine, step.run
+    assert engine is not None and lane is not None  # noqa: S101, PT018 - as above
+    step.run = None
+    for board in read_boards(engine.end(station.line, station.name) or b"\x90"):
+        place = (lane.group, board.visit)
+        station.boards[lane.group] = lane.boards
+        lane.boards[board.visit] = step.waiting[place] = board
+        step.note_board(place, board)
+    step.be_patient()
+
+
+def recall_board(step: Step, lane: Lane, visit: int) -> None:
+    """Have a board here that the library remembers: a record wants it that is not ordinary."""
+    if step.state.engine is None or visit in lane.boards:
+        return
+    found = step.state.engine.claim_board(step.station.line, step.station.name, lane.group, visit)
+    if found is not None:
+        take_back(step, lane.group, lane.boards, read_board(found))
+
+
+def take_back(step: Step, group: str, boards: dict[int, Board], board: Board) -> None:
+    """Hold a closed board here from now on."""
+    step.station.boards[group] = boards
+    boards[board.visit] = board
+    step.note_board((group, board.visit), board)
+    step.old_boards.setdefault(board.newest_us // MINUTE_US, []).append((group, board.visit))
+
+
+def recall_serial(step: Step, name: str) -> None:
+    """Have a serial's visits here that the library remembers."""
+    if step.state.engine is None or name in step.station.serials:
+        return
+    found = step.state.engine.claim_serial(step.station.line, step.station.name, name)
+    if found is not None:
+        visits = step.station.serials[name] = read_visits(found)
+        step.note_serial(name)
+        step.due.setdefault(visits[0].minute, []).append(name)
+
+
+def hand_back(state: KpiState) -> None:
+    """Take everything back that the library remembers, and go on without it."""
+    engine = state.engine
+    if engine is None:
+        return
+    for step in state.steps.values():
+        if step.run is not None:
+            end(step)
+        found = engine.rows(step.station.line, step.station.name, everything=True)
+        if found is None:
+            continue
+        rows = read_rows(found)
+        for raw in rows.boards:
+            board = read_board(raw)
+            group = f"{board.product}\x1f{board.session}"
+            boards = step.groups.setdefault(group, step.station.boards.get(group, {}))
+            take_back(step, group, boards, board)
+        for name, raw in rows.serials.items():
+            visits = step.station.serials[name] = read_visits(raw)
+            step.note_serial(name)
+            step.due.setdefault(visits[0].minute, []).append(name)
+    state.engine = None

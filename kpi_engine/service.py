@@ -9,7 +9,7 @@ while it is on its way, folding goes on.
 import asyncio
 import gc
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -18,6 +18,7 @@ import structlog
 
 from kpi_engine.balance import terms
 from kpi_engine.checks import check_station, dead_letter, readable
+from kpi_engine.compiled import read_taken
 from kpi_engine.membership import stay_joined
 from kpi_engine.metrics import (
     BAD_RECORDS,
@@ -35,16 +36,18 @@ from kpi_engine.metrics import (
 from kpi_engine.rules import rules_of
 from kpi_engine.watchdog import silent_stations
 from kpi_engine.windows import Image, KpiState, drain, drain_verdicts, empty, fold, restore, save
-from taktwatch.bus import Bus, Message, Outgoing, Partition, Rebalance
+from taktwatch.bus import Bus, Message, Outgoing, Pack, Partition, Rebalance
+from taktwatch.bus.kafka_packs import others_in
 from taktwatch.checkpoints import Checkpoints
 from taktwatch.clock import now
 from taktwatch.config import LineConfig
 from taktwatch.errors import BadRecord, OffsetLost
 from taktwatch.instants import microseconds
 from taktwatch.memory import keep_freed
-from taktwatch.records import InspectionResult, MarkState, Record
+from taktwatch.native import Engine, available
+from taktwatch.records import BoardVerdict, InspectionResult, MarkState, Record, StationMark, Verdict
 from taktwatch.topics import Topics
-from taktwatch.wire import encode, kind_of
+from taktwatch.wire import encode, headers_of, kind_of
 
 __all__ = ["GROUP", "KpiService"]
 
@@ -52,6 +55,7 @@ GROUP = "kpi"
 BATCH = 500
 """So many records are unpacked, read and folded at once, then other tasks have their turn: that takes about as long as
 a thread holds the interpreter."""
+BOARD_HEADERS = headers_of(BoardVerdict)
 COLLECT_AFTER = (100_000, 50, 100)
 """A state of hundreds of thousands of objects without a cycle is not searched for garbage every few batches."""
 
@@ -88,6 +92,7 @@ class KpiService:
         self.stations = frozenset(station.name for station in config.stations)
         self.silent_after_us = round(config.kpi.silent_after_s * 1e6)
         self.interval_s = config.kpi.checkpoint_interval_s
+        self.packs = config.kpi.compiled and bus.has_packs and available()
         self.states: dict[Partition, KpiState] = {}
         self.said: dict[Partition, dict[str, Outgoing]] = {}
         self.saved: dict[Partition, int] = {}
@@ -115,7 +120,10 @@ class KpiService:
         rebalance = Rebalance(self.assigned, self.revoked)
         self.states.clear()
         self.said.clear()
-        async with self.bus.consumer(GROUP, [self.topics.results], member=self.member, rebalance=rebalance) as consumer:
+        topics = [self.topics.results]
+        async with self.bus.consumer(
+            GROUP, topics, member=self.member, rebalance=rebalance, packs=self.packs
+        ) as consumer:
             self.consumer = consumer
             try:
                 await self.fold_until(stop)
@@ -129,8 +137,11 @@ class KpiService:
         clock = asyncio.get_running_loop().time
         due = clock() + self.interval_s
         while not stop.is_set():
-            messages = await self.consumer.poll(BATCH, timedelta(seconds=max(0.0, due - clock())))
-            if messages:
+            patience = timedelta(seconds=max(0.0, due - clock()))
+            if self.packs:
+                for pack in await self.consumer.poll_packs(patience):
+                    await self.take_pack(pack)
+            elif messages := await self.consumer.poll(BATCH, patience):
                 await self.take(messages)
             if clock() >= due:
                 await self.begin_to_settle(frozenset(self.states))
@@ -150,6 +161,8 @@ class KpiService:
                 self.states[partition] = await asyncio.to_thread(restore, image)
                 self.saved[partition] = positions[partition] = checkpoint.position
                 self.uncommitted.add(partition)  # a crash may have come between saving and committing
+            if self.packs:
+                self.states[partition].engine = Engine()
         return positions
 
     async def revoked(self, partitions: frozenset[Partition]) -> None:
@@ -161,7 +174,36 @@ class KpiService:
             self.saved.pop(partition, None)
             self.uncommitted.discard(partition)
 
-    async def take(self, messages: Sequence[Message]) -> None:
+    async def take_pack(self, pack: Pack) -> None:
+        """Fold what lies in a pack: the library what is ordinary, this service the rest, each in its turn."""
+        place = (pack.topic, pack.partition)
+        await self.take(self.others(pack, place))
+        self.note_taken(place)
+
+    def others(self, pack: Pack, place: Partition) -> Iterator[Message]:
+        """Yield what the library leaves, each when what came before is noted: later verdicts replace earlier ones."""
+        engine = self.states[place].engine
+        assert engine is not None  # noqa: S101 - packs are asked for with one
+        for message in others_in(engine, pack):
+            self.note_verdicts()
+            self.note_taken(place)
+            yield message
+
+    def note_taken(self, place: Partition) -> None:
+        """Note what the library took in: how far it got, how many records, and the verdicts they led to."""
+        state = self.states[place]
+        assert state.engine is not None  # noqa: S101 - see above
+        taken = read_taken(state.engine.taken())
+        state.position = max(state.position, taken.position)
+        RECORDS.labels("InspectionResult").inc(taken.results)
+        RECORDS.labels("StationMark").inc(taken.marks)
+        said = self.said.setdefault(place, {})
+        for line, board_id, value in taken.verdicts:
+            said[board_id] = Outgoing(self.topics.boards, line.encode(), value, BOARD_HEADERS)
+        for verdict, count in zip(Verdict, (taken.passed, taken.failed, taken.review), strict=True):
+            BOARDS.labels(verdict.value).inc(count)
+
+    async def take(self, messages: Iterable[Message]) -> None:
         """Fold a batch; what cannot be counted goes to the dead topic before the position passes it."""
         bad = self.fold_all(messages)
         self.note_verdicts()
@@ -179,11 +221,11 @@ class KpiService:
             for kind, count in Counter([verdict.verdict for verdict in verdicts]).items():
                 BOARDS.labels(kind.value).inc(count)
 
-    def fold_all(self, messages: Sequence[Message]) -> list[Outgoing]:
+    def fold_all(self, messages: Iterable[Message]) -> list[Outgoing]:
         """Fold messages into the states of their partitions and return dead letters for the unreadable ones."""
         bad = []
         stamp, logged_us = None, 0
-        results = 0
+        results = marks = 0
         place: Partition | None = None
         headers, kind = None, Record
         line, stations, rules = self.line, self.stations, self.rules
@@ -209,8 +251,9 @@ class KpiService:
                     logged_us = microseconds(stamp)
                 fold(state, record, message.offset, logged_us, rules)
                 results += kind is InspectionResult
+                marks += kind is StationMark
         RECORDS.labels("InspectionResult").inc(results)
-        RECORDS.labels("StationMark").inc(len(messages) - len(bad) - results)
+        RECORDS.labels("StationMark").inc(marks)
         return bad
 
     async def settle(self, partitions: frozenset[Partition]) -> None:

@@ -7,13 +7,15 @@ from typing import TYPE_CHECKING, NamedTuple
 import msgspec
 from msgspec.structs import replace
 
-from kpi_engine.blocks import BLOCK_BYTES, Block, Fresh, Part, merge, parts_in, seal, waiting
+from kpi_engine.blocks import BLOCK_BYTES, Block, Fresh, Part, merge, parts_in, seal, waiting, waiting_in
 from kpi_engine.boards import Board, board_group
+from kpi_engine.compiled import rows_of
 from kpi_engine.ledger import Session
 from kpi_engine.rollup import Key, Rolled
 from kpi_engine.serials import Visit
 from kpi_engine.sums import MINUTE_US, Sums
 from taktwatch.errors import BadRecord, UnknownSchema
+from taktwatch.native import Engine
 from taktwatch.records import BoardVerdict, KpiWindow
 
 if TYPE_CHECKING:
@@ -88,7 +90,8 @@ class KpiState:
     What waits for `drain`: `changed` shares; `rolled`, the roll-ups that changed, by station key (or line) and key;
     `finals`. `verdicts` of boards, by board id, wait for `drain_verdicts`.
     `steps`: where the fold is at each station, by line and name; follows from `stations`. `fresh`, by station
-    key: boards and serials that changed since they were last put into one of the `blocks`.
+    key: boards and serials that changed since they were last put into one of the `blocks`. `engine`: what the compiled
+    library knows, where it takes in ordinary records.
     """
 
     position: int
@@ -101,6 +104,7 @@ class KpiState:
     steps: dict[tuple[str, str], "Step"] = field(default_factory=dict)
     fresh: dict[str, Fresh] = field(default_factory=dict)
     blocks: list[Block] = field(default_factory=list)
+    engine: Engine | None = None
 
 
 class Image(NamedTuple):
@@ -122,7 +126,7 @@ class Saved(msgspec.Struct):
     stations: dict[str, Station] = {}
     lines: dict[str, Line] = {}
     parts: msgspec.Raw = msgspec.Raw()
-    waiting: dict[str, list[Board]] = {}
+    waiting: msgspec.Raw = msgspec.Raw(b"\x80")
     newest: list[dict[str, int]] = []
 
 
@@ -153,10 +157,19 @@ def save(state: KpiState, block_bytes: int = BLOCK_BYTES) -> Image:
     """
     undrained = (state.changed, state.rolled, state.finals, state.verdicts)
     assert not any(undrained), "drain before saving"  # noqa: S101 - a wrong order here loses windows
-    parts = msgspec.Raw(seal(state.stations, state.fresh, state.blocks, block_bytes))
+    rows = {
+        key: found
+        for key, station in state.stations.items()
+        if (found := rows_of(state.engine, station.line, station.name)) is not None
+    }
+    parts, sealed = seal(state.stations, state.fresh, rows, state.blocks, block_bytes)
+    if sealed and state.engine is not None:
+        state.engine.seal()
     plain = {key: replace(station, boards={}, serials={}) for key, station in state.stations.items()}
     newest = [block.newest for block in state.blocks]
-    saved = Saved(VERSION, state.position, plain, state.lines, parts, waiting(state.fresh), newest)
+    saved = Saved(
+        VERSION, state.position, plain, state.lines, msgspec.Raw(parts), msgspec.Raw(waiting(state.fresh, rows)), newest
+    )
     return Image(msgspec.msgpack.encode(saved), tuple(block.body for block in state.blocks))
 
 
@@ -174,7 +187,7 @@ def restore(image: Image) -> KpiState:
         saved = msgspec.msgpack.decode(image.head, type=Saved)
         for body in image.blocks:
             merge(saved.stations, parts_in(body))
-        parts = parts_in(saved.parts)
+        parts, waiting_boards = parts_in(saved.parts), waiting_in(saved.waiting)
     except msgspec.MsgspecError as error:
         raise BadRecord(f"a damaged KPI checkpoint: {error}") from error
     finally:
@@ -182,7 +195,7 @@ def restore(image: Image) -> KpiState:
             gc.enable()
     state = KpiState(saved.position, saved.stations, saved.lines, {}, {}, [], {})
     state.blocks = [Block(body, newest) for body, newest in zip(image.blocks, saved.newest, strict=False)]
-    for key, boards in saved.waiting.items():
+    for key, boards in waiting_boards.items():
         part = parts.setdefault(key, Part())
         part.boards += boards
         places = {(board_group(board.product, board.session), board.visit): board for board in part.boards}

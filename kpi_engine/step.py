@@ -4,7 +4,6 @@ There is one `Step` per station, used again for each of its records: what all of
 """
 
 from datetime import datetime
-from typing import TYPE_CHECKING
 
 import msgspec
 
@@ -20,9 +19,6 @@ from kpi_engine.sums import MINUTE_US, Sums, share_name, snapshot
 from taktwatch.instants import EPOCH, instant, microseconds
 from taktwatch.records import Names
 
-if TYPE_CHECKING:
-    from kpi_engine.runs import Run
-
 __all__ = ["NEVER_US", "Lane", "Step", "step_at"]
 
 NEVER_US = 1 << 62
@@ -35,11 +31,16 @@ class Lane(msgspec.Struct, gc=False):
     """
 
     session: Session
+    kind: "Kind"
     share: str
     views: int
     names: Names
     group: str
     boards: dict[int, Board]
+
+
+Kind = tuple[str, str, str | None]
+"""Session, product and lot of a picture."""
 
 
 class Step(msgspec.Struct):
@@ -49,7 +50,8 @@ class Step(msgspec.Struct):
     session; `waiting`: those not closed yet; `patience_us`: before that none of them runs out of time. `minute`
     is that of the last picture, from `begins` to `ends`. `hot` are the sums touched last, of `hot_share` in
     `hot_minute`. By minute: `due`, serials to look at once it is final; `old_boards`, closed boards whose newest
-    picture was taken then. `run`: records that were taken in and are not written down yet.
+    picture was taken then. `last`: what the last picture was of. `run`: what those are of that the library takes in,
+    which has the session's gaps from `run_gaps` on; `news_boards`, `news_serials`: what changed here since it was told.
     """
 
     state: KpiState
@@ -70,13 +72,17 @@ class Step(msgspec.Struct):
     hot: Sums | None = None
     hot_share: str = ""
     hot_minute: int = 0
-    lanes: dict[tuple[str, str, str | None], Lane] = {}
+    lanes: dict[Kind, Lane] = {}
     named: dict[str, Names] = {}
     due: Due = {}
     groups: dict[str, dict[int, Board]] = {}
     waiting: dict[BoardPlace, Board] = {}
     old_boards: dict[int, list[BoardPlace]] = {}
-    run: "Run | None" = None
+    last: Kind | None = None
+    run: Lane | None = None
+    run_gaps: int = 0
+    news_boards: dict[BoardPlace, Board] = {}
+    news_serials: dict[str, None] = {}
 
     def look_up(self) -> None:
         """Look up anew what follows from the station: its watermark moved on, or sessions were forgotten."""
@@ -103,6 +109,18 @@ class Step(msgspec.Struct):
         self.begins, self.ends = instant(self.begins_us), instant(self.begins_us + MINUTE_US)
         return time_us
 
+    def note_board(self, place: BoardPlace, board: Board) -> None:
+        """Note that a board changed: for the next checkpoint, and for the library."""
+        self.fresh.boards[place] = board
+        if self.state.engine is not None:
+            self.news_boards[place] = board
+
+    def note_serial(self, name: str) -> None:
+        """Note that a serial's visits changed: likewise."""
+        self.fresh.serials[name] = None
+        if self.state.engine is not None:
+            self.news_serials[name] = None
+
     def find_lane(self, result: Result, minute: int) -> Lane | None:
         """Return what pictures like this one have in common; None for an unknown session of final windows."""
         station, product, lot = self.station, result.product, result.lot
@@ -115,8 +133,8 @@ class Step(msgspec.Struct):
         group = board_group(product, result.session)
         boards = self.groups.setdefault(group, station.boards.get(group, {}))
         views = self.rules.views.get(product, 1)
-        lane = Lane(session, share, views, self.names(result.session), group, boards)
-        self.lanes[result.session, product, lot] = lane
+        kind = (result.session, product, lot)
+        lane = self.lanes[kind] = Lane(session, kind, share, views, self.names(result.session), group, boards)
         return lane
 
     def names(self, session: str) -> Names:
@@ -182,8 +200,13 @@ def forget_again(step: Step) -> None:
                 step.waiting[group, visit] = board
             elif minute + 1 < frozen_minute:
                 del boards[visit]
+                continue
             else:
                 step.old_boards.setdefault(minute, []).append((group, visit))
+            if step.state.engine is not None:
+                step.news_boards[group, visit] = board
+    if step.state.engine is not None:
+        step.news_serials = dict.fromkeys(station.serials)
     station.boards = {group: boards for group, boards in station.boards.items() if boards}
 
 

@@ -15,12 +15,11 @@ from kpi_engine.drain import drain, drain_verdicts
 from kpi_engine.ledger import see
 from kpi_engine.marks import fold_mark, recount_missing
 from kpi_engine.rules import Rules
-from kpi_engine.runs import settle, settle_all, start
+from kpi_engine.runs import end, recall_board, settle_all, start
 from kpi_engine.slim import Result
 from kpi_engine.state import Image, KpiState, Station, empty, restore, save
 from kpi_engine.step import Lane, Step, step_at
 from kpi_engine.sums import INSPECTED, MINUTE_US, add_picture, share_name
-from kpi_engine.taking import take, take_mark
 from taktwatch.records import Outcome, StationMark
 
 __all__ = [
@@ -41,26 +40,24 @@ __all__ = [
 def fold(state: KpiState, record: Result | StationMark, offset: int, logged_us: int, rules: Rules) -> None:
     """Take one record of the results topic into the state; records come in log order, each once.
 
-    `logged_us`: when the bus took the record, in microseconds since 1970. What an ordinary record changes is written
-    down with those after it, by `drain` at the latest; but the position and boards are up to date.
+    `logged_us`: when the bus took the record, in microseconds since 1970. Where the library takes in what is ordinary,
+    this is for the rest: a run of its station ends, and another may begin behind it.
     """
     step = state.steps.get((record.line, record.station))
-    if step is not None and (run := step.run) is not None and step.rules is rules:
-        if isinstance(record, StationMark):
-            taken = take_mark(run, record, offset, logged_us)
-        else:
-            taken = take(run, record, offset, logged_us)
-        if taken:
-            state.position = offset + 1
-            return
-        settle(run)
+    was_running = step is not None and step.run is not None
+    if step is not None and was_running:
+        end(step)
     fold_plainly(state, record, offset, logged_us, rules)
-    if not isinstance(record, StationMark):
-        start(state.steps[record.line, record.station], record)
+    if state.engine is not None:
+        step = state.steps[record.line, record.station]
+        kind = step.last if isinstance(record, StationMark) else (record.session, record.product, record.lot)
+        if kind is not None and kind == step.last and (was_running or not isinstance(record, StationMark)):
+            start(step, step.lanes.get(kind))
+        step.last = kind
 
 
 def fold_plainly(state: KpiState, record: Result | StationMark, offset: int, logged_us: int, rules: Rules) -> None:
-    """Take one record into the state at once and in full, whatever it is; else as `fold`."""
+    """Take one record into the state at once and in full, whatever it is; none of its station is in a run."""
     step = state.steps.get((record.line, record.station))
     if step is None or step.rules is not rules:
         settle_all(state)
@@ -107,6 +104,7 @@ def fold_result(step: Step, result: Result) -> None:
 
 def count_first(step: Step, lane: Lane, result: Result, minute: int) -> None:
     """Count a frame that was not counted before, and its board."""
+    recall_board(step, lane, result.visit)
     sums = step.touch(lane.share, minute)
     add_picture(sums, result)
     if lane.views > 1 or result.tile is not None or result.visit in lane.boards:

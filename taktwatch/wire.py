@@ -33,7 +33,7 @@ from taktwatch.records import (
     StationMark,
 )
 
-__all__ = ["SCHEMA", "Headers", "decode", "encode", "kind_of"]
+__all__ = ["SCHEMA", "Headers", "decode", "encode", "headers_of", "kind_of"]
 
 SCHEMA = "1.0"
 """Major.minor. A reader takes any minor of its own major (unknown fields are ignored) and refuses another major."""
@@ -103,6 +103,11 @@ def encode(record: Record) -> tuple[bytes, dict[str, bytes]]:
     if isinstance(record, Frame):
         headers |= cloud_event(record)
     return value, headers
+
+
+def headers_of(kind: type[Record]) -> Headers:
+    """Return what every record of a kind has that travels whole in its value."""
+    return HEADERS[kind]
 
 
 def cloud_event(frame: Frame) -> dict[str, bytes]:

@@ -12,7 +12,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequenc
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Protocol
+from typing import ClassVar, Protocol
 
 import msgspec
 
@@ -24,6 +24,7 @@ __all__ = [
     "Consumer",
     "Message",
     "Outgoing",
+    "Pack",
     "Partition",
     "Rebalance",
     "Span",
@@ -82,6 +83,18 @@ class Message(msgspec.Struct, frozen=True, gc=False):
         return Place(topic=self.topic, partition=self.partition, offset=self.offset)
 
 
+class Pack(msgspec.Struct, frozen=True, gc=False):
+    """What lies in a partition from offset `first` on, in Kafka's record batches: nobody made messages of it yet.
+
+    Records below `first` may be in it: a batch comes whole.
+    """
+
+    topic: str
+    partition: int
+    first: int
+    body: bytes
+
+
 class Span(msgspec.Struct, frozen=True):
     """What a partition holds: the first offset still kept, and the offset the next record will get."""
 
@@ -113,6 +126,9 @@ class Consumer(AbstractAsyncContextManager["Consumer"], Protocol):
         Raises `OffsetLost` where retention removed what was next, `BackendUnavailable` where the bus is gone.
         """
 
+    async def poll_packs(self, timeout: timedelta) -> list[Pack]:  # noqa: ASYNC109 - as above
+        """As `poll`, of a consumer that was asked for packs."""
+
     async def commit(self, positions: Mapping[Partition, int]) -> None:
         """Save the next offset to read of each partition; of partitions no longer held, nothing is saved."""
 
@@ -128,7 +144,12 @@ class Consumer(AbstractAsyncContextManager["Consumer"], Protocol):
 
 
 class Bus(Protocol):
-    """Durable topics. Every method raises `BackendUnavailable` when the backend does not answer."""
+    """Durable topics. Every method raises `BackendUnavailable` when the backend does not answer.
+
+    `has_packs`: whether its consumers can give `Pack`s.
+    """
+
+    has_packs: ClassVar[bool]
 
     async def ensure(self, specs: Sequence[TopicSpec]) -> None:
         """Create the topics that are missing; an existing topic keeps its partitions."""
@@ -137,9 +158,18 @@ class Bus(Protocol):
         """Append records, durable on return, and say where each lies. Raises `RecordTooLarge` naming topic and size."""
 
     def consumer(
-        self, group: str, topics: Sequence[str], *, member: str, rebalance: Rebalance | None = None
+        self,
+        group: str,
+        topics: Sequence[str],
+        *,
+        member: str,
+        rebalance: Rebalance | None = None,
+        packs: bool = False,
     ) -> Consumer:
-        """Return a member of `group`; `member` is its stable name (static membership)."""
+        """Return a member of `group`; `member` is its stable name (static membership).
+
+        `packs`: it is asked by `poll_packs`, where the bus has packs.
+        """
 
     def read(
         self,

@@ -2,6 +2,7 @@
 
 from collections.abc import AsyncIterator, Mapping, Sequence
 from datetime import datetime, timedelta
+from typing import ClassVar
 
 from taktwatch.bus import Bus, Consumer, Message, Outgoing, Rebalance, Span, TopicSetup, TopicSpec
 from taktwatch.bus.kafka_admin import KafkaAdmin
@@ -24,6 +25,8 @@ class KafkaBus(Bus):
 
     `timeout` bounds every call, a publish too; `session` is how long a group waits for a silent member.
     """
+
+    has_packs: ClassVar[bool] = True
 
     def __init__(
         self,
@@ -49,11 +52,18 @@ class KafkaBus(Bus):
         return await self._producer.publish(records)
 
     def consumer(
-        self, group: str, topics: Sequence[str], *, member: str, rebalance: Rebalance | None = None
+        self,
+        group: str,
+        topics: Sequence[str],
+        *,
+        member: str,
+        rebalance: Rebalance | None = None,
+        packs: bool = False,
     ) -> Consumer:
         """See `Bus.consumer`."""
+        session = self._session
         return KafkaConsumer(
-            self._link, self._admin, group, topics, member=member, rebalance=rebalance, session=self._session
+            self._link, self._admin, group, topics, member=member, rebalance=rebalance, session=session, packs=packs
         )
 
     def read(

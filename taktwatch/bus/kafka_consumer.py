@@ -11,9 +11,10 @@ import structlog
 from aiokafka import AIOKafkaConsumer, ConsumerRebalanceListener, TopicPartition
 from aiokafka.errors import CommitFailedError, IllegalStateError, NoOffsetForPartitionError
 
-from taktwatch.bus import Consumer, Message, Partition, Rebalance
+from taktwatch.bus import Consumer, Message, Pack, Partition, Rebalance
 from taktwatch.bus.kafka_admin import KafkaAdmin
 from taktwatch.bus.kafka_link import FETCH_BYTES, PARTITION_BYTES, Link, stop_consumer
+from taktwatch.bus.kafka_packs import PackTaking
 from taktwatch.bus.kafka_records import getmany, give_messages, has_fetched
 from taktwatch.errors import BackendUnavailable
 
@@ -44,6 +45,7 @@ class KafkaConsumer(Consumer):
         member: str,
         rebalance: Rebalance | None,
         session: timedelta,
+        packs: bool = False,
     ) -> None:
         self._link = link
         self._admin = admin
@@ -52,6 +54,7 @@ class KafkaConsumer(Consumer):
         self._name = f"{group}-{member}"
         self._rebalance = rebalance
         self._session = session
+        self._packs = packs
         self._consumer: AIOKafkaConsumer | None = None
         self._held: frozenset[Partition] = frozenset()
         self._paused: frozenset[Partition] = frozenset()
@@ -93,7 +96,7 @@ class KafkaConsumer(Consumer):
         except BaseException:
             await self._stop()
             raise
-        give_messages(consumer)
+        give_messages(consumer, PackTaking if self._packs else None)
         consumer.subscribe(self._topics, listener=Listener(self))
         self._heard_at = self._now()
         return self
@@ -111,17 +114,26 @@ class KafkaConsumer(Consumer):
 
     async def poll(self, max_records: int, timeout: timedelta) -> list[Message]:  # noqa: ASYNC109 - the protocol's
         """See `Consumer.poll`."""
+        found = await self._poll(max_records, timeout)
+        return list(chain.from_iterable(found.values()))
+
+    async def poll_packs(self, timeout: timedelta) -> list[Pack]:  # noqa: ASYNC109 - the protocol's
+        """See `Consumer.poll_packs`."""
+        found: Any = await self._poll(1, timeout)
+        return list(chain.from_iterable(found.values()))
+
+    async def _poll(self, most: int, timeout: timedelta) -> Mapping[TopicPartition, Sequence[Message]]:  # noqa: ASYNC109
         deadline = self._now() + timeout.total_seconds()
         while True:
             await self._settle()
             left_s = max(0.0, deadline - self._now())
-            found = await self._getmany(max_records, left_s)
-            if messages := list(chain.from_iterable(found.values())):
+            found = await self._getmany(most, left_s)
+            if any(found.values()):
                 self._heard_at = self._now()
-                return messages
+                return found
             if self._now() >= deadline and not self._changed.is_set():
                 await self._check_alive()
-                return []
+                return {}
 
     async def commit(self, positions: Mapping[Partition, int]) -> None:
         """See `Consumer.commit`; the broker refuses it from a member that the group has left behind."""

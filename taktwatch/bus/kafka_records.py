@@ -5,18 +5,20 @@ the record. Here a consumer's fetcher is given a place for what it fetches that 
 """
 
 from collections import OrderedDict
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import timedelta
-from typing import Any
+from typing import Any, Protocol
 
+import aiokafka.consumer.fetcher as fetcher_module
 from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.consumer.fetcher import FetchError, FetchResult, PartitionRecords
 from aiokafka.errors import CorruptRecordException
+from aiokafka.record.memory_records import MemoryRecords
 
 from taktwatch.bus import Message
 from taktwatch.instants import EPOCH
 
-__all__ = ["BRIEFLY_MS", "PATIENTLY_MS", "getmany", "give_messages", "has_fetched"]
+__all__ = ["BRIEFLY_MS", "PATIENTLY_MS", "getmany", "give_messages", "has_fetched", "unpacked"]
 
 
 AHEAD_S = 0.02
@@ -29,10 +31,10 @@ PATIENTLY_MS = 500
 lie here already, briefly, for their reader soon wants more."""
 
 
-def give_messages(consumer: AIOKafkaConsumer) -> None:
-    """Let a started consumer, before it fetches, return `Message`s in place of its own records."""
+def give_messages(consumer: AIOKafkaConsumer, way: "type[Taking] | None" = None) -> None:
+    """Let a started consumer, before it fetches, return `Message`s in place of its own records, or what `way` makes."""
     fetcher: Any = consumer._fetcher  # noqa: SLF001 - there is no public way
-    fetcher._records = Fetched(fetcher)  # noqa: SLF001
+    fetcher._records = Fetched(fetcher, way or Unpacking)  # noqa: SLF001
     fetcher._prefetch_backoff = AHEAD_S  # noqa: SLF001
 
 
@@ -57,19 +59,29 @@ def has_fetched(consumer: AIOKafkaConsumer) -> bool:
     return bool(fetcher._records) and not fetcher._subscriptions.reassignment_in_progress  # noqa: SLF001
 
 
+class Taking(Protocol):
+    """How what was fetched of a partition is handed out."""
+
+    def __init__(self, found: FetchResult) -> None: ...
+
+    def take(self, max_records: int | None = None) -> Sequence[Any]:
+        """Return what comes next."""
+
+
 class Fetched(OrderedDict[TopicPartition, FetchResult | FetchError]):
     """What a fetcher brought and nobody took yet."""
 
-    def __init__(self, fetcher: Any) -> None:
+    def __init__(self, fetcher: Any, way: "type[Taking]") -> None:
         super().__init__()
         self._fetcher = fetcher
+        self._way = way
         self._be_patient()
 
     def __setitem__(self, place: TopicPartition, found: FetchResult | FetchError) -> None:
         """Let what was fetched be unpacked our way; an error stays one."""
         if isinstance(found, FetchResult):
             taking: Any = found
-            taking.getall = Unpacking(found).take
+            taking.getall = self._way(found).take
         super().__setitem__(place, found)
         self._be_patient()
 
@@ -118,15 +130,34 @@ class Unpacking:
         return taken
 
 
+Batches: Any = MemoryRecords
+
+
+class Kept(Batches):  # type: ignore[misc]  # aiokafka's, compiled
+    """Batches whose bytes can be asked for: aiokafka keeps them to itself."""
+
+    def __init__(self, body: bytes) -> None:
+        super().__init__(body)
+        self.body = body
+
+
+fetcher_module.MemoryRecords = Kept  # type: ignore[attr-defined]  # there is no public way
+
+
 def batches_in(fetched: PartitionRecords) -> Iterator[tuple[list[Message], int]]:
-    """Yield the messages of each of a partition's batches from where it was fetched, and the offset after the batch.
+    """Yield the messages of each of a partition's batches from where it was fetched, and the offset after the batch."""
+    parts: Any = fetched
+    (topic, partition), batches = parts._tp, parts._records  # noqa: SLF001
+    return unpacked(topic, partition, batches, parts.next_fetch_offset)
+
+
+def unpacked(topic: str, partition: int, batches: Any, wanted: int) -> Iterator[tuple[list[Message], int]]:
+    """Yield the messages of each batch from offset `wanted` on, and the offset after the batch.
 
     The broker stamps log times in milliseconds, one for a whole batch of its own: equal ones are one object, and so
     are the headers of records that follow each other. Raises
     `CorruptRecordException` for a batch whose checksum is wrong.
     """
-    parts: Any = fetched
-    (topic, partition), batches, wanted = parts._tp, parts._records, parts.next_fetch_offset  # noqa: SLF001
     stamp_ms, stamp = -1, EPOCH
     named: list[tuple[str, bytes]] = []
     headers: dict[str, bytes] = {}

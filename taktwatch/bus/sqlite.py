@@ -11,7 +11,7 @@ from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime, timedelta
 from pathlib import Path
-from typing import TypeVar
+from typing import ClassVar, TypeVar
 
 from taktwatch.bus import Bus, Consumer, Message, Outgoing, Rebalance, Span, TopicSetup, TopicSpec
 from taktwatch.bus.outgoing import check_name, check_sizes
@@ -41,6 +41,8 @@ class SqliteBus(Bus):
     `lease` is how long a group waits for a silent member; `sweep_every` how often publishing applies retention;
     `segment_bytes` how large a file of pictures grows before the next one begins.
     """
+
+    has_packs: ClassVar[bool] = False
 
     def __init__(
         self,
@@ -82,7 +84,13 @@ class SqliteBus(Bus):
         return places
 
     def consumer(
-        self, group: str, topics: Sequence[str], *, member: str, rebalance: Rebalance | None = None
+        self,
+        group: str,
+        topics: Sequence[str],
+        *,
+        member: str,
+        rebalance: Rebalance | None = None,
+        packs: bool = False,  # noqa: ARG002 - it has none
     ) -> Consumer:
         """See `Bus.consumer`."""
         return SqliteConsumer(self, group, topics, member, rebalance)

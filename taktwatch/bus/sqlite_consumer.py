@@ -11,7 +11,7 @@ from typing import Protocol, Self, TypeVar
 
 import structlog
 
-from taktwatch.bus import Consumer, Message, Partition, Rebalance, Span
+from taktwatch.bus import Consumer, Message, Pack, Partition, Rebalance, Span
 from taktwatch.bus.sqlite_groups import Groups, Member
 from taktwatch.bus.sqlite_watch import GROUP, TOPIC, Watch
 from taktwatch.errors import BackendUnavailable, MemberReplaced
@@ -97,6 +97,10 @@ class SqliteConsumer(Consumer):
             except BackendUnavailable as unavailable:  # the lease runs out by itself
                 log.warning("could not leave the group", group=self._member.group, error=str(unavailable))
             self._home.watch.touch((GROUP, self._member.group))
+
+    async def poll_packs(self, timeout: timedelta) -> list[Pack]:  # noqa: ASYNC109 - the protocol's
+        """Not to be asked of this bus."""
+        raise NotImplementedError("the embedded bus has no packs")
 
     async def poll(self, max_records: int, timeout: timedelta) -> list[Message]:  # noqa: ASYNC109 - the protocol's
         """See `Consumer.poll`."""

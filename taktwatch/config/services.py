@@ -88,6 +88,9 @@ class KpiConfig(Settings):
         default=10.0, gt=0, description="no word from ingest for so long: the station is lost"
     )
     checkpoint_interval_s: float = Field(default=1.0, gt=0)
+    compiled: bool = Field(
+        default=True, description="on Kafka the compiled library folds ordinary results, where it was built"
+    )
     retention_days: float = Field(default=730.0, gt=0, description="how long the store keeps windows")
 
 

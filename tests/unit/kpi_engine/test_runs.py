@@ -1,20 +1,41 @@
-"""Runs of ordinary records are folded with little work, and into the very state that folding each in full makes."""
+"""What the compiled library takes in ends in the very state that folding each record in full makes."""
 
 from dataclasses import replace
 
 import msgspec
+import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from kafka_packs import Logged, batch, pack
+from servers.require import missing
 from timelines import at, mark, result
 
+from kpi_engine.checks import readable
+from kpi_engine.compiled import read_taken
 from kpi_engine.rules import Rules
+from kpi_engine.runs import hand_back
 from kpi_engine.shifts import Calendar
-from kpi_engine.slim import SlimResult, slim_result
-from kpi_engine.windows import KpiState, drain, drain_verdicts, empty, fold, fold_plainly
+from kpi_engine.slim import slim_result
+from kpi_engine.step import step_at
+from kpi_engine.windows import KpiState, drain, drain_verdicts, empty, fold, fold_plainly, restore, save
+from taktwatch.bus import Pack
+from taktwatch.bus.kafka_packs import others_in
 from taktwatch.config import ShiftConfig
+from taktwatch.errors import BackendUnavailable
 from taktwatch.instants import microseconds
-from taktwatch.records import Detection, InspectionResult, MarkState, Outcome, Rle, StationMark, Verdict
-from taktwatch.wire import encode
+from taktwatch.native import Engine, available
+from taktwatch.records import (
+    BoardVerdict,
+    Detection,
+    InspectionResult,
+    KpiWindow,
+    MarkState,
+    Outcome,
+    Rle,
+    StationMark,
+    Verdict,
+)
+from taktwatch.wire import decode, encode, headers_of
 
 SHIFTS = {f"{minute}": ShiftConfig(start=f"12:0{minute}", end=f"12:0{minute + 1}") for minute in range(5)}
 RULES = Rules(
@@ -29,17 +50,17 @@ CASES = max(200, settings.default.max_examples)
 FOUND = Detection(
     label="open", score=0.5, box_px=(1, 2, 3, 4), mask=Rle(size=(8, 8), counts="08"), area_px=1, area_um2=1
 )
-Log = list[SlimResult | StationMark]
+Log = list[InspectionResult | StationMark]
 
 
 def clock(seconds: float) -> str:
     return f"12:{int(seconds // 60):02}:{seconds % 60:06.3f}"
 
 
-def picture(seq: int, seconds: float, station: str, views: int, kind: int) -> SlimResult:
+def picture(seq: int, seconds: float, station: str, views: int, kind: int) -> InspectionResult:
     """Return a result; what is not quite ordinary about it hangs on `kind`, 0 to 99."""
     product = "three" if kind == 99 else {1: "board", 2: "two", 3: "three"}[views]
-    whole = result(
+    return result(
         seq,
         clock(seconds),
         station=station,
@@ -53,13 +74,12 @@ def picture(seq: int, seconds: float, station: str, views: int, kind: int) -> Sl
         detections=(FOUND,) * (kind % 4 if kind > 60 else 0),
         opportunities=250 - kind % 2,
     )
-    return slim_result(encode(whole)[0])
 
 
 @st.composite
 def logs(draw: st.DrawFn) -> Log:
     """Draw a log of one or two stations: boards come about once a second, nearly in order, with marks."""
-    placed: list[tuple[float, SlimResult | StationMark]] = []
+    placed: list[tuple[float, InspectionResult | StationMark]] = []
     for station in draw(st.sampled_from([("top",), ("top", "section")])):
         views, frames = draw(st.integers(1, 3)), draw(st.integers(5, 90))
         kinds = draw(st.lists(st.integers(0, 99), min_size=frames, max_size=frames))
@@ -82,50 +102,167 @@ def logs(draw: st.DrawFn) -> Log:
     return [record for _, record in placed]
 
 
-def yields(state: KpiState) -> tuple[object, ...]:
-    """Return what is published of a state, and all that it knows of its stations."""
-    windows = sorted(drain(state), key=lambda w: (w.window, w.start, w.station, w.product, w.lot or "", w.state))
-    known = msgspec.to_builtins((state.stations, state.lines), builtin_types=(), str_keys=False, enc_hook=str)
-    return windows, drain_verdicts(state), known, state.position
+def native() -> None:
+    if not available():
+        missing("native", "`make setup` builds the compiled library where there is a Rust compiler (cargo)")
+
+
+class Folder:
+    """A state that takes in packs as the service does; `verdicts` of boards by their id, as published."""
+
+    def __init__(self, rules: Rules) -> None:
+        self.rules = rules
+        self.state = empty()
+        self.state.engine = Engine()
+        self.verdicts: dict[str, BoardVerdict] = {}
+        self.left = 0
+
+    def take(self, records: list[Logged], first: int, wanted: int | None = None) -> None:
+        engine = self.state.engine
+        assert engine is not None
+        for message in others_in(engine, pack(records, first, wanted)):
+            self.left += 1
+            self.note()
+            logged_us = microseconds(message.timestamp)
+            fold(self.state, readable(message), message.offset, logged_us, self.rules)
+        self.note()
+
+    def note(self) -> None:
+        """Have verdicts in the order in which they were reached, whoever reached them."""
+        engine = self.state.engine
+        assert engine is not None
+        self.verdicts |= {verdict.board_id: verdict for verdict in drain_verdicts(self.state)}
+        taken = read_taken(engine.taken())
+        self.state.position = max(self.state.position, taken.position)
+        for line, board_id, value in taken.verdicts:
+            verdict = decode(value, headers_of(BoardVerdict))
+            assert isinstance(verdict, BoardVerdict)
+            assert (verdict.line, verdict.board_id) == (line, board_id)
+            assert encode(verdict)[0] == value
+            self.verdicts[board_id] = verdict
+
+    def restart(self) -> None:
+        """Go on from a checkpoint, in whose windows nothing is left to publish."""
+        image = save(self.state, 2_000)
+        blocks = [*self.state.blocks]
+        self.state = restore(image)
+        assert self.state.blocks == blocks
+        self.state.engine = Engine()
+
+
+def windows_of(state: KpiState) -> list[KpiWindow]:
+    return sorted(drain(state), key=lambda w: (w.window, w.start, w.station, w.product, w.lot or "", w.state))
+
+
+def known(state: KpiState, rules: Rules = RULES) -> object:
+    """Return all that a state knows of its stations; what blocks brought of old is forgotten with a station's step."""
+    for station in state.stations.values():
+        if (station.line, station.name) not in state.steps:
+            step_at(state, station.line, station.name, rules)
+    hand_back(state)
+    return msgspec.to_builtins((state.stations, state.lines), builtin_types=(), str_keys=False, enc_hook=str)
 
 
 @settings(deadline=None, max_examples=CASES, suppress_health_check=[HealthCheck.too_slow])
 @given(logs(), st.data())
-def test_a_run_of_records_makes_the_state_that_each_by_itself_makes(log: Log, data: st.DataObject) -> None:
-    """Pictures lost, late, repeated, skipped, of other lots and products, boards whose pictures lie far apart."""
-    drained = data.draw(st.sets(st.integers(0, len(log)), max_size=4))
-    stamp_us = data.draw(st.sampled_from([0, 1000, 700_000]), label="between log times")
+def test_what_the_library_takes_in_makes_the_state_that_each_record_by_itself_makes(
+    log: Log, data: st.DataObject
+) -> None:
+    """Pictures lost, late, repeated, skipped, of other lots and products, boards with pictures far apart, restarts."""
+    native()
+    stamp_ms = data.draw(st.sampled_from([0, 1, 700]), label="between log times")
     rules = replace(RULES, horizon_minutes=data.draw(st.sampled_from([0, 1, 60])))
-    one, other = empty(), empty()
-    for offset, record in enumerate(log):
-        logged_us = microseconds(at("13:00:00")) + offset * stamp_us
-        fold_plainly(one, record, offset, logged_us, rules)
-        fold(other, record, offset, logged_us, rules)
-        if offset in drained:
-            assert yields(one) == yields(other)
-    assert yields(one) == yields(other)
+    cuts = sorted(data.draw(st.sets(st.integers(1, max(1, len(log) - 1)), max_size=5), label="batches begin"))
+    drained = data.draw(st.sets(st.sampled_from([*cuts, len(log)])), label="drained")
+    restarted = data.draw(st.sets(st.sampled_from([*cuts, len(log)]), max_size=2), label="restarted")
+    begun = microseconds(at("13:00:00")) // 1000
+    logged = [(record, begun + offset * stamp_ms) for offset, record in enumerate(log)]
+    one, other = empty(), Folder(rules)
+    verdicts: dict[str, BoardVerdict] = {}
+    first = 0
+    for cut in [*cuts, len(log)]:
+        for offset in range(first, cut):
+            record, logged_ms = logged[offset]
+            slim = slim_result(encode(record)[0]) if isinstance(record, InspectionResult) else record
+            fold_plainly(one, slim, offset, logged_ms * 1000, rules)
+        other.take(logged[first:cut], first)
+        verdicts |= {verdict.board_id: verdict for verdict in drain_verdicts(one)}
+        assert other.verdicts == verdicts
+        if cut in drained | restarted:
+            assert windows_of(one) == windows_of(other.state)
+        if cut in restarted:
+            save(one)
+            one = restore(save(one))
+            other.restart()
+        first = cut
+    assert windows_of(one) == windows_of(other.state)
+    assert other.state.position == one.position == len(log)
+    assert known(other.state, rules) == known(one, rules)
 
 
 def test_a_picture_too_many_corrects_a_board_that_was_counted_in_the_same_run() -> None:
-    one, other = empty(), empty()
+    native()
+    one, other = empty(), Folder(RULES)
+    records: list[Logged] = []
     for offset, (visit, seconds) in enumerate([(0, 0), (0, 0.1), (0, 0.2), (1, 1), (1, 2), (1, 3), (1, 4)]):
         found = result(offset, clock(seconds), product="three", visit=visit)
+        records.append((found, 0))
         fold_plainly(one, found, offset, 0, RULES)
-        fold(other, found, offset, 0, RULES)
-    assert yields(one) == yields(other)
+    other.take(records, 0)
+    assert windows_of(one) == windows_of(other.state)
+    assert known(one) == known(other.state)
 
 
-def test_most_of_a_steady_log_is_folded_in_runs() -> None:
-    """Else the test above would show nothing: after two minutes of boards every record but a few is in the run."""
-    state = empty()
-    log: list[InspectionResult | StationMark] = []
-    for second in range(110):
+def steady(seconds: int) -> list[Logged]:
+    log: list[Logged] = []
+    logged_ms = microseconds(at("13:00:00")) // 1000
+    for second in range(seconds):
         log += [
-            result(3 * second + view, clock(second + view / 10), product="three", visit=second) for view in (1, 0, 2)
+            (result(3 * second + view, clock(second + view / 10), product="three", visit=second), logged_ms)
+            for view in (1, 0, 2)
         ]
-        log.append(mark(3 * second + 2, clock(second + 1), product="three"))
-    in_run = 0
-    for offset, record in enumerate(log):
-        fold(state, record, offset, microseconds(at("13:00:00")), RULES)
-        in_run += bool((run := state.steps["line-1", "top"].run) and run.seqs)
-    assert in_run > 0.9 * len(log)
+        log.append((mark(3 * second + 2, clock(second + 1), product="three"), logged_ms))
+    return log
+
+
+def test_of_a_steady_log_the_library_takes_nearly_everything() -> None:
+    """Else the test above would show nothing."""
+    native()
+    folder = Folder(RULES)
+    folder.take(steady(110), 0)
+    assert folder.left < 10
+
+
+def test_records_before_the_wanted_offset_came_with_their_batch_and_do_not_count() -> None:
+    native()
+    log = steady(20)
+    folder, other = Folder(RULES), Folder(RULES)
+    folder.take(log[:30], 0)
+    folder.take(log, 0, wanted=30)
+    other.take(log, 0)
+    assert windows_of(folder.state) == windows_of(other.state)
+
+
+def test_a_batch_that_the_library_cannot_read_is_folded_plainly() -> None:
+    native()
+    log = steady(20)
+    plain, other = Folder(RULES), Folder(RULES)
+    plain.take(log, 0)
+    engine = other.state.engine
+    assert engine is not None
+    body = batch(log[:40], 0) + batch(log[40:], 40, compression=1)
+    for message in others_in(engine, Pack("taktwatch.results", 0, 0, body)):
+        fold(other.state, readable(message), message.offset, microseconds(message.timestamp), RULES)
+    assert windows_of(plain.state) == windows_of(other.state)
+
+
+def test_a_damaged_batch_stops_the_fold_before_anything_of_it_is_counted() -> None:
+    native()
+    folder = Folder(RULES)
+    body = bytearray(batch(steady(20), 0))
+    body[200] ^= 1
+    engine = folder.state.engine
+    assert engine is not None
+    with pytest.raises(BackendUnavailable, match="damaged"):
+        list(others_in(engine, Pack("taktwatch.results", 0, 0, bytes(body))))
+    assert read_taken(engine.taken()).position == 0
