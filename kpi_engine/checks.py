@@ -40,7 +40,7 @@ def readable(message: Message, kind: type[Record] | None = None) -> SlimResult |
             result = slim_result(message.value)
             if result.tile is not None:
                 result = placed_result(message.value)
-        except msgspec.MsgspecError as error:
+        except (msgspec.MsgspecError, UnicodeDecodeError) as error:
             raise BadRecord(f"a damaged taktwatch.result record: {error}") from error
         if not is_plain(result):
             check_result(result)

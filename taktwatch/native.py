@@ -56,7 +56,7 @@ def load() -> ctypes.CDLL | None:
     library.taktwatch_free.restype = None
     library.taktwatch_out.argtypes = [engine, ctypes.POINTER(size)]
     library.taktwatch_out.restype = ctypes.c_void_p
-    library.taktwatch_open.argtypes = [engine, ctypes.c_int64]
+    library.taktwatch_open.argtypes = [engine, ctypes.c_int64, size]
     library.taktwatch_open.restype = None
     library.taktwatch_next.argtypes = [engine, ctypes.c_char_p, size]
     library.taktwatch_begin.argtypes = [engine, ctypes.c_char_p, size]
@@ -88,13 +88,13 @@ class Engine:
         if hasattr(self, "_engine"):
             self._library.taktwatch_free(self._engine)
 
-    def open(self, wanted: int) -> None:
-        """Begin with other bytes of Kafka's batches; records below `wanted` came with their batch and do not count."""
-        self._library.taktwatch_open(self._engine, wanted)
+    def open(self, wanted: int, start: int) -> None:
+        """Begin with Kafka's batches from byte `start` on; records below `wanted` came along, do not count."""
+        self._library.taktwatch_open(self._engine, wanted, start)
 
-    def next(self, body: bytes) -> int:
-        """Take in records up to one that is not ordinary; `entry` has it then."""
-        found: int = self._library.taktwatch_next(self._engine, body, len(body))
+    def next(self, body: bytes, end: int) -> int:
+        """Take in records of `body` before byte `end`, up to one that is not ordinary; `entry` has it then."""
+        found: int = self._library.taktwatch_next(self._engine, body, end)
         if found == BROKEN:
             raise NativeError("the compiled fold failed on a record")
         return found

@@ -1,6 +1,6 @@
 """Records as Kafka's batches, as a broker gives them out."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 from aiokafka.record.default_records import DefaultRecordBatchBuilder
 
@@ -11,8 +11,16 @@ from taktwatch.wire import encode
 Logged = tuple[InspectionResult | StationMark, int]
 """A record, and when the bus took it: milliseconds since 1970."""
 
+Raw = tuple[bytes, Mapping[str, bytes], int]
+"""A record's value and headers as they travel, and when the bus took it."""
 
-def batch(records: Sequence[Logged], first: int, *, compression: int = 0) -> bytes:
+
+def raw(records: Iterable[Logged]) -> list[Raw]:
+    """Return records as they travel."""
+    return [(*encode(record), logged_ms) for record, logged_ms in records]
+
+
+def batch(records: Sequence[Raw], first: int, *, compression: int = 0) -> bytes:
     """Return one batch of magic 2 whose first offset is `first`."""
     builder = DefaultRecordBatchBuilder(
         magic=2,
@@ -23,14 +31,13 @@ def batch(records: Sequence[Logged], first: int, *, compression: int = 0) -> byt
         base_sequence=-1,
         batch_size=2**24,
     )
-    for index, (record, logged_ms) in enumerate(records):
-        value, headers = encode(record)
-        builder.append(index, logged_ms, record.line.encode(), value, list(headers.items()))
+    for index, (value, headers, logged_ms) in enumerate(records):
+        builder.append(index, logged_ms, b"line", value, list(headers.items()))
     built = bytearray(builder.build())
     built[:8] = first.to_bytes(8, "big")  # the checksum does not cover it: the broker writes it
     return bytes(built)
 
 
-def pack(records: Sequence[Logged], first: int, wanted: int | None = None) -> Pack:
-    """Return a pack of one batch, of which offsets below `wanted` were asked for by nobody."""
-    return Pack("taktwatch.results", 0, first if wanted is None else wanted, batch(records, first))
+def pack_of(body: bytes, wanted: int) -> Pack:
+    """Return a pack of batches, of which records below `wanted` were asked for by nobody."""
+    return Pack("taktwatch.results", 0, wanted, body, 0, len(body))

@@ -25,6 +25,7 @@ pub struct Engine {
     cursor: Cursor,
     wanted: i64,
     known_headers: (Vec<u8>, Kind),
+    model: Vec<u8>,
     verdicts: Verdicts,
     results: i64,
     marks: i64,
@@ -40,6 +41,7 @@ impl Default for Engine {
             cursor: Cursor::default(),
             wanted: 0,
             known_headers: (Vec::new(), Kind::Other),
+            model: Vec::new(),
             verdicts: Verdicts::default(),
             results: 0,
             marks: 0,
@@ -50,9 +52,9 @@ impl Default for Engine {
 }
 
 impl Engine {
-    /// Begin with what was fetched of the partition; records before `wanted` came with their batch.
-    pub fn open(&mut self, wanted: i64) {
-        self.cursor = Cursor::default();
+    /// Begin at a batch of what was fetched of the partition; records before `wanted` came with their batch.
+    pub fn open(&mut self, wanted: i64, start: usize) {
+        self.cursor = Cursor::at(start);
         self.wanted = wanted;
     }
 
@@ -96,7 +98,7 @@ impl Engine {
     }
 
     fn take(&mut self, value: &[u8], offset: i64, logged_us: i64) -> bool {
-        let Some(picture) = json::picture(value) else { return false };
+        let Some(picture) = json::picture(value, &mut self.model) else { return false };
         let Some(index) = self.find(picture.line, picture.station) else { return false };
         let taken = self.stations[index].take(&picture, offset, logged_us, &mut self.verdicts).is_some();
         self.results += i64::from(taken);

@@ -69,7 +69,10 @@ const LONGEST_LATENCY_US: i64 = 3650 * 86_400 * 1_000_000;
 const DEEPEST: u32 = 32;
 
 /// An ordinary result: inspected, no piece of a panel, no layers, every number in range.
-pub fn picture(bytes: &[u8]) -> Option<Picture<'_>> {
+///
+/// `model`: the bytes that the result before had for its model. Most results have the same, and equal bytes are no
+/// less JSON than they were then.
+pub fn picture<'a>(bytes: &'a [u8], model: &mut Vec<u8>) -> Option<Picture<'a>> {
     let mut scan = Scan { bytes, at: 0 };
     let (mut line, mut station, mut product, mut session, mut view) = (None, None, None, None, None);
     let (mut seq, mut visit, mut um_per_px, mut opportunities) = (None, None, None, 0);
@@ -100,6 +103,13 @@ pub fn picture(bytes: &[u8]) -> Option<Picture<'_>> {
             b"detections" => detections = scan.detections()?,
             b"layers" => scan.empty_array()?,
             b"tile" => scan.null()?,
+            b"model" if scan.is_object(model) => scan.at += model.len(),
+            b"model" => {
+                let start = scan.at;
+                scan.skip(0)?;
+                model.clear();
+                model.extend_from_slice(&bytes[start..scan.at]);
+            }
             _ => scan.skip(0)?,
         }
         if !scan.more(b'}')? {
@@ -231,6 +241,11 @@ impl<'a> Scan<'a> {
             byte if byte == close => Some(false),
             _ => None,
         }
+    }
+
+    /// Whether exactly this object comes next: it says itself where it ends.
+    fn is_object(&self, object: &[u8]) -> bool {
+        object.first() == Some(&b'{') && self.bytes[self.at..].starts_with(object)
     }
 
     /// A string of ASCII without escapes.
@@ -528,7 +543,7 @@ mod tests {
 
     #[test]
     fn what_is_wanted_is_read_and_the_rest_is_skipped() {
-        let found = picture(WHOLE.as_bytes()).unwrap();
+        let found = picture(WHOLE.as_bytes(), &mut Vec::new()).unwrap();
         assert_eq!((found.line, found.station, found.product, found.session), ("line-1", "top", "board", "s1"));
         assert_eq!((found.seq, found.visit, found.opportunities), (7, 2, 250));
         assert_eq!(found.judged_us - found.received_us, 126_000);
@@ -540,7 +555,7 @@ mod tests {
     #[test]
     fn what_is_not_whole_or_not_ordinary_is_left_alone() {
         for end in 0..WHOLE.len() {
-            assert!(picture(&WHOLE.as_bytes()[..end]).is_none(), "{end}");
+            assert!(picture(&WHOLE.as_bytes()[..end], &mut Vec::new()).is_none(), "{end}");
         }
         for (old, new) in [
             ("\"inspected\"", "\"skipped\""),
@@ -558,10 +573,24 @@ mod tests {
             ("\"verdict\":\"fail\"", "\"verdict\":\"maybe\""),
         ] {
             assert!(WHOLE.contains(old));
-            assert!(picture(WHOLE.replace(old, new).as_bytes()).is_none(), "{new}");
+            assert!(picture(WHOLE.replace(old, new).as_bytes(), &mut Vec::new()).is_none(), "{new}");
         }
         let broken = WHOLE.as_bytes().iter().map(|b| if *b == b'g' { 0xff } else { *b }).collect::<Vec<_>>();
-        assert!(picture(&broken).is_none());
+        assert!(picture(&broken, &mut Vec::new()).is_none());
+    }
+
+    #[test]
+    fn a_model_is_known_again_by_its_bytes_alone() {
+        let mut model = Vec::new();
+        let with = |text: &str| WHOLE.replace("\"timings_us\":{}", &format!("\"model\":{text}"));
+        assert!(picture(with(r#"{"name":"a","id":[1]}"#).as_bytes(), &mut model).is_some());
+        assert_eq!(model, br#"{"name":"a","id":[1]}"#);
+        assert!(picture(with(r#"{"name":"a","id":[1]}"#).as_bytes(), &mut model).is_some());
+        for broken in [r#"{"name":"a","id":[1]}}"#, r#"{"name":"a","id":[1],}"#, r#"{"name":"a","id":[1]}5"#] {
+            assert!(picture(with(broken).as_bytes(), &mut model).is_none(), "{broken}");
+        }
+        assert!(picture(with("null").as_bytes(), &mut model).is_some());
+        assert!(picture(with("nullnull").as_bytes(), &mut model).is_none());
     }
 
     #[test]

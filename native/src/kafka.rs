@@ -37,6 +37,11 @@ const HEAD: usize = 61;
 const MAGIC: usize = 16;
 
 impl Cursor {
+    /// Begin with the batch at that byte.
+    pub fn at(start: usize) -> Self {
+        Cursor { batch_end: start, ..Cursor::default() }
+    }
+
     /// The byte at which the batch begins that is being read: where somebody else has to go on.
     pub fn batch_start(&self) -> usize {
         self.batch_start
@@ -52,7 +57,7 @@ impl Cursor {
 
     fn open(&mut self, bytes: &[u8]) -> Result<(), Stop> {
         self.batch_start = self.batch_end;
-        let batch = &bytes[self.batch_start..];
+        let Some(batch) = bytes.get(self.batch_start..) else { return Err(Stop::End) };
         if batch.len() < HEAD {
             return Err(Stop::End);
         }

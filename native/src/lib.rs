@@ -59,8 +59,8 @@ pub unsafe extern "C" fn taktwatch_out(engine: *const Engine, length: *mut usize
 /// # Safety
 /// `engine` is alive.
 #[no_mangle]
-pub unsafe extern "C" fn taktwatch_open(engine: *mut Engine, wanted: i64) {
-    (*engine).open(wanted);
+pub unsafe extern "C" fn taktwatch_open(engine: *mut Engine, wanted: i64, start: usize) {
+    (*engine).open(wanted, start);
 }
 
 /// # Safety

@@ -86,13 +86,15 @@ class Message(msgspec.Struct, frozen=True, gc=False):
 class Pack(msgspec.Struct, frozen=True, gc=False):
     """What lies in a partition from offset `first` on, in Kafka's record batches: nobody made messages of it yet.
 
-    Records below `first` may be in it: a batch comes whole.
+    They lie in `body` from byte `start` to byte `end`; records below `first` may be among them: a batch comes whole.
     """
 
     topic: str
     partition: int
     first: int
     body: bytes
+    start: int
+    end: int
 
 
 class Span(msgspec.Struct, frozen=True):

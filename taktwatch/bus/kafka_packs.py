@@ -14,7 +14,7 @@ from taktwatch.errors import BackendUnavailable
 from taktwatch.instants import EPOCH
 from taktwatch.native import CORRUPT, END, FOREIGN, Engine
 
-__all__ = ["PackTaking", "others_in"]
+__all__ = ["PackTaking", "messages_in", "others_in"]
 
 PACK_BYTES = 2**20
 """A pack ends with the batch that makes it so large: a thousand records at once, then others have their turn."""
@@ -38,14 +38,14 @@ class PackTaking:
             return []
         fetched = found._partition_records  # noqa: SLF001
         (topic, partition), first = fetched._tp, fetched.next_fetch_offset  # noqa: SLF001
-        end, after = whole_batches(self._body, self._at, PACK_BYTES)
-        body = self._body if (self._at, end) == (0, len(self._body)) else self._body[self._at : end]
+        start = self._at
+        end, after = whole_batches(self._body, start, PACK_BYTES)
         self._at = end
         fetched.next_fetch_offset = max(first, after)
         found._update_position()  # noqa: SLF001
         if whole_batches(self._body, end, 0)[0] == end:
             found._partition_records = None  # noqa: SLF001 - there is no more
-        return [Pack(topic, partition, first, body)] if body else []
+        return [Pack(topic, partition, first, self._body, start, end)] if end > start else []
 
 
 HEAD = struct.Struct(">qi11xi")
@@ -74,14 +74,12 @@ def others_in(engine: Engine, pack: Pack) -> Iterator[Message]:
 
     Raises `BackendUnavailable` for a batch whose checksum is wrong: it is fetched again.
     """
-    engine.open(pack.first)
-    while (found := engine.next(pack.body)) != END:
+    engine.open(pack.first, pack.start)
+    while (found := engine.next(pack.body, pack.end)) != END:
         if found == CORRUPT:
             raise BackendUnavailable(f"a damaged batch in {pack.topic}/{pack.partition}; it is fetched again")
         if found == FOREIGN:
-            batches = MemoryRecords(pack.body[engine.foreign_start() :])
-            for messages, _ in unpacked(pack.topic, pack.partition, batches, pack.first):
-                yield from messages
+            yield from messages_in(pack, engine.foreign_start())
             return
         entry = engine.entry()
         yield Message(
@@ -93,3 +91,10 @@ def others_in(engine: Engine, pack: Pack) -> Iterator[Message]:
             entry.value,
             {name.decode(): value for name, value in entry.headers},
         )
+
+
+def messages_in(pack: Pack, start: int | None = None) -> Iterator[Message]:
+    """Yield the messages of a pack, or of its batches from byte `start` on."""
+    batches = MemoryRecords(pack.body[pack.start if start is None else start : pack.end])
+    for messages, _ in unpacked(pack.topic, pack.partition, batches, pack.first):
+        yield from messages

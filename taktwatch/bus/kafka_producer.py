@@ -139,12 +139,17 @@ async def send_batches(producer: AIOKafkaProducer, place: tuple[str, int], recor
     firsts: list[int] = []
     pending: list[Future[RecordMetadata]] = []
     batch: BatchBuilder | None = None
+    named: Mapping[str, bytes] = {}
+    headers: list[tuple[str, bytes]] = []
     for index, record in enumerate(records):
-        if batch is None or not put(batch, record):
+        if record.headers is not named:  # shared by records of a kind
+            named = record.headers
+            headers = list(named.items())
+        if batch is None or not put(batch, record, headers):
             if batch is not None:
                 pending.append(await submitted(producer, batch, place))
             batch = producer.create_batch()
-            put(batch, record)  # the first one always fits
+            put(batch, record, headers)  # the first one always fits
             firsts.append(index)
     if batch is not None:
         pending.append(await submitted(producer, batch, place))
@@ -156,9 +161,8 @@ async def send_batches(producer: AIOKafkaProducer, place: tuple[str, int], recor
     return offsets
 
 
-def put(batch: BatchBuilder, record: Outgoing) -> bool:
+def put(batch: BatchBuilder, record: Outgoing, headers: list[tuple[str, bytes]]) -> bool:
     """Put a record into a batch; False for a full one. The broker sets the time."""
-    headers = list(record.headers.items())
     return batch.append(timestamp=None, key=record.key, value=record.value, headers=headers) is not None
 
 

@@ -1,7 +1,7 @@
 """What both backends ask of a record on its way out: its partition, and that it fits."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from zlib import crc32
 
 from taktwatch.bus import MAX_RECORD_BYTES, Outgoing, TopicSpec
@@ -36,8 +36,13 @@ def record_bytes(record: Outgoing) -> int:
 
 def check_sizes(records: Sequence[Outgoing]) -> None:
     """Raise `RecordTooLarge` for the first record that no backend would take; nothing of the batch is published."""
+    named: Mapping[str, bytes] = {}
+    header_bytes = 0
     for record in records:
-        if len(record.key) + len(record.value) + sum(map(len, record.headers.values())) < CERTAINLY_FITS:
+        if record.headers is not named:  # shared by records of a kind
+            named = record.headers
+            header_bytes = sum(map(len, named.values()))
+        if len(record.key) + len(record.value) + header_bytes < CERTAINLY_FITS:
             continue
         if (size := record_bytes(record)) > MAX_RECORD_BYTES:
             raise RecordTooLarge(

@@ -9,12 +9,13 @@ from taktwatch.bus.connect import open_bus
 from taktwatch.config import LineConfig
 from taktwatch.doctor.check import Check, State, span
 from taktwatch.errors import RecordNotFound, TaktwatchError
+from taktwatch.native import available
 from taktwatch.records import Place
 from taktwatch.store import StoreState
 from taktwatch.store.connect import open_store
 from taktwatch.topics import Topics
 
-__all__ = ["BUS_CLOCK", "STORE_CLOCK", "check_bus", "check_clock", "check_store"]
+__all__ = ["BUS_CLOCK", "STORE_CLOCK", "check_bus", "check_clock", "check_store", "judge_fold"]
 
 PATIENCE_S = 30.0
 BUS_CLOCK, STORE_CLOCK = "newest record on the bus", "KPI store"
@@ -42,6 +43,8 @@ async def check_bus(config: LineConfig, clocks: dict[str, datetime]) -> AsyncIte
     if newest is not None:
         clocks[BUS_CLOCK] = newest
     yield Check("bus", State.OK, config.bus_url)
+    if bus.has_packs and config.kpi.compiled:
+        yield judge_fold(built=available())
     missing = [name for name, setup in found.items() if setup is None]
     if missing:
         yield Check("topics", State.WARNING, f"not there yet: {', '.join(missing)}", "`taktwatch run` creates them")
@@ -50,6 +53,18 @@ async def check_bus(config: LineConfig, clocks: dict[str, datetime]) -> AsyncIte
     ]
     if len(missing) < len(wanted):
         yield judge_topics(faults, len(wanted) - len(missing))
+
+
+def judge_fold(*, built: bool) -> Check:
+    """Say whether results are folded as fast as they can be."""
+    if built:
+        return Check("fold", State.OK, "ordinary results are folded by the compiled library")
+    return Check(
+        "fold",
+        State.WARNING,
+        "the compiled library was not built: Python folds all results, at about a third of the pace",
+        "install Rust (cargo 1.78 or newer) and run `make setup`, or set `kpi.compiled = false`",
+    )
 
 
 async def described(bus: Bus, topic: str) -> TopicSetup | None:

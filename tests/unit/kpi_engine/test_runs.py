@@ -6,7 +6,7 @@ import msgspec
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from kafka_packs import Logged, batch, pack
+from kafka_packs import Logged, Raw, batch, pack_of, raw
 from servers.require import missing
 from timelines import at, mark, result
 
@@ -18,10 +18,9 @@ from kpi_engine.shifts import Calendar
 from kpi_engine.slim import slim_result
 from kpi_engine.step import step_at
 from kpi_engine.windows import KpiState, drain, drain_verdicts, empty, fold, fold_plainly, restore, save
-from taktwatch.bus import Pack
-from taktwatch.bus.kafka_packs import others_in
+from taktwatch.bus.kafka_packs import messages_in, others_in
 from taktwatch.config import ShiftConfig
-from taktwatch.errors import BackendUnavailable
+from taktwatch.errors import BackendUnavailable, BadRecord
 from taktwatch.instants import microseconds
 from taktwatch.native import Engine, available
 from taktwatch.records import (
@@ -115,16 +114,25 @@ class Folder:
         self.state = empty()
         self.state.engine = Engine()
         self.verdicts: dict[str, BoardVerdict] = {}
-        self.left = 0
+        self.left: list[int] = []
+        self.refused: list[int] = []
 
     def take(self, records: list[Logged], first: int, wanted: int | None = None) -> None:
+        self.take_raw(raw(records), first, wanted)
+
+    def take_raw(self, records: list[Raw], first: int, wanted: int | None = None) -> None:
         engine = self.state.engine
         assert engine is not None
-        for message in others_in(engine, pack(records, first, wanted)):
-            self.left += 1
+        for message in others_in(engine, pack_of(batch(records, first), first if wanted is None else wanted)):
+            self.left.append(message.offset)
             self.note()
-            logged_us = microseconds(message.timestamp)
-            fold(self.state, readable(message), message.offset, logged_us, self.rules)
+            try:
+                record = readable(message)
+            except BadRecord:
+                self.refused.append(message.offset)
+                self.state.position = message.offset + 1
+            else:
+                fold(self.state, record, message.offset, microseconds(message.timestamp), self.rules)
         self.note()
 
     def note(self) -> None:
@@ -230,7 +238,7 @@ def test_of_a_steady_log_the_library_takes_nearly_everything() -> None:
     native()
     folder = Folder(RULES)
     folder.take(steady(110), 0)
-    assert folder.left < 10
+    assert len(folder.left) < 10
 
 
 def test_records_before_the_wanted_offset_came_with_their_batch_and_do_not_count() -> None:
@@ -250,8 +258,8 @@ def test_a_batch_that_the_library_cannot_read_is_folded_plainly() -> None:
     plain.take(log, 0)
     engine = other.state.engine
     assert engine is not None
-    body = batch(log[:40], 0) + batch(log[40:], 40, compression=1)
-    for message in others_in(engine, Pack("taktwatch.results", 0, 0, body)):
+    body = batch(raw(log[:40]), 0) + batch(raw(log[40:]), 40, compression=1)
+    for message in others_in(engine, pack_of(body, 0)):
         fold(other.state, readable(message), message.offset, microseconds(message.timestamp), RULES)
     assert windows_of(plain.state) == windows_of(other.state)
 
@@ -259,10 +267,70 @@ def test_a_batch_that_the_library_cannot_read_is_folded_plainly() -> None:
 def test_a_damaged_batch_stops_the_fold_before_anything_of_it_is_counted() -> None:
     native()
     folder = Folder(RULES)
-    body = bytearray(batch(steady(20), 0))
+    body = bytearray(batch(raw(steady(20)), 0))
     body[200] ^= 1
     engine = folder.state.engine
     assert engine is not None
     with pytest.raises(BackendUnavailable, match="damaged"):
-        list(others_in(engine, Pack("taktwatch.results", 0, 0, bytes(body))))
+        list(others_in(engine, pack_of(bytes(body), 0)))
     assert read_taken(engine.taken()).position == 0
+
+
+SPANS = [
+    "",
+    "null",
+    "1e5",
+    "-0",
+    "0.5",
+    '"',
+    "\\",
+    "\\u0041",
+    " ",
+    "{}",
+    "[]",
+    "}",
+    ",",
+    "true",
+    "2026-02-30T00:00:00Z",
+    "é",
+]
+WHOLE = steady(3)[5][0]
+assert isinstance(WHOLE, InspectionResult)
+WHOLE = msgspec.structs.replace(WHOLE, seq=60, visit=20, serial="B1", reasons=("µ",), detections=(FOUND,), lot="L")
+
+
+@st.composite
+def damaged(draw: st.DrawFn) -> bytes:
+    """Draw a result's bytes, of which a few are others, or more, or gone."""
+    value = bytearray(encode(WHOLE)[0])
+    for _ in range(draw(st.integers(1, 3))):
+        start = draw(st.integers(0, len(value) - 1))
+        value[start : start + draw(st.integers(0, 12))] = draw(
+            st.sampled_from(SPANS).map(str.encode) | st.binary(max_size=3)
+        )
+        if not value:
+            break
+    return bytes(value)
+
+
+@settings(deadline=None, max_examples=CASES)
+@given(st.lists(damaged(), min_size=1, max_size=8))
+def test_what_is_damaged_is_refused_or_counted_as_python_does_it(values: list[bytes]) -> None:
+    native()
+    log = raw(steady(19))
+    headers = log[0][1]
+    records = [*log, *((value, headers, log[-1][2]) for value in values), *raw(steady(24)[76:])]
+    other, one = Folder(RULES), empty()
+    other.take_raw(records, 0)
+    refused = []
+    for message in messages_in(pack_of(batch(records, 0), 0)):
+        try:
+            record = readable(message)
+        except BadRecord:
+            refused.append(message.offset)
+            one.position = message.offset + 1
+        else:
+            fold_plainly(one, record, message.offset, microseconds(message.timestamp), RULES)
+    assert other.refused == refused
+    assert windows_of(one) == windows_of(other.state)
+    assert known(one) == known(other.state)

@@ -18,7 +18,8 @@ from taktwatch.bus.connect import open_bus
 from taktwatch.clock import now
 from taktwatch.config import KafkaConfig, LineConfig, parse_config
 from taktwatch.doctor import Check, State, examine
-from taktwatch.doctor.backends import check_clock
+from taktwatch.doctor.backends import check_clock, judge_fold
+from taktwatch.native import available
 from taktwatch.pictures import encode_png
 from taktwatch.simulator import BoardLook, board
 from taktwatch.store.connect import open_store
@@ -233,10 +234,17 @@ def test_a_topic_on_kafka_that_takes_no_pictures_fails(tmp_path: Path, kafka_bro
         await admin.close()
 
     asyncio.run(odd())
-    check = told(config)["topics"]
+    checks = told(config)
+    assert checks["fold"].state is (State.OK if available() else State.WARNING)
+    check = checks["topics"]
     assert check.state is State.FAILED
     assert "max.message.bytes is 1048588" in check.said
     assert "message.timestamp.type is CreateTime" in check.said
+
+
+def test_a_fold_without_the_compiled_library_is_warned_of() -> None:
+    check = judge_fold(built=False)
+    assert (check.state, "make setup" in (check.remedy or "")) == (State.WARNING, True)
 
 
 def test_the_command_exits_1_and_says_json(tmp_path: Path) -> None:
