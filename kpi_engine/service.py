@@ -41,10 +41,10 @@ from taktwatch.bus.kafka_packs import others_in
 from taktwatch.checkpoints import Checkpoints
 from taktwatch.clock import now
 from taktwatch.config import LineConfig
-from taktwatch.errors import BadRecord, OffsetLost
+from taktwatch.errors import BackendUnavailable, BadRecord, OffsetLost
 from taktwatch.instants import microseconds
 from taktwatch.memory import keep_freed
-from taktwatch.native import Engine, available
+from taktwatch.native import Engine, NativeError, available
 from taktwatch.records import BoardVerdict, InspectionResult, MarkState, Record, StationMark, Verdict
 from taktwatch.topics import Topics
 from taktwatch.wire import encode, headers_of, kind_of
@@ -109,11 +109,20 @@ class KpiService:
         gc.set_threshold(*COLLECT_AFTER)
         keep_freed()
         try:
-            await stay_joined(GROUP, lambda: self.work(stop), stop)
+            await stay_joined(GROUP, lambda: self.work_safely(stop), stop)
         except OffsetLost:
             OFFSETS_LOST.inc()
             log.exception("records were removed before they were counted: the KPI service stops and does not jump")
             raise
+
+    async def work_safely(self, stop: asyncio.Event) -> None:
+        """Work; where the compiled library fails, go on without it from the last checkpoint."""
+        try:
+            await self.work(stop)
+        except NativeError as error:
+            log.exception("the compiled fold failed; Python folds from the last checkpoint on")
+            self.packs = False
+            raise BackendUnavailable(f"{error}; its work is done again in Python") from error
 
     async def work(self, stop: asyncio.Event) -> None:
         """Join the group and fold until `stop`. Raises `BackendUnavailable`, `OffsetLost`."""

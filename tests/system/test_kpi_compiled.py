@@ -11,7 +11,7 @@ from timelines import mark, result
 
 from kpi_engine.service import KpiService
 from taktwatch.config import LineConfig
-from taktwatch.native import available
+from taktwatch.native import Engine, NativeError, available
 from taktwatch.records import BoardVerdict, InspectionResult, Outcome, Record, StationMark
 from taktwatch.topics import Topics
 
@@ -57,10 +57,14 @@ async def folded(url: str, topics: Topics, config: LineConfig) -> tuple[Windows,
         return windows, verdicts, service.packs
 
 
-@pytest.mark.kafka
-def test_windows_and_verdicts_are_the_same_with_the_library_and_without(kafka_broker: str) -> None:
+def native() -> None:
     if not available():
         missing("native", "`make setup` builds the compiled library where there is a Rust compiler (cargo)")
+
+
+@pytest.mark.kafka
+def test_windows_and_verdicts_are_the_same_with_the_library_and_without(kafka_broker: str) -> None:
+    native()
 
     async def main() -> None:
         plain = QUICK.model_copy(update={"kpi": QUICK.kpi.model_copy(update={"compiled": False})})
@@ -76,5 +80,31 @@ def test_windows_and_verdicts_are_the_same_with_the_library_and_without(kafka_br
             seen.append((windows, newest))
         assert seen[0] == seen[1]
         assert len(seen[0][1]) == MANY
+
+    asyncio.run(main())
+
+
+@pytest.mark.kafka
+def test_a_library_that_fails_inside_is_gone_on_without(kafka_broker: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As a panic in it would look: the calls after the tenth fail."""
+    native()
+    calls = 0
+    whole = Engine.next
+
+    def broken(engine: Engine, body: bytes, end: int) -> int:
+        nonlocal calls
+        calls += 1
+        if calls > 10:
+            raise NativeError("the compiled fold failed on a record")
+        return whole(engine, body, end)
+
+    monkeypatch.setattr(Engine, "next", broken)
+
+    async def main() -> None:
+        topics = Topics(f"t{uuid.uuid4().hex[:10]}")
+        windows, _, compiled = await folded(f"kafka://{kafka_broker}", topics, QUICK)
+        assert not compiled
+        inspected = sum(window.inspected for window in windows.values() if window.window == "1m")
+        assert inspected == sum(second % 97 != 5 for second in range(MANY))
 
     asyncio.run(main())
