@@ -8,7 +8,7 @@ from kpi_engine.serials import Visit
 from taktwatch.native import Engine
 
 __all__ = ["Begin", "Change", "Known", "Rows", "Taken", "Written", "packed", "read_boards", "read_rows", "read_taken"]
-__all__ += ["read_board", "read_visits", "read_written", "rows_of"]
+__all__ += ["read_board", "read_verdicts", "read_visits", "read_written", "rows_of"]
 
 
 class Known(msgspec.Struct, array_like=True):
@@ -99,10 +99,7 @@ class Rows(msgspec.Struct, array_like=True):
 
 
 class Taken(msgspec.Struct, array_like=True):
-    """What was taken in: the offset after it, how many results and marks; verdicts as line, board and record.
-
-    `passed`, `failed`, `review`: how many of these.
-    """
+    """What was taken in: the offset after it, how many results and marks, and how many verdicts of each kind."""
 
     position: int
     results: int
@@ -110,7 +107,6 @@ class Taken(msgspec.Struct, array_like=True):
     passed: int
     failed: int
     review: int
-    verdicts: list[tuple[str, str, bytes]]
 
 
 def rows_of(engine: Engine | None, line: str, name: str) -> Rows | None:
@@ -125,4 +121,7 @@ read_boards = msgspec.msgpack.Decoder(list[Board]).decode
 read_rows = msgspec.msgpack.Decoder(Rows).decode
 read_taken = msgspec.msgpack.Decoder(Taken).decode
 read_visits = msgspec.msgpack.Decoder(list[Visit]).decode
+read_verdicts = msgspec.msgpack.Decoder(list[tuple[str, int, bytes]]).decode
+"""Of each line: how many verdicts, and their records as Kafka has them."""
+
 read_written = msgspec.msgpack.Decoder(Written).decode

@@ -9,7 +9,7 @@ while it is on its way, folding goes on.
 import asyncio
 import gc
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -18,7 +18,7 @@ import structlog
 
 from kpi_engine.balance import terms
 from kpi_engine.checks import check_station, dead_letter, readable
-from kpi_engine.compiled import read_taken
+from kpi_engine.compiled import read_taken, read_verdicts
 from kpi_engine.membership import stay_joined
 from kpi_engine.metrics import (
     BAD_RECORDS,
@@ -36,7 +36,7 @@ from kpi_engine.metrics import (
 from kpi_engine.rules import rules_of
 from kpi_engine.watchdog import silent_stations
 from kpi_engine.windows import Image, KpiState, drain, drain_verdicts, empty, fold, restore, save
-from taktwatch.bus import Bus, Message, Outgoing, Pack, Partition, Rebalance
+from taktwatch.bus import Bus, Message, Outgoing, Pack, Partition, Rebalance, Sheaf
 from taktwatch.bus.kafka_packs import others_in
 from taktwatch.checkpoints import Checkpoints
 from taktwatch.clock import now
@@ -55,7 +55,6 @@ GROUP = "kpi"
 BATCH = 500
 """So many records are unpacked, read and folded at once, then other tasks have their turn: that takes about as long as
 a thread holds the interpreter."""
-BOARD_HEADERS = headers_of(BoardVerdict)
 COLLECT_AFTER = (100_000, 50, 100)
 """A state of hundreds of thousands of objects without a cycle is not searched for garbage every few batches."""
 
@@ -66,6 +65,7 @@ log = structlog.get_logger()
 class Settlement:
     """What is to be published, then saved, by partition with its position, then committed."""
 
+    sheaves: list[Sheaf]
     outgoing: list[Outgoing]
     images: dict[Partition, tuple[int, Image]]
     positions: dict[Partition, int]
@@ -171,7 +171,7 @@ class KpiService:
                 self.saved[partition] = positions[partition] = checkpoint.position
                 self.uncommitted.add(partition)  # a crash may have come between saving and committing
             if self.packs:
-                self.states[partition].engine = Engine()
+                self.states[partition].engine = Engine(headers_of(BoardVerdict))
         return positions
 
     async def revoked(self, partitions: frozenset[Partition]) -> None:
@@ -186,29 +186,13 @@ class KpiService:
     async def take_pack(self, pack: Pack) -> None:
         """Fold what lies in a pack: the library what is ordinary, this service the rest, each in its turn."""
         place = (pack.topic, pack.partition)
-        await self.take(self.others(pack, place))
-        self.note_taken(place)
-
-    def others(self, pack: Pack, place: Partition) -> Iterator[Message]:
-        """Yield what the library leaves, each when what came before is noted: later verdicts replace earlier ones."""
-        engine = self.states[place].engine
-        assert engine is not None  # noqa: S101 - packs are asked for with one
-        for message in others_in(engine, pack):
-            self.note_verdicts()
-            self.note_taken(place)
-            yield message
-
-    def note_taken(self, place: Partition) -> None:
-        """Note what the library took in: how far it got, how many records, and the verdicts they led to."""
         state = self.states[place]
-        assert state.engine is not None  # noqa: S101 - see above
+        assert state.engine is not None  # noqa: S101 - packs are asked for with one
+        await self.take(others_in(state.engine, pack))
         taken = read_taken(state.engine.taken())
         state.position = max(state.position, taken.position)
         RECORDS.labels("InspectionResult").inc(taken.results)
         RECORDS.labels("StationMark").inc(taken.marks)
-        said = self.said.setdefault(place, {})
-        for line, board_id, value in taken.verdicts:
-            said[board_id] = Outgoing(self.topics.boards, line.encode(), value, BOARD_HEADERS)
         for verdict, count in zip(Verdict, (taken.passed, taken.failed, taken.review), strict=True):
             BOARDS.labels(verdict.value).inc(count)
 
@@ -312,18 +296,26 @@ class KpiService:
 
     def settlement(self, moved: Mapping[Partition, KpiState], behind: AbstractSet[Partition]) -> Settlement:
         """Return what states that moved on, and partitions whose position is not committed, make to settle now."""
+        sheaves: list[Sheaf] = []
         outgoing: list[Outgoing] = []
         images = {}
         for partition, state in moved.items():
+            if state.engine is not None:
+                for line, count, records in read_verdicts(state.engine.verdicts()):
+                    sheaves.append(Sheaf(self.topics.boards, line.encode(), count, records))
             outgoing += self.changes(partition, state)
             image = save(state)
             STATE_BYTES.labels(str(partition[1])).set(len(image.head) + sum(map(len, image.blocks)))
             images[partition] = (state.position, image)
-        return Settlement(outgoing, images, {partition: self.states[partition].position for partition in behind})
+        return Settlement(
+            sheaves, outgoing, images, {partition: self.states[partition].position for partition in behind}
+        )
 
     async def carry_out(self, settlement: Settlement) -> None:
         """Publish, then save, then commit."""
         with SAVE_SECONDS.time():
+            if settlement.sheaves:
+                await self.bus.publish_sheaves(settlement.sheaves)
             if settlement.outgoing:
                 await self.bus.publish(settlement.outgoing)
             await asyncio.gather(*(self.save_image(place, *image) for place, image in settlement.images.items()))

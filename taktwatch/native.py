@@ -5,6 +5,7 @@ Python computes too, and tests hold the two equal.
 """
 
 import ctypes
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Final
 
@@ -13,7 +14,7 @@ import msgspec
 __all__ = ["CORRUPT", "END", "FOREIGN", "OTHER", "Engine", "Entry", "NativeError", "available"]
 
 LIBRARY = Path(__file__).with_name("libtaktwatch_native.so")
-INTERFACE = 1
+INTERFACE = 2
 
 END: Final = 0
 OTHER: Final = 1
@@ -21,7 +22,7 @@ CORRUPT: Final = 2
 FOREIGN: Final = 3
 """What `Engine.next` found: the end, a record that is not ordinary, a wrong checksum, a batch for aiokafka to read."""
 
-WRITE_DOWN, END_RUN, CLAIM_BOARD, CLAIM_SERIAL, FORGET, FRESH_ROWS, ALL_ROWS, SEAL, TAKEN = range(9)
+WRITE_DOWN, END_RUN, CLAIM_BOARD, CLAIM_SERIAL, FORGET, FRESH_ROWS, ALL_ROWS, SEAL, TAKEN, VERDICTS = range(10)
 BROKEN = -1
 
 
@@ -51,6 +52,7 @@ def load() -> ctypes.CDLL | None:
     if library.taktwatch_interface() != INTERFACE:
         return None
     engine, size = ctypes.c_void_p, ctypes.c_size_t
+    library.taktwatch_new.argtypes = [ctypes.c_char_p, size]
     library.taktwatch_new.restype = engine
     library.taktwatch_free.argtypes = [engine]
     library.taktwatch_free.restype = None
@@ -74,13 +76,17 @@ def available() -> bool:
 
 
 class Engine:
-    """What the library holds for one partition of the results topic: runs of stations, their boards and serials."""
+    """What the library holds for one partition of the results topic: runs of stations, their boards and serials.
 
-    def __init__(self) -> None:
+    `headers`: those of the verdicts that it makes.
+    """
+
+    def __init__(self, headers: Mapping[str, bytes]) -> None:
         if LOADED is None:
             raise NativeError(f"{LIBRARY.name} was not built; `make setup` builds it where there is a Rust compiler")
         self._library = LOADED
-        self._engine = ctypes.c_void_p(LOADED.taktwatch_new())
+        named = msgspec.msgpack.encode([(name.encode(), value) for name, value in headers.items()])
+        self._engine = ctypes.c_void_p(LOADED.taktwatch_new(named, len(named)))
         self._length = ctypes.c_size_t()
 
     def __del__(self) -> None:
@@ -143,6 +149,11 @@ class Engine:
     def taken(self) -> bytes:
         """Return what was taken in since the last time."""
         self._do(TAKEN)
+        return self._out()
+
+    def verdicts(self) -> bytes:
+        """Return the verdicts that were reached since the last time."""
+        self._do(VERDICTS)
         return self._out()
 
     def _ask(self, verb: int, line: str, station: str, name: str = "", number: int = 0) -> bytes | None:

@@ -1,7 +1,7 @@
 //! One partition's stations, and the way of a record: from Kafka's bytes into a run, or back to Python.
 
 use crate::json;
-use crate::kafka::{headers, Cursor, Entry, Stop};
+use crate::kafka::{headers, headers_of, Cursor, Entry, Stop};
 use crate::msgpack::{Reader, Writer};
 use crate::run::{Run, Verdicts};
 use crate::station::Station;
@@ -12,13 +12,15 @@ pub const OTHER: i32 = 1;
 pub const CORRUPT: i32 = 2;
 pub const FOREIGN: i32 = 3;
 
-#[derive(Clone, Copy, PartialEq, Eq)]
+#[derive(Clone, Copy, Default, PartialEq, Eq)]
 enum Kind {
     Result,
     Mark,
+    #[default]
     Other,
 }
 
+#[derive(Default)]
 pub struct Engine {
     stations: Vec<Station>,
     last_station: usize,
@@ -33,25 +35,19 @@ pub struct Engine {
     pub out: Writer,
 }
 
-impl Default for Engine {
-    fn default() -> Self {
-        Engine {
-            stations: Vec::new(),
-            last_station: 0,
-            cursor: Cursor::default(),
-            wanted: 0,
-            known_headers: (Vec::new(), Kind::Other),
-            model: Vec::new(),
-            verdicts: Verdicts::default(),
-            results: 0,
-            marks: 0,
-            position: 0,
-            out: Writer::default(),
-        }
-    }
-}
-
 impl Engine {
+    /// An engine whose verdicts have these headers (an array of names and values); None for anything else.
+    pub fn new(headers: &[u8]) -> Option<Self> {
+        let mut back = Reader::new(headers);
+        let mut named = Vec::new();
+        for _ in 0..back.array()? {
+            back.array()?;
+            named.push((back.bin()?, back.bin()?));
+        }
+        let verdicts = Verdicts::new(headers_of(named.into_iter()));
+        Some(Engine { verdicts, ..Engine::default() })
+    }
+
     /// Begin at a batch of what was fetched of the partition; records before `wanted` came with their batch.
     pub fn open(&mut self, wanted: i64, start: usize) {
         self.cursor = Cursor::at(start);
@@ -226,19 +222,29 @@ impl Engine {
         self.stations.iter_mut().for_each(Station::seal);
     }
 
-    /// Put out what was taken in since the last time: position, results, marks, and verdicts (line, board, value).
+    /// Put out what was taken in since the last time: position, results, marks, verdicts of each kind.
     pub fn taken(&mut self) {
-        let told = &mut self.verdicts;
-        let out = &mut self.out;
+        let (out, told) = (&mut self.out, &mut self.verdicts);
         out.bytes.clear();
-        out.array(7);
+        out.array(6);
         for number in [self.position, self.results, self.marks, told.passed, told.failed, told.review] {
             out.int(number);
         }
-        out.array((told.passed + told.failed + told.review) as usize);
-        out.bytes.append(&mut told.out.bytes);
         (told.passed, told.failed, told.review) = (0, 0, 0);
         (self.results, self.marks) = (0, 0);
+    }
+
+    /// Put out the verdicts that were reached since the last time: line, how many, their records.
+    pub fn verdicts(&mut self) {
+        let (out, told) = (&mut self.out, &mut self.verdicts);
+        out.bytes.clear();
+        out.array(told.full.len() + told.open.len());
+        for (line, sheaf) in told.full.drain(..).chain(told.open.drain(..)) {
+            out.array(3);
+            out.str(&line);
+            out.int(sheaf.count);
+            out.bin(&sheaf.bytes);
+        }
     }
 }
 

@@ -167,6 +167,63 @@ fn span(bytes: &[u8], at: &mut usize) -> Option<(usize, usize)> {
     Some((start, end))
 }
 
+/// Records of one key on their way out, each as it stands in a batch; whoever sends them writes the batch's head.
+#[derive(Default)]
+pub struct Sheaf {
+    pub bytes: Vec<u8>,
+    pub count: i64,
+}
+
+/// A sheaf is closed when it is so large: as a producer's batches are.
+pub const SHEAF_BYTES: usize = 240 * 1024;
+
+impl Sheaf {
+    /// Append a record; `headers` as a record has them, their number first.
+    pub fn add(&mut self, key: &[u8], value: &[u8], headers: &[u8]) {
+        let inner = 2 // attributes, and no time beyond the batch's
+            + varint_bytes(self.count)
+            + varint_bytes(key.len() as i64)
+            + key.len()
+            + varint_bytes(value.len() as i64)
+            + value.len()
+            + headers.len();
+        put_varint(inner as i64, &mut self.bytes);
+        self.bytes.extend([0, 0]);
+        put_varint(self.count, &mut self.bytes);
+        put_varint(key.len() as i64, &mut self.bytes);
+        self.bytes.extend_from_slice(key);
+        put_varint(value.len() as i64, &mut self.bytes);
+        self.bytes.extend_from_slice(value);
+        self.bytes.extend_from_slice(headers);
+        self.count += 1;
+    }
+}
+
+/// Headers as a record has them, from their names and values.
+pub fn headers_of<'a>(named: impl ExactSizeIterator<Item = (&'a [u8], &'a [u8])>) -> Vec<u8> {
+    let mut out = Vec::new();
+    put_varint(named.len() as i64, &mut out);
+    for part in named.flat_map(|(name, value)| [name, value]) {
+        put_varint(part.len() as i64, &mut out);
+        out.extend_from_slice(part);
+    }
+    out
+}
+
+fn put_varint(number: i64, out: &mut Vec<u8>) {
+    let mut left = (number << 1 ^ number >> 63) as u64;
+    while left > 0x7f {
+        out.push(left as u8 | 0x80);
+        left >>= 7;
+    }
+    out.push(left as u8);
+}
+
+fn varint_bytes(number: i64) -> usize {
+    let left = (number << 1 ^ number >> 63) as u64;
+    (64 - (left | 1).leading_zeros() as usize).div_ceil(7)
+}
+
 /// CRC-32C (Castagnoli), by the processor where it can.
 pub fn crc32c(bytes: &[u8]) -> u32 {
     #[cfg(target_arch = "x86_64")]
@@ -225,6 +282,36 @@ mod tests {
         let bytes: Vec<u8> = (0..1000).map(|n| (n * 7) as u8).collect();
         for length in 0..bytes.len() {
             assert_eq!(crc32c(&bytes[..length]), crc32c_plain(&bytes[..length]));
+        }
+    }
+
+    #[test]
+    fn what_is_written_is_read() {
+        let headers = headers_of([(&b"a"[..], &b"1"[..]), (b"bc", b"")].into_iter());
+        let mut sheaf = Sheaf::default();
+        for value in [&[7u8; 3][..], &[8; 200], &[9; 20_000]] {
+            sheaf.add(b"line-1", value, &headers);
+        }
+        let mut batch = vec![0u8; HEAD];
+        batch[MAGIC] = 2;
+        batch[57..61].copy_from_slice(&3i32.to_be_bytes());
+        batch.extend_from_slice(&sheaf.bytes);
+        let length = (batch.len() - 12) as i32;
+        batch[8..12].copy_from_slice(&length.to_be_bytes());
+        let crc = crc32c(&batch[21..]);
+        batch[17..21].copy_from_slice(&crc.to_be_bytes());
+        let mut cursor = Cursor::at(0);
+        for (offset, length) in [(0, 3), (1, 200), (2, 20_000)] {
+            let entry = cursor.next(&batch).unwrap();
+            assert_eq!((entry.offset, entry.value.1 - entry.value.0), (offset, length));
+            assert_eq!(&batch[entry.key.0..entry.key.1], b"line-1");
+            assert_eq!(super::headers(&batch, &entry).unwrap(), [(&b"a"[..], &b"1"[..]), (b"bc", b"")]);
+        }
+        assert_eq!(cursor.next(&batch).unwrap_err(), Stop::End);
+        for number in [0, 1, -1, 63, 64, -64, -65, 8191, 8192, i64::MAX, i64::MIN] {
+            let mut out = Vec::new();
+            put_varint(number, &mut out);
+            assert_eq!((varint(&out, &mut 0), out.len()), (Some(number), varint_bytes(number)));
         }
     }
 

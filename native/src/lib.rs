@@ -23,7 +23,7 @@ use std::str::from_utf8;
 use engine::Engine;
 
 /// Changes with the meaning of anything below; Python refuses another.
-const INTERFACE: i32 = 1;
+const INTERFACE: i32 = 2;
 
 const NONE: i32 = 0;
 const DONE: i32 = 1;
@@ -34,9 +34,16 @@ pub extern "C" fn taktwatch_interface() -> i32 {
     INTERFACE
 }
 
+/// Null where the headers cannot be read.
+///
+/// # Safety
+/// `headers` are `length` readable bytes.
 #[no_mangle]
-pub extern "C" fn taktwatch_new() -> *mut Engine {
-    Box::into_raw(Box::default())
+pub unsafe extern "C" fn taktwatch_new(headers: *const u8, length: usize) -> *mut Engine {
+    match Engine::new(from_raw_parts(headers, length)) {
+        Some(engine) => Box::into_raw(Box::new(engine)),
+        None => std::ptr::null_mut(),
+    }
 }
 
 /// # Safety
@@ -91,6 +98,7 @@ enum Verb {
     AllRows = 6,
     Seal = 7,
     Taken = 8,
+    Verdicts = 9,
 }
 
 /// One verb with its arguments: line, station and a name (texts of the given lengths, one after the other), two numbers.
@@ -127,6 +135,10 @@ pub unsafe extern "C" fn taktwatch_do(
             }
             v if v == Verb::Taken as i32 => {
                 engine.taken();
+                Some(())
+            }
+            v if v == Verb::Verdicts as i32 => {
+                engine.verdicts();
                 Some(())
             }
             _ => None,

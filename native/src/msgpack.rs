@@ -71,23 +71,6 @@ impl Writer {
         self.bytes.extend_from_slice(value);
     }
 
-    /// A string of at most 255 bytes that are known to be ASCII.
-    pub fn ascii(&mut self, value: &[u8]) {
-        self.bytes.extend([0xd9, value.len() as u8]);
-        self.bytes.extend_from_slice(value);
-    }
-
-    /// Begin bytes whose length is told at their end.
-    pub fn begin_bin(&mut self) -> usize {
-        self.bytes.extend([0xc6, 0, 0, 0, 0]);
-        self.bytes.len()
-    }
-
-    pub fn end_bin(&mut self, begun: usize) {
-        let length = (self.bytes.len() - begun) as u32;
-        self.bytes[begun - 4..begun].copy_from_slice(&length.to_be_bytes());
-    }
-
     pub fn array(&mut self, len: usize) {
         match len {
             0..=15 => self.bytes.push(0x90 | len as u8),

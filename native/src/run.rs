@@ -5,6 +5,7 @@ use std::rc::Rc;
 use crate::blake2b::Blake2b;
 use crate::boards::{Board, Kin};
 use crate::json::{Mark, Picture, Verdict};
+use crate::kafka::{Sheaf, SHEAF_BYTES};
 use crate::ledger::{Gap, Session, Told};
 use crate::msgpack::{Reader, Writer};
 use crate::sums::Change;
@@ -37,13 +38,36 @@ pub struct Run {
     names: Names,
 }
 
-/// Verdicts on their way out: so many, as line, board and record.
+/// Verdicts on their way out: how many of each kind, and their records by line.
 #[derive(Default)]
 pub struct Verdicts {
     pub passed: i64,
     pub failed: i64,
     pub review: i64,
-    pub out: Writer,
+    headers: Vec<u8>,
+    pub open: Vec<(String, Sheaf)>,
+    pub full: Vec<(String, Sheaf)>,
+    value: Vec<u8>,
+}
+
+impl Verdicts {
+    /// Verdicts whose records have these headers.
+    pub fn new(headers: Vec<u8>) -> Self {
+        Verdicts { headers, ..Verdicts::default() }
+    }
+
+    fn add(&mut self, line: &str) {
+        let known = self.open.iter().position(|(name, _)| name == line);
+        let index = known.unwrap_or_else(|| {
+            self.open.push((line.to_owned(), Sheaf::default()));
+            self.open.len() - 1
+        });
+        let sheaf = &mut self.open[index].1;
+        sheaf.add(line.as_bytes(), &self.value, &self.headers);
+        if sheaf.bytes.len() > SHEAF_BYTES {
+            self.full.push(self.open.swap_remove(index));
+        }
+    }
 }
 
 /// What a picture would do to its board.
@@ -371,7 +395,7 @@ impl Names {
         Names { line: line.to_owned(), frames, boards, said: said.into_bytes() }
     }
 
-    /// Append a board's verdict, as `taktwatch.wire.encode` writes it.
+    /// Say a board's verdict, as `taktwatch.wire.encode` writes it.
     fn tell(&self, board: &Board, kin: &Kin, verdict: Verdict, revision: i64, first: bool, verdicts: &mut Verdicts) {
         match verdict {
             Verdict::Pass => verdicts.passed += 1,
@@ -379,11 +403,8 @@ impl Names {
             Verdict::Review => verdicts.review += 1,
         }
         let board_id = id(&self.boards, board.visit);
-        verdicts.out.array(3);
-        verdicts.out.str(&self.line);
-        verdicts.out.ascii(&board_id);
-        let begun = verdicts.out.begin_bin();
-        let out = &mut verdicts.out.bytes;
+        let out = &mut verdicts.value;
+        out.clear();
         out.extend_from_slice(br#"{"type":"board_verdict","board_id":""#);
         out.extend_from_slice(&board_id);
         out.extend_from_slice(&self.said);
@@ -427,7 +448,7 @@ impl Names {
             out.extend_from_slice(br#","reinspection":true"#);
         }
         out.push(b'}');
-        verdicts.out.end_bin(begun);
+        verdicts.add(&self.line);
     }
 }
 

@@ -27,6 +27,7 @@ __all__ = [
     "Pack",
     "Partition",
     "Rebalance",
+    "Sheaf",
     "Span",
     "TopicSetup",
     "TopicSpec",
@@ -97,6 +98,15 @@ class Pack(msgspec.Struct, frozen=True, gc=False):
     end: int
 
 
+class Sheaf(msgspec.Struct, frozen=True, gc=False):
+    """So many records of one key on their way out, as they stand one after the other in a Kafka batch."""
+
+    topic: str
+    key: bytes
+    count: int
+    records: bytes
+
+
 class Span(msgspec.Struct, frozen=True):
     """What a partition holds: the first offset still kept, and the offset the next record will get."""
 
@@ -148,7 +158,7 @@ class Consumer(AbstractAsyncContextManager["Consumer"], Protocol):
 class Bus(Protocol):
     """Durable topics. Every method raises `BackendUnavailable` when the backend does not answer.
 
-    `has_packs`: whether its consumers can give `Pack`s.
+    `has_packs`: whether its consumers can give `Pack`s, and whether it takes `Sheaf`s.
     """
 
     has_packs: ClassVar[bool]
@@ -158,6 +168,9 @@ class Bus(Protocol):
 
     async def publish(self, records: Sequence[Outgoing]) -> list[Place]:
         """Append records, durable on return, and say where each lies. Raises `RecordTooLarge` naming topic and size."""
+
+    async def publish_sheaves(self, sheaves: Sequence[Sheaf]) -> None:
+        """Append records that are packed already, durable on return; only of a bus that has packs."""
 
     def consumer(
         self,

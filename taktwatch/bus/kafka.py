@@ -4,7 +4,7 @@ from collections.abc import AsyncIterator, Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import ClassVar
 
-from taktwatch.bus import Bus, Consumer, Message, Outgoing, Rebalance, Span, TopicSetup, TopicSpec
+from taktwatch.bus import Bus, Consumer, Message, Outgoing, Rebalance, Sheaf, Span, TopicSetup, TopicSpec
 from taktwatch.bus.kafka_admin import KafkaAdmin
 from taktwatch.bus.kafka_consumer import KafkaConsumer
 from taktwatch.bus.kafka_link import Link
@@ -50,6 +50,10 @@ class KafkaBus(Bus):
     async def publish(self, records: Sequence[Outgoing]) -> list[Place]:
         """See `Bus.publish`."""
         return await self._producer.publish(records)
+
+    async def publish_sheaves(self, sheaves: Sequence[Sheaf]) -> None:
+        """See `Bus.publish_sheaves`."""
+        await self._producer.publish_sheaves(sheaves)
 
     def consumer(
         self,

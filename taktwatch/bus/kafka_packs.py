@@ -1,4 +1,4 @@
-"""Kafka's batches as they came, for the compiled library to read, and what of them it leaves."""
+"""Kafka's batches as the compiled library reads and makes them: what was fetched, what it leaves, what it says."""
 
 import struct
 from collections.abc import Iterator
@@ -6,15 +6,18 @@ from datetime import timedelta
 from typing import Any
 
 from aiokafka.consumer.fetcher import FetchResult
+from aiokafka.producer.message_accumulator import BatchBuilder
 from aiokafka.record.memory_records import MemoryRecords
+from aiokafka.record.util import calc_crc32c
 
-from taktwatch.bus import Message, Pack
+from taktwatch.bus import Message, Pack, Sheaf
 from taktwatch.bus.kafka_records import unpacked
+from taktwatch.clock import now
 from taktwatch.errors import BackendUnavailable
-from taktwatch.instants import EPOCH
+from taktwatch.instants import EPOCH, microseconds
 from taktwatch.native import CORRUPT, END, FOREIGN, Engine
 
-__all__ = ["PackTaking", "messages_in", "others_in"]
+__all__ = ["PackTaking", "SheafBatch", "messages_in", "others_in"]
 
 PACK_BYTES = 2**20
 """A pack ends with the batch that makes it so large: a thousand records at once, then others have their turn."""
@@ -98,3 +101,47 @@ def messages_in(pack: Pack, start: int | None = None) -> Iterator[Message]:
     batches = MemoryRecords(pack.body[pack.start if start is None else start : pack.end])
     for messages, _ in unpacked(pack.topic, pack.partition, batches, pack.first):
         yield from messages
+
+
+LEADING = struct.Struct(">qiibI")
+"""A batch's first offset, length, epoch of its leader, magic and checksum."""
+
+HEADING = struct.Struct(">hiqqqhii")
+"""What the checksum is of, before the records: attributes, last offset, first and last time, producer, its epoch, the
+number of its first record, and how many there are."""
+
+
+class SheafBatch(BatchBuilder):
+    """A batch whose records are packed already: aiokafka's sender asks for its bytes when it knows who produces it."""
+
+    def __init__(self, sheaf: Sheaf) -> None:
+        self._sheaf = sheaf
+        self._producer = (-1, -1, -1)
+        self._built: bytes | None = None
+
+    def _set_producer_state(self, producer_id: int, producer_epoch: int, base_sequence: int) -> None:
+        self._producer = (producer_id, producer_epoch, base_sequence)
+
+    def _build(self) -> bytes:
+        if self._built is None:  # a batch that is sent again is the same batch
+            count, records = self._sheaf.count, self._sheaf.records
+            now_ms = microseconds(now()) // 1000  # the broker puts its own time over it
+            body = HEADING.pack(0, count - 1, now_ms, now_ms, *self._producer, count) + records
+            length = LEADING.size - BEFORE_LENGTH + len(body)
+            self._built = LEADING.pack(0, length, -1, 2, calc_crc32c(body)) + body
+        return self._built
+
+    def size(self) -> int:
+        """Return how many bytes it has."""
+        return LEADING.size + HEADING.size + len(self._sheaf.records)
+
+    def record_count(self) -> int:
+        """Return how many records it has."""
+        return self._sheaf.count
+
+    def close(self) -> None:
+        """Nothing is added to it in any case."""
+
+    def closed(self) -> bool:
+        """Return that nothing can be added."""
+        return True

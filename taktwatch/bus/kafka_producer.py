@@ -10,9 +10,10 @@ from aiokafka.errors import KafkaError, MessageSizeTooLargeError
 from aiokafka.producer.message_accumulator import BatchBuilder
 from aiokafka.structs import RecordMetadata
 
-from taktwatch.bus import Outgoing
+from taktwatch.bus import Outgoing, Sheaf
 from taktwatch.bus.kafka_admin import KafkaAdmin
 from taktwatch.bus.kafka_link import REQUEST_BYTES, Link
+from taktwatch.bus.kafka_packs import SheafBatch
 from taktwatch.bus.outgoing import check_sizes, partition_of, record_bytes
 from taktwatch.errors import BackendUnavailable, RecordTooLarge
 from taktwatch.records import Place
@@ -63,10 +64,33 @@ class KafkaProducer:
                 producer = await self._started()
                 return await send(producer, records, counts)
         except BackendUnavailable:
-            if producer is not None and self._producer is producer:
-                self._producer = None
-                await abandon(producer)
+            await self._give_up(producer)
             raise
+
+    async def publish_sheaves(self, sheaves: Sequence[Sheaf]) -> None:
+        """Publish records that are packed already. Raises `BackendUnavailable`."""
+        producer: AIOKafkaProducer | None = None
+        try:
+            async with self._link.explained():
+                counts = {topic: await self._admin.partitions(topic) for topic in {sheaf.topic for sheaf in sheaves}}
+                producer = await self._started()
+                lanes: dict[tuple[str, int], list[Sheaf]] = {}
+                for sheaf in sheaves:
+                    place = (sheaf.topic, partition_of(sheaf.key, counts[sheaf.topic]))
+                    lanes.setdefault(place, []).append(sheaf)
+                sending = [send_sheaves(producer, place, lane) for place, lane in lanes.items()]
+                outcomes = await asyncio.gather(*sending, return_exceptions=True)
+                failed = [outcome for outcome in outcomes if outcome is not None]
+                if failed:
+                    raise failed[0]
+        except BackendUnavailable:
+            await self._give_up(producer)
+            raise
+
+    async def _give_up(self, producer: AIOKafkaProducer | None) -> None:
+        if producer is not None and self._producer is producer:
+            self._producer = None
+            await abandon(producer)
 
     async def _started(self) -> AIOKafkaProducer:
         async with self._lock:
@@ -159,6 +183,14 @@ async def send_batches(producer: AIOKafkaProducer, place: tuple[str, int], recor
         offset = first_offset(result, records[first])
         offsets += range(offset, offset + after - first)
     return offsets
+
+
+async def send_sheaves(producer: AIOKafkaProducer, place: tuple[str, int], sheaves: Sequence[Sheaf]) -> None:
+    """Send sheaves of one partition, a batch each, and wait until they are durable."""
+    pending = [await submitted(producer, SheafBatch(sheaf), place) for sheaf in sheaves]
+    for result in await asyncio.gather(*pending, return_exceptions=True):
+        if isinstance(result, BaseException):
+            raise result
 
 
 def put(batch: BatchBuilder, record: Outgoing, headers: list[tuple[str, bytes]]) -> bool:

@@ -13,7 +13,7 @@ from datetime import datetime, timedelta
 from pathlib import Path
 from typing import ClassVar, TypeVar
 
-from taktwatch.bus import Bus, Consumer, Message, Outgoing, Rebalance, Span, TopicSetup, TopicSpec
+from taktwatch.bus import Bus, Consumer, Message, Outgoing, Rebalance, Sheaf, Span, TopicSetup, TopicSpec
 from taktwatch.bus.outgoing import check_name, check_sizes
 from taktwatch.bus.sqlite_consumer import POLL_BYTES, SqliteConsumer
 from taktwatch.bus.sqlite_groups import Groups
@@ -82,6 +82,10 @@ class SqliteBus(Bus):
         for topic in {record.topic for record in records}:
             self.watch.touch((TOPIC, topic))
         return places
+
+    async def publish_sheaves(self, sheaves: Sequence[Sheaf]) -> None:
+        """Not to be asked of this bus."""
+        raise NotImplementedError("the embedded bus has no packs")
 
     def consumer(
         self,

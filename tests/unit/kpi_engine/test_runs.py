@@ -11,14 +11,15 @@ from servers.require import missing
 from timelines import at, mark, result
 
 from kpi_engine.checks import readable
-from kpi_engine.compiled import read_taken
+from kpi_engine.compiled import read_taken, read_verdicts
 from kpi_engine.rules import Rules
 from kpi_engine.runs import hand_back
 from kpi_engine.shifts import Calendar
 from kpi_engine.slim import slim_result
 from kpi_engine.step import step_at
 from kpi_engine.windows import KpiState, drain, drain_verdicts, empty, fold, fold_plainly, restore, save
-from taktwatch.bus.kafka_packs import messages_in, others_in
+from taktwatch.bus import Sheaf
+from taktwatch.bus.kafka_packs import SheafBatch, messages_in, others_in
 from taktwatch.config import ShiftConfig
 from taktwatch.errors import BackendUnavailable, BadRecord
 from taktwatch.instants import microseconds
@@ -49,6 +50,7 @@ CASES = max(200, settings.default.max_examples)
 FOUND = Detection(
     label="open", score=0.5, box_px=(1, 2, 3, 4), mask=Rle(size=(8, 8), counts="08"), area_px=1, area_um2=1
 )
+HEADERS = headers_of(BoardVerdict)
 Log = list[InspectionResult | StationMark]
 
 
@@ -112,7 +114,7 @@ class Folder:
     def __init__(self, rules: Rules) -> None:
         self.rules = rules
         self.state = empty()
-        self.state.engine = Engine()
+        self.state.engine = Engine(HEADERS)
         self.verdicts: dict[str, BoardVerdict] = {}
         self.left: list[int] = []
         self.refused: list[int] = []
@@ -142,12 +144,15 @@ class Folder:
         self.verdicts |= {verdict.board_id: verdict for verdict in drain_verdicts(self.state)}
         taken = read_taken(engine.taken())
         self.state.position = max(self.state.position, taken.position)
-        for line, board_id, value in taken.verdicts:
-            verdict = decode(value, headers_of(BoardVerdict))
-            assert isinstance(verdict, BoardVerdict)
-            assert (verdict.line, verdict.board_id) == (line, board_id)
-            assert encode(verdict)[0] == value
-            self.verdicts[board_id] = verdict
+        for line, count, records in read_verdicts(engine.verdicts()):
+            found = list(messages_in(pack_of(SheafBatch(Sheaf("boards", line.encode(), count, records))._build(), 0)))
+            assert len(found) == count
+            for message in found:
+                verdict = decode(message.value, message.headers)
+                assert isinstance(verdict, BoardVerdict)
+                assert (verdict.line, message.key, message.headers) == (line, line.encode(), HEADERS)
+                assert encode(verdict)[0] == message.value
+                self.verdicts[verdict.board_id] = verdict
 
     def restart(self) -> None:
         """Go on from a checkpoint, in whose windows nothing is left to publish."""
@@ -155,7 +160,7 @@ class Folder:
         blocks = [*self.state.blocks]
         self.state = restore(image)
         assert self.state.blocks == blocks
-        self.state.engine = Engine()
+        self.state.engine = Engine(HEADERS)
 
 
 def windows_of(state: KpiState) -> list[KpiWindow]:
