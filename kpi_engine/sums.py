@@ -6,6 +6,7 @@ one. Everything that is published is a sum of shares.
 
 from collections.abc import Sequence
 from math import floor, log2
+from operator import attrgetter
 from typing import TypeVar
 
 import msgspec
@@ -218,6 +219,7 @@ ADDED = (
     "score_squares_bp2",
 )
 """The fields that add up, beside what was measured: of boards seen from above nothing is."""
+what_adds_up = attrgetter(*ADDED)
 
 
 PUBLISHED = tuple(name for name in ADDED if name != "frames")
@@ -231,10 +233,9 @@ def snapshot(sums: Sums) -> Sums:
 
 def add_delta(total: Sums, now: Sums, before: Sums) -> None:
     """Add what a share changed by since `before` to a sum it belongs to. The deepest corrosion only ever grows."""
-    for name in ADDED:
-        change = getattr(now, name) - getattr(before, name)
-        if change:
-            setattr(total, name, getattr(total, name) + change)
+    for name, one, other in zip(ADDED, what_adds_up(now), what_adds_up(before), strict=True):
+        if one != other:
+            setattr(total, name, getattr(total, name) + one - other)
     if now.measured != before.measured:
         for name in ("measured", *MEASURED):
             setattr(total, name, getattr(total, name) + getattr(now, name) - getattr(before, name))
