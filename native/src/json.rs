@@ -519,7 +519,7 @@ fn next_special(bytes: &[u8], mut at: usize) -> usize {
     }
     while at < bytes.len() {
         let byte = bytes[at];
-        if byte == b'"' || byte == b'\\' || byte < 0x20 || byte >= 0x80 {
+        if byte == b'"' || byte == b'\\' || !(0x20..0x80).contains(&byte) {
             return at;
         }
         at += 1;
@@ -591,6 +591,21 @@ mod tests {
         }
         assert!(picture(with("null").as_bytes(), &mut model).is_some());
         assert!(picture(with("nullnull").as_bytes(), &mut model).is_none());
+    }
+
+    #[test]
+    fn no_byte_anywhere_makes_it_fail() {
+        let mut model = Vec::new();
+        for place in 0..WHOLE.len() {
+            for byte in *b"\"\\{}[],:0-.eE \x00\x1f\x7f\x80\xffn" {
+                let mut bytes = WHOLE.as_bytes().to_vec();
+                bytes[place] = byte;
+                picture(&bytes, &mut model);
+                bytes.remove(place);
+                picture(&bytes, &mut model);
+                mark(&bytes);
+            }
+        }
     }
 
     #[test]

@@ -316,6 +316,34 @@ mod tests {
     }
 
     #[test]
+    fn no_bytes_in_a_batch_make_it_fail() {
+        let headers = headers_of([(&b"a"[..], &b"1"[..])].into_iter());
+        let mut sheaf = Sheaf::default();
+        for value in [&[7u8; 3][..], &[8; 20], &[9; 130]] {
+            sheaf.add(b"k", value, &headers);
+        }
+        let mut whole = vec![0u8; HEAD];
+        whole[MAGIC] = 2;
+        whole[60] = 3;
+        whole.extend_from_slice(&sheaf.bytes);
+        whole[11] = (whole.len() - 12) as u8;
+        for place in 21..whole.len() {
+            for byte in [0, 1, 2, 0x7f, 0x80, 0xfe, 0xff] {
+                let mut batch = whole.clone();
+                batch[place] = byte;
+                let crc = crc32c(&batch[21..]);
+                batch[17..21].copy_from_slice(&crc.to_be_bytes());
+                let mut cursor = Cursor::at(0);
+                for _ in 0..1000 {
+                    let Ok(entry) = cursor.next(&batch) else { break };
+                    super::headers(&batch, &entry);
+                    assert!(entry.value.1 <= batch.len() && entry.key.1 <= batch.len());
+                }
+            }
+        }
+    }
+
+    #[test]
     fn garbage_is_refused_and_never_read_beyond() {
         let mut bytes = vec![0u8; 200];
         assert_eq!(Cursor::default().next(&bytes).unwrap_err(), Stop::Corrupt);

@@ -187,7 +187,8 @@ impl Run {
     ) -> Option<Option<Board>> {
         let index = self.waiting(picture.visit);
         if let Some(board) = index.map(|index| &self.open[index]) {
-            let first_is_of_this_share = (picture.event_us, picture.seq) < board.frames[0] || board.share == *self.share;
+            let first_is_of_this_share =
+                (picture.event_us, picture.seq) < board.frames[0] || board.share == *self.share;
             if !first_is_of_this_share {
                 return None;
             }
