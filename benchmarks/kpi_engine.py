@@ -40,11 +40,12 @@ from taktwatch.bus.connect import open_bus  # noqa: E402
 from taktwatch.checkpoints import Checkpoints  # noqa: E402
 from taktwatch.clock import now  # noqa: E402
 from taktwatch.config import KafkaConfig, LineConfig  # noqa: E402
-from taktwatch.records import InspectionResult, KpiWindow, MarkState, StationMark, WindowState  # noqa: E402
+from taktwatch.native import Engine, available  # noqa: E402
+from taktwatch.records import BoardVerdict, InspectionResult, KpiWindow, MarkState, StationMark, WindowState  # noqa: E402
 from taktwatch.store import KpiQuery  # noqa: E402
 from taktwatch.store.connect import open_store  # noqa: E402
 from taktwatch.topics import Topics, lag  # noqa: E402
-from taktwatch.wire import decode, encode  # noqa: E402
+from taktwatch.wire import decode, encode, headers_of  # noqa: E402
 
 BATCH = 5000
 OPEN_KEYS = 200_000
@@ -222,7 +223,9 @@ async def restoring(url: str) -> tuple[float, float, int, int]:
     checkpoint = await loading.load(partition)
     keys = 0
     if checkpoint is not None:
-        keys = open_keys(restore(Image(checkpoint.state, loading.blocks(partition))).stations)
+        engine = Engine(headers_of(BoardVerdict)) if available() else None  # as the service does
+        restored = restore(Image(checkpoint.state, loading.blocks(partition)), engine)
+        keys = open_keys(restored.stations) + (engine.count()[1] if engine else 0)
     took, busy = time.perf_counter() - begun, time.process_time() - busy
     await fresh.close()
     return took, busy, keys, len(saved.head) + sum(map(len, saved.blocks))

@@ -20,6 +20,7 @@ from kpi_engine.compiled import (
     read_written,
 )
 from kpi_engine.ledger import Session
+from kpi_engine.serials import Visit
 from kpi_engine.state import KpiState
 from kpi_engine.step import NEVER_US, Lane, Step
 from kpi_engine.sums import MINUTE_US, add_counts
@@ -215,9 +216,15 @@ def recall_serial(step: Step, name: str) -> None:
         return
     found = step.state.engine.claim_serial(step.station.line, step.station.name, name)
     if found is not None:
-        visits = step.station.serials[name] = read_visits(found)
-        step.note_serial(name)
-        step.due.setdefault(visits[0].minute, []).append(name)
+        take_back_serial(step, name, read_visits(found))
+
+
+def take_back_serial(step: Step, name: str, visits: list[Visit]) -> None:
+    """Hold a serial's visits here from now on."""
+    step.station.serials[name] = visits
+    step.note_serial(name)
+    for visit in visits:
+        step.due.setdefault(visit.minute, []).append(name)
 
 
 def hand_back(state: KpiState) -> None:
@@ -236,9 +243,9 @@ def hand_back(state: KpiState) -> None:
             board = read_board(raw)
             group = f"{board.product}\x1f{board.session}"
             boards = step.groups.setdefault(group, step.station.boards.get(group, {}))
-            take_back(step, group, boards, board)
+            if board.visit not in boards:  # else there is a later one here
+                take_back(step, group, boards, board)
         for name, raw in rows.serials.items():
-            visits = step.station.serials[name] = read_visits(raw)
-            step.note_serial(name)
-            step.due.setdefault(visits[0].minute, []).append(name)
+            if name not in step.station.serials:
+                take_back_serial(step, name, read_visits(raw))
     state.engine = None

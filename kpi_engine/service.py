@@ -163,15 +163,15 @@ class KpiService:
         positions = {}
         for partition in partitions:
             checkpoint = await self.checkpoints.load(partition)
+            engine = Engine(headers_of(BoardVerdict)) if self.packs else None
             if checkpoint is None:
-                self.states[partition] = empty()
+                state = self.states[partition] = empty()
+                state.engine = engine
             else:
                 image = Image(checkpoint.state, self.checkpoints.blocks(partition))
-                self.states[partition] = await asyncio.to_thread(restore, image)
+                self.states[partition] = await asyncio.to_thread(restore, image, engine)
                 self.saved[partition] = positions[partition] = checkpoint.position
                 self.uncommitted.add(partition)  # a crash may have come between saving and committing
-            if self.packs:
-                self.states[partition].engine = Engine(headers_of(BoardVerdict))
         return positions
 
     async def revoked(self, partitions: frozenset[Partition]) -> None:

@@ -173,8 +173,10 @@ def save(state: KpiState, block_bytes: int = BLOCK_BYTES) -> Image:
     return Image(msgspec.msgpack.encode(saved), tuple(block.body for block in state.blocks))
 
 
-def restore(image: Image) -> KpiState:
+def restore(image: Image, engine: Engine | None = None) -> KpiState:
     """Return the state that `save` wrote; without its blocks, all but the boards and serials in them.
+
+    `engine`: what takes in ordinary records from now on; it remembers what is in blocks.
 
     Raises `BadRecord` for other bytes, `UnknownSchema` for another version's.
     """
@@ -186,14 +188,17 @@ def restore(image: Image) -> KpiState:
             raise UnknownSchema(f"a KPI checkpoint of version {version}, this taktwatch reads {VERSION}")
         saved = msgspec.msgpack.decode(image.head, type=Saved)
         for body in image.blocks:
-            merge(saved.stations, parts_in(body))
+            if engine is None:
+                merge(saved.stations, parts_in(body))
+            elif not engine.load(body):
+                raise BadRecord("a damaged KPI checkpoint: a block that cannot be read")
         parts, waiting_boards = parts_in(saved.parts), waiting_in(saved.waiting)
     except msgspec.MsgspecError as error:
         raise BadRecord(f"a damaged KPI checkpoint: {error}") from error
     finally:
         if collecting:
             gc.enable()
-    state = KpiState(saved.position, saved.stations, saved.lines, {}, {}, [], {})
+    state = KpiState(saved.position, saved.stations, saved.lines, {}, {}, [], {}, engine=engine)
     state.blocks = [Block(body, newest) for body, newest in zip(image.blocks, saved.newest, strict=False)]
     for key, boards in waiting_boards.items():
         part = parts.setdefault(key, Part())

@@ -220,6 +220,9 @@ def step_at(state: KpiState, line: str, name: str, rules: Rules) -> Step:
     fresh = state.fresh.setdefault(key, Fresh())
     step = Step(state, station, state.lines[line], key, rules, Told(0, "", 0, 0), fresh)
     forget_again(step)
+    if state.engine is not None:
+        frozen_minute = station.frozen_minute(rules.horizon_minutes)
+        state.engine.forget(line, name, frozen_minute, rules.horizon_minutes)
     step.look_up()
     state.steps[line, name] = step
     return step

@@ -14,7 +14,7 @@ import msgspec
 __all__ = ["CORRUPT", "END", "FOREIGN", "OTHER", "Engine", "Entry", "NativeError", "available"]
 
 LIBRARY = Path(__file__).with_name("libtaktwatch_native.so")
-INTERFACE = 2
+INTERFACE = 3
 
 END: Final = 0
 OTHER: Final = 1
@@ -22,7 +22,7 @@ CORRUPT: Final = 2
 FOREIGN: Final = 3
 """What `Engine.next` found: the end, a record that is not ordinary, a wrong checksum, a batch for aiokafka to read."""
 
-WRITE_DOWN, END_RUN, CLAIM_BOARD, CLAIM_SERIAL, FORGET, FRESH_ROWS, ALL_ROWS, SEAL, TAKEN, VERDICTS = range(10)
+WRITE_DOWN, END_RUN, CLAIM_BOARD, CLAIM_SERIAL, FORGET, FRESH_ROWS, ALL_ROWS, SEAL, TAKEN, VERDICTS, COUNT = range(11)
 BROKEN = -1
 
 
@@ -61,6 +61,7 @@ def load() -> ctypes.CDLL | None:
     library.taktwatch_open.argtypes = [engine, ctypes.c_int64, size]
     library.taktwatch_open.restype = None
     library.taktwatch_next.argtypes = [engine, ctypes.c_char_p, size]
+    library.taktwatch_load.argtypes = [engine, ctypes.c_char_p, size]
     library.taktwatch_begin.argtypes = [engine, ctypes.c_char_p, size]
     numbers = [ctypes.c_int64, ctypes.c_int64]
     library.taktwatch_do.argtypes = [engine, ctypes.c_int32, ctypes.c_char_p, size, size, size, *numbers]
@@ -113,6 +114,16 @@ class Engine:
         """Return where the batch begins that `next` cannot read."""
         start: int = msgspec.msgpack.decode(self._out())
         return start
+
+    def load(self, block: bytes) -> bool:
+        """Remember the boards and serials of a block, in place of older ones; False for other bytes."""
+        return self._done(self._library.taktwatch_load(self._engine, block, len(block)))
+
+    def count(self) -> tuple[int, int]:
+        """Return how many boards and serials are remembered."""
+        self._do(COUNT)
+        boards, serials = msgspec.msgpack.decode(self._out())
+        return boards, serials
 
     def begin(self, run: bytes) -> bool:
         """Let a station's run begin; False where it cannot."""

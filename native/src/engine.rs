@@ -169,6 +169,31 @@ impl Engine {
         Some(())
     }
 
+    /// Remember what a block has (`kpi_engine/blocks.py`); None for other bytes.
+    pub fn load(&mut self, bytes: &[u8]) -> Option<()> {
+        let mut back = Reader::new(bytes);
+        for _ in 0..back.map()? {
+            let (line, name) = back.str()?.split_once('\x1f')?;
+            let index = self.station(line, name);
+            self.stations[index].load(&mut back)?;
+        }
+        if back.left().is_empty() {
+            Some(())
+        } else {
+            None
+        }
+    }
+
+    /// Put out how many boards and serials are remembered.
+    pub fn count(&mut self) {
+        let counts = self.stations.iter().map(Station::count);
+        let (boards, serials) = counts.fold((0, 0), |sum, count| (sum.0 + count.0, sum.1 + count.1));
+        self.out.bytes.clear();
+        self.out.array(2);
+        self.out.int(boards as i64);
+        self.out.int(serials as i64);
+    }
+
     /// Put out what a station's run changed since the last time, and go on.
     pub fn write_down(&mut self, line: &str, name: &str) -> Option<()> {
         let index = self.find(line, name)?;

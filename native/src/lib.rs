@@ -23,7 +23,7 @@ use std::str::from_utf8;
 use engine::Engine;
 
 /// Changes with the meaning of anything below; Python refuses another.
-const INTERFACE: i32 = 2;
+const INTERFACE: i32 = 3;
 
 const NONE: i32 = 0;
 const DONE: i32 = 1;
@@ -86,6 +86,14 @@ pub unsafe extern "C" fn taktwatch_begin(engine: *mut Engine, bytes: *const u8, 
     guarded(|| (*engine).begin(bytes))
 }
 
+/// # Safety
+/// `engine` is alive; `bytes` are `length` readable bytes.
+#[no_mangle]
+pub unsafe extern "C" fn taktwatch_load(engine: *mut Engine, bytes: *const u8, length: usize) -> i32 {
+    let bytes = from_raw_parts(bytes, length);
+    guarded(|| (*engine).load(bytes))
+}
+
 /// What is asked of a station, or of the engine where it says so.
 #[repr(i32)]
 enum Verb {
@@ -99,6 +107,7 @@ enum Verb {
     Seal = 7,
     Taken = 8,
     Verdicts = 9,
+    Count = 10,
 }
 
 /// One verb with its arguments: line, station and a name (texts of the given lengths, one after the other), two numbers.
@@ -135,6 +144,10 @@ pub unsafe extern "C" fn taktwatch_do(
             }
             v if v == Verb::Taken as i32 => {
                 engine.taken();
+                Some(())
+            }
+            v if v == Verb::Count as i32 => {
+                engine.count();
                 Some(())
             }
             v if v == Verb::Verdicts as i32 => {

@@ -124,6 +124,44 @@ impl<'a> Reader<'a> {
         Reader { bytes }
     }
 
+    /// The bytes that are not read yet.
+    pub fn left(&self) -> &'a [u8] {
+        self.bytes
+    }
+
+    /// Reads over any value.
+    pub fn skip(&mut self) -> Option<()> {
+        let mut values = 1usize;
+        while values > 0 {
+            values -= 1;
+            let (within, after) = match self.byte()? {
+                0x00..=0x7f | 0xc0 | 0xc2 | 0xc3 | 0xe0..=0xff => (0, 0),
+                byte @ 0x80..=0x8f => (0, 2 * usize::from(byte & 15)),
+                byte @ 0x90..=0x9f => (0, usize::from(byte & 15)),
+                byte @ 0xa0..=0xbf => (usize::from(byte & 31), 0),
+                0xc4 | 0xd9 => (self.number(1)? as usize, 0),
+                0xc5 | 0xda => (self.number(2)? as usize, 0),
+                0xc6 | 0xdb => (self.number(4)? as usize, 0),
+                0xc7 => (self.number(1)? as usize + 1, 0),
+                0xc8 => (self.number(2)? as usize + 1, 0),
+                0xc9 => (self.number(4)? as usize + 1, 0),
+                0xcc | 0xd0 => (1, 0),
+                0xcd | 0xd1 => (2, 0),
+                0xca | 0xce | 0xd2 => (4, 0),
+                0xcb | 0xcf | 0xd3 => (8, 0),
+                byte @ 0xd4..=0xd8 => ((1 << (byte - 0xd4)) + 1, 0),
+                0xdc => (0, self.number(2)? as usize),
+                0xdd => (0, self.number(4)? as usize),
+                0xde => (0, 2 * self.number(2)? as usize),
+                0xdf => (0, 2 * self.number(4)? as usize),
+                _ => return None,
+            };
+            self.take(within)?;
+            values = values.checked_add(after)?;
+        }
+        Some(())
+    }
+
     fn take(&mut self, len: usize) -> Option<&'a [u8]> {
         if len > self.bytes.len() {
             return None;
@@ -268,6 +306,11 @@ mod tests {
         out.optional_str(None);
         out.optional_time(Some(1_772_500_000_123_456));
         out.bool(true);
+        let mut over = Reader::new(&out.bytes);
+        for _ in 0..numbers.len() + 5 {
+            over.skip().unwrap();
+        }
+        assert!(over.left().is_empty() && over.skip().is_none());
         let mut back = Reader::new(&out.bytes);
         for number in numbers {
             assert_eq!(back.int(), Some(number));

@@ -3,7 +3,10 @@
 use std::collections::{BTreeMap, HashMap};
 use std::rc::Rc;
 
-use crate::msgpack::Writer;
+use crate::msgpack::{Reader, Writer};
+
+/// So many names of sessions and shares are looked through.
+const FEW: usize = 8;
 
 /// One inspection of a board with a serial; fields as in Python.
 #[derive(Clone, Debug)]
@@ -24,6 +27,7 @@ pub struct Serials {
     held: HashMap<Rc<str>, i64>,
     due: BTreeMap<i64, Vec<Rc<str>>>,
     fresh: Vec<Rc<str>>,
+    names: Vec<Rc<str>>,
     name: String,
 }
 
@@ -76,10 +80,40 @@ impl Serials {
         self.seen.entry(key).or_insert_with(|| Vec::with_capacity(1)).push(visit);
     }
 
+    /// Read a serial and its visits out of a block, in place of what is known of it.
+    pub fn load(&mut self, back: &mut Reader) -> Option<()> {
+        let key: Rc<str> = Rc::from(back.str()?);
+        let mut visits: Vec<Visit> = Vec::with_capacity(1);
+        for _ in 0..back.array()? {
+            if back.array()? != 7 {
+                return None;
+            }
+            let (event_us, session) = (back.int()?, self.name_of(back.str()?));
+            let (number, minute) = (back.int()?, back.int()?);
+            let share = self.name_of(back.str()?);
+            visits.push(Visit { event_us, session, number, minute, share, passed: back.bool()?, first: back.bool()? });
+            self.due.entry(minute).or_default().push(key.clone());
+        }
+        self.seen.insert(key, visits);
+        Some(())
+    }
+
+    /// One copy of a session's or a share's name, for as many visits as follow each other with it.
+    fn name_of(&mut self, name: &str) -> Rc<str> {
+        if let Some(known) = self.names.iter().find(|known| &***known == name) {
+            return known.clone();
+        }
+        if self.names.len() > FEW {
+            self.names.clear();
+        }
+        self.names.push(Rc::from(name));
+        self.names[self.names.len() - 1].clone()
+    }
+
     /// Give a serial's visits to Python, as their bytes; None where they are not here.
     pub fn claim(&mut self, name: &str) -> Option<Vec<u8>> {
         let (key, visits) = self.seen.remove_entry(name)?;
-        self.held.insert(key, visits.last()?.minute);
+        self.held.insert(key, visits.last().map_or(0, |visit| visit.minute));
         let mut out = Writer::default();
         write_visits(&visits, &mut out);
         Some(out.bytes)
@@ -88,6 +122,7 @@ impl Serials {
     /// Note that Python holds a serial last seen in that minute.
     pub fn hold(&mut self, name: &str, minute: i64) {
         let key: Rc<str> = Rc::from(name);
+        self.seen.remove(name);
         self.held.insert(key.clone(), minute);
         self.due.entry(minute).or_default().push(key);
     }
@@ -147,6 +182,10 @@ impl Serials {
             newest = newest.max(visits.last().map_or(0, |visit| visit.minute));
         }
         newest
+    }
+
+    pub fn count(&self) -> usize {
+        self.seen.len()
     }
 
     pub fn seal(&mut self) {

@@ -8,7 +8,7 @@ use std::hash::{BuildHasherDefault, Hasher};
 
 use crate::boards::Board;
 use crate::json::{Picture, Verdict};
-use crate::msgpack::Writer;
+use crate::msgpack::{Reader, Writer};
 use crate::run::{Run, Verdicts, MINUTE_US};
 use crate::serials::{Serials, Visit};
 
@@ -21,6 +21,7 @@ pub struct Station {
     serials: Serials,
     boards_by_minute: BTreeMap<i64, Vec<(usize, i64)>>,
     fresh_boards: Vec<(usize, i64)>,
+    key: String,
 }
 
 /// A hash of visits, which nobody chooses to do harm: they are numbers that ingest counts.
@@ -123,6 +124,7 @@ impl Station {
     /// Note that Python holds a board whose newest picture was taken in that minute.
     pub fn hold_board(&mut self, group: &str, visit: i64, minute: i64) {
         let index = self.group(group);
+        self.groups[index].rows.remove(&visit);
         self.groups[index].held.insert(visit, minute);
         self.boards_by_minute.entry(minute).or_default().push((index, visit));
     }
@@ -130,6 +132,60 @@ impl Station {
     /// Note that Python holds a serial last seen in that minute.
     pub fn hold_serial(&mut self, name: &str, minute: i64) {
         self.serials.hold(name, minute);
+    }
+
+    /// Read what a block has of this station, in place of what is known of the same boards and serials.
+    pub fn load(&mut self, back: &mut Reader) -> Option<()> {
+        for _ in 0..back.map()? {
+            match back.str()? {
+                "boards" => {
+                    for _ in 0..back.array()? {
+                        self.load_board(back)?;
+                    }
+                }
+                "serials" => {
+                    for _ in 0..back.map()? {
+                        self.serials.load(back)?;
+                    }
+                }
+                _ => back.skip()?,
+            }
+        }
+        Some(())
+    }
+
+    fn load_board(&mut self, back: &mut Reader) -> Option<()> {
+        let whole = back.left();
+        let fields = back.array()?;
+        let (product, session, visit) = (back.str()?, back.str()?, back.int()?);
+        self.key.clear();
+        self.key.push_str(product);
+        self.key.push('\x1f');
+        self.key.push_str(session);
+        for _ in 3..8 {
+            back.skip()?;
+        }
+        let mut newest_us = 0;
+        for _ in 0..back.array()? {
+            back.array()?;
+            newest_us = back.int()?;
+            back.int()?;
+        }
+        for _ in 9..fields {
+            back.skip()?;
+        }
+        let bytes: Box<[u8]> = Box::from(&whole[..whole.len() - back.left().len()]);
+        let known = self.groups.iter().position(|group| group.name == self.key);
+        let index = known.unwrap_or_else(|| self.group(&self.key.clone()));
+        let minute = newest_us.div_euclid(MINUTE_US);
+        self.groups[index].rows.insert(visit, Row { minute, bytes });
+        self.boards_by_minute.entry(minute).or_default().push((index, visit));
+        Some(())
+    }
+
+    /// How many boards and serials are remembered here.
+    pub fn count(&self) -> (usize, usize) {
+        (self.groups.iter().map(|group| group.rows.len()).sum(), self.serials.count())
     }
 
     /// A board that Python held waits here for its pictures now.

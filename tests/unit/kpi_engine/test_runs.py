@@ -158,9 +158,8 @@ class Folder:
         """Go on from a checkpoint, in whose windows nothing is left to publish."""
         image = save(self.state, 2_000)
         blocks = [*self.state.blocks]
-        self.state = restore(image)
+        self.state = restore(image, Engine(HEADERS))
         assert self.state.blocks == blocks
-        self.state.engine = Engine(HEADERS)
 
 
 def windows_of(state: KpiState) -> list[KpiWindow]:
