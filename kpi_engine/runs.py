@@ -15,7 +15,6 @@ from kpi_engine.compiled import (
     packed,
     read_board,
     read_boards,
-    read_rows,
     read_visits,
     read_written,
 )
@@ -26,7 +25,7 @@ from kpi_engine.step import NEVER_US, Lane, Step
 from kpi_engine.sums import MINUTE_US, add_counts
 from taktwatch.records import STRUCTURES, MarkState
 
-__all__ = ["end", "hand_back", "recall_board", "recall_serial", "settle", "settle_all", "start"]
+__all__ = ["end", "recall_board", "recall_serial", "settle", "settle_all", "start"]
 
 MOST_OUT = 64
 """A session with more gaps than that is no ordinary one."""
@@ -225,27 +224,3 @@ def take_back_serial(step: Step, name: str, visits: list[Visit]) -> None:
     step.note_serial(name)
     for visit in visits:
         step.due.setdefault(visit.minute, []).append(name)
-
-
-def hand_back(state: KpiState) -> None:
-    """Take everything back that the library remembers, and go on without it."""
-    engine = state.engine
-    if engine is None:
-        return
-    for step in state.steps.values():
-        if step.run is not None:
-            end(step)
-        found = engine.rows(step.station.line, step.station.name, everything=True)
-        if found is None:
-            continue
-        rows = read_rows(found)
-        for raw in rows.boards:
-            board = read_board(raw)
-            group = f"{board.product}\x1f{board.session}"
-            boards = step.groups.setdefault(group, step.station.boards.get(group, {}))
-            if board.visit not in boards:  # else there is a later one here
-                take_back(step, group, boards, board)
-        for name, raw in rows.serials.items():
-            if name not in step.station.serials:
-                take_back_serial(step, name, read_visits(raw))
-    state.engine = None

@@ -10,10 +10,11 @@ from kafka_packs import Logged, Raw, batch, pack_of, raw
 from servers.require import missing
 from timelines import at, mark, result
 
+from kpi_engine.boards import board_group
 from kpi_engine.checks import readable
-from kpi_engine.compiled import read_taken, read_verdicts
+from kpi_engine.compiled import read_board, read_rows, read_taken, read_verdicts, read_visits
 from kpi_engine.rules import Rules
-from kpi_engine.runs import hand_back
+from kpi_engine.runs import end, take_back, take_back_serial
 from kpi_engine.shifts import Calendar
 from kpi_engine.slim import slim_result
 from kpi_engine.step import step_at
@@ -160,6 +161,30 @@ class Folder:
         blocks = [*self.state.blocks]
         self.state = restore(image, Engine(HEADERS))
         assert self.state.blocks == blocks
+
+
+def hand_back(state: KpiState) -> None:
+    """Have everything in Python that the library remembers."""
+    engine = state.engine
+    if engine is None:
+        return
+    for step in state.steps.values():
+        if step.run is not None:
+            end(step)
+        found = engine.rows(step.station.line, step.station.name, everything=True)
+        if found is None:
+            continue
+        rows = read_rows(found)
+        for row in rows.boards:
+            board = read_board(row)
+            group = board_group(board.product, board.session)
+            boards = step.groups.setdefault(group, step.station.boards.get(group, {}))
+            if board.visit not in boards:  # else there is a later one here
+                take_back(step, group, boards, board)
+        for name, row in rows.serials.items():
+            if name not in step.station.serials:
+                take_back_serial(step, name, read_visits(row))
+    state.engine = None
 
 
 def windows_of(state: KpiState) -> list[KpiWindow]:
