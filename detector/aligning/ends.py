@@ -45,7 +45,7 @@ def unscanned(seen: Grey, lit: npt.NDArray[np.float32]) -> BoolMask | None:
     [39, 52]
     """
     low, high = dark_and_bright(lit, SPARSE)
-    middle = float(low + high) / 2
+    middle = (low + high) / 2
     light = [(one > middle).view(np.uint8) for one in (seen, lit)]
     shares = [_shares(one) for one in light]
     missed: BoolMask | None = None
