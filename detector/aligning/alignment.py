@@ -6,6 +6,7 @@ shifts, zooms and tilts a little but does not shear: where a board shows too lit
 """
 
 from dataclasses import dataclass
+from functools import lru_cache
 
 import cv2
 import numpy as np
@@ -127,18 +128,23 @@ def uncertainty_px(picture: Field, edges: Edges, matrix: Map) -> float | None:
     assumed, _ = _assumed(matrix, edges)
     weighted = _weighted(edges, weight)
     known = np.asarray(weighted.T @ edges.slopes, np.float64) + assumed.T @ assumed + DAMPING * np.eye(TERMS)
-    u, v = (axis.ravel() for axis in np.meshgrid(*(np.linspace(-half, half, 9) for half in _half_sides(edges))))
-    one, none = np.ones_like(u), np.zeros_like(u)
-    across = np.stack([one, none, u, v, none, none, -u * u, -u * v], axis=1)
-    down = np.stack([none, one, none, none, u, v, -u * v, -v * v], axis=1)
+    across, down = _spread_out(edges.middle[0] / edges.unit, edges.middle[1] / edges.unit)
     spread = np.linalg.inv(known)
     variance = ((across @ spread) * across).sum(axis=1) + ((down @ spread) * down).sum(axis=1)
     return 2 * float(np.sqrt(variance.mean()))
 
 
-def _half_sides(edges: Edges) -> tuple[float, float]:
-    """Return half the template's width and height in the unit of its motion."""
-    return edges.middle[0] / edges.unit, edges.middle[1] / edges.unit
+@lru_cache(maxsize=64)
+def _spread_out(half_width: float, half_height: float) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
+    """Return how 81 places all over a template move across and down by its terms, (81, 8) each.
+
+    Half its sides are in the unit of its motion.
+    """
+    u, v = (axis.ravel() for axis in np.meshgrid(*(np.linspace(-half, half, 9) for half in (half_width, half_height))))
+    one, none = np.ones_like(u), np.zeros_like(u)
+    across = np.stack([one, none, u, v, none, none, -u * u, -u * v], axis=1)
+    down = np.stack([none, one, none, none, u, v, -u * v, -v * v], axis=1)
+    return across, down
 
 
 def _compare(picture: Field, edges: Edges, matrix: Map) -> tuple[Field, Field, float] | None:
@@ -161,7 +167,7 @@ def _compare(picture: Field, edges: Edges, matrix: Map) -> tuple[Field, Field, f
     error = np.float32(gain) * here - golden
     spread = 1.4826 * median(np.abs(error[::SAMPLED])) + LEAST_SPREAD
     far = error * np.float32(1 / (TUKEY * spread))
-    weight = np.clip(1 - far * far, 0, None) ** 2 * inside * np.float32(1 / (KIN * spread * spread))
+    weight = np.maximum(1 - far * far, 0) ** 2 * inside * np.float32(1 / (KIN * spread * spread))
     return error, weight, shared / (here_power * golden_power) ** 0.5
 
 

@@ -5,6 +5,7 @@ each other, then end at two lines, and the strip between is of one of them alone
 board.
 """
 
+from math import floor
 from typing import NamedTuple
 
 import cv2
@@ -46,7 +47,7 @@ def unscanned(seen: Grey, lit: npt.NDArray[np.float32]) -> BoolMask | None:
     """
     low, high = dark_and_bright(lit, SPARSE)
     middle = (low + high) / 2
-    light = [(one > middle).view(np.uint8) for one in (seen, lit)]
+    light = [(seen > floor(middle)).view(np.uint8), (lit > middle).view(np.uint8)]  # grey levels are whole
     shares = [_shares(one) for one in light]
     missed: BoolMask | None = None
     for turns in range(4):

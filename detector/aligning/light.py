@@ -70,12 +70,15 @@ def lit_like(template: Grey, picture: Grey, *, use: BoolMask | None = None) -> F
         if round_:  # what deviates from the light so far has no say
             away = np.abs(seen - np.float32(offset) - gain * golden)
             weight = shares * (away < OUTLIER * (1.4826 * median(away) + 1.0))
-        gain = _gain(seen - np.float32(offset), golden, weight)
+        power = _near(golden * golden * weight)
+        gain = _gain(seen - np.float32(offset), golden, weight, power)
         # What the gain leaves over, fitted after it: bright parts on the lamp's dark side are not taken for an offset.
         offset += _offset(seen - np.float32(offset) - gain * golden, golden, weight)
-        gain = _gain(seen - np.float32(offset), golden, weight)
-    full = cv2.resize(gain, (width, height), interpolation=cv2.INTER_LINEAR)
-    return np.asarray(template * full + np.float32(offset), np.float32)
+        gain = _gain(seen - np.float32(offset), golden, weight, power)
+    lit = np.asarray(cv2.resize(gain, (width, height), interpolation=cv2.INTER_LINEAR), np.float32)
+    lit *= template
+    lit += np.float32(offset)
+    return lit
 
 
 def _offset(left: Field, golden: Field, weight: Field) -> float:
@@ -93,11 +96,18 @@ def _offset(left: Field, golden: Field, weight: Field) -> float:
     return float(offset * OFFSET_SD**2 / (OFFSET_SD**2 + unsure))
 
 
-def _gain(seen: Field, golden: Field, weight: Field) -> Field:
-    """Fit the gain near each node by least squares, drawn to the gain of all where little is to be seen."""
-    shared, power = seen * golden * weight, golden * golden * weight
-    overall = float(shared.sum()) / max(float(power.sum()), 1.0)
-    near_shared, near_power = (cv2.GaussianBlur(field, (0, 0), REACH_NODES) for field in (shared, power))
+def _near(nodes: Field) -> tuple[Field, float]:
+    """Return what lies near each node, and the sum of all."""
+    return np.asarray(cv2.GaussianBlur(nodes, (0, 0), REACH_NODES), np.float32), float(nodes.sum())
+
+
+def _gain(seen: Field, golden: Field, weight: Field, power: tuple[Field, float]) -> Field:
+    """Fit the gain near each node by least squares, drawn to the gain of all where little is to be seen.
+
+    `power`: that of the template, weighted, near each node and in all.
+    """
+    (near_shared, shared), (near_power, total) = _near(seen * golden * weight), power
+    overall = shared / max(total, 1.0)
     few = np.float32(NODE_SD**2)
     gain = (near_shared + few * np.float32(overall)) / (near_power + few)
     return np.asarray(np.clip(gain, LEAST_GAIN, MOST_GAIN), np.float32)
