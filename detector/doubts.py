@@ -9,11 +9,13 @@ import numpy as np
 import numpy.typing as npt
 
 from detector.aligning.registration import register
+from detector.inputs import grey_of
 from taktwatch.records import Doubt, Registration
 
 __all__ = ["MOST_UNSURE_PX", "Reason", "misfit", "named", "out_of_date"]
 
 Grey = npt.NDArray[np.uint8]
+Picture = npt.NDArray[np.uint8]
 
 SOMEWHAT = 0.5
 """Correlation from which a picture shows the product, if badly; other products and turned ones stay below it."""
@@ -34,8 +36,8 @@ def named(reasons: Iterable[Reason]) -> tuple[Doubt, ...]:
     return tuple(dict.fromkeys(reason.doubt for reason in reasons if reason.doubt is not None))
 
 
-def misfit(registration: Registration, least: float, picture: Grey, template: Grey | None) -> Reason | None:
-    """Say how a template does not fit a picture, both (H, W); None where it does, or where `least` is -1.
+def misfit(registration: Registration, least: float, picture: Grey, template: Picture | None) -> Reason | None:
+    """Say how a template, RGB (H, W, 3) or grey, does not fit a picture (H, W); None: it does, or `least` is -1.
 
     A template that fits once it is turned around tells a turned product (None: not tried); one that fits neither way,
     another product.
@@ -53,7 +55,7 @@ def misfit(registration: Registration, least: float, picture: Grey, template: Gr
             return Reason(f"registration: the template {words}", Doubt.REGISTRATION)
         return None
     if template is not None:
-        again, _ = register(picture, np.asarray(cv2.rotate(template, cv2.ROTATE_180), np.uint8))
+        again, _ = register(picture, np.asarray(cv2.rotate(grey_of(template), cv2.ROTATE_180), np.uint8))
         if again.quality >= max(least, SOMEWHAT):
             return Reason("turned: the product lies the other way round", Doubt.TURNED)
     told = f"correlation {quality:.2f}, at least {least:.2f}"

@@ -13,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from detector.aligning.light import dark_and_bright
+from detector.aligning.ranks import median
 from detector.engines import RawDetections
 from detector.inputs import Pair
 from detector.judge import Finding, once, passing, ranked
@@ -72,8 +73,8 @@ def least_levels(pair: Pair) -> float:
     """Return the grey levels from which a px of this picture differs: beyond its noise, and a share of its contrast."""
     seen, golden = (grey[::SPARSE, ::SPARSE].astype(np.float32) for grey in (pair.seen, pair.lit))
     dark, bright = dark_and_bright(pair.lit, SPARSE)
-    noise = 1.4826 * float(np.median(np.abs(seen - golden)))
-    return max(CONTRAST_SHARE * WHOLE_SHARE * float(bright - dark), NOISES * noise)
+    noise = 1.4826 * median(np.abs(seen - golden))
+    return max(CONTRAST_SHARE * WHOLE_SHARE * (bright - dark), NOISES * noise)
 
 
 def shown_px(pair: Pair, roi: Roi, levels: float) -> int:

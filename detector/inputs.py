@@ -121,10 +121,13 @@ def lay_template(picture: Picture, template: Picture | Pattern) -> Pair:
     # Where the template does not reach, or only one of the two was scanned, nothing can be said: no light is read
     # there, and no difference is shown.
     missed = unscanned(seen, lit)
-    told = reached if missed is None else reached & ~missed
-    blank = seen.astype(np.float32)
-    lit = np.where(told, in_step(seen, np.where(told, lit, blank)), blank)
-    contrast = Contrast(float(lit.mean()), max(float(lit.std()), LEAST_CONTRAST))
+    untold = ~reached if missed is None else ~reached | missed
+    np.copyto(lit, seen, where=untold)
+    if (stepped := in_step(seen, lit)) is not lit:
+        np.copyto(stepped, seen, where=untold)
+        lit = stepped
+    mean = lit.mean(keepdims=True)
+    contrast = Contrast(float(mean[0, 0]), max(float(lit.std(mean=mean)), LEAST_CONTRAST))
     return Pair(seen, lit, contrast, registration, missed)
 
 
@@ -139,9 +142,9 @@ def template_channels(
     """
     scale, mean = np.float32(1 / contrast.spread), np.float32(contrast.mean)
     made = np.empty((3, *seen.shape), np.float32)  # written in place: pages for copies cost more than the arithmetic
-    np.subtract(seen, mean, out=made[0], dtype=np.float32)
-    np.subtract(lit, mean, out=made[1], dtype=np.float32)
-    np.subtract(seen, lit, out=made[2], dtype=np.float32)
+    made[0], made[1] = seen, lit
+    np.subtract(made[0], made[1], out=made[2])
     np.abs(made[2], out=made[2])
+    made[:2] -= mean
     made *= scale
     return made

@@ -102,8 +102,7 @@ def fit(product: ProductConfig, inputs: Inputs, template: Picture | None) -> tup
     """Say how the template does not fit; `template` RGB (H, W, 3), or None for a tile, which is not tried turned."""
     if inputs.registration is None or inputs.pair is None:
         return ()
-    golden = None if template is None else grey_of(template)
-    said = misfit(inputs.registration, product.min_registration, inputs.pair.seen, golden)
+    said = misfit(inputs.registration, product.min_registration, inputs.pair.seen, template)
     return () if said is None else (said,)
 
 

@@ -6,12 +6,14 @@ shifts, zooms and tilts a little but does not shear: where a board shows too lit
 """
 
 from dataclasses import dataclass
+from functools import lru_cache
 
 import cv2
 import numpy as np
 import numpy.typing as npt
 
 from detector.aligning.maps import Map, carried, moved
+from detector.aligning.ranks import median
 
 __all__ = ["Aligned", "Edges", "align", "corrected", "find_edges", "uncertainty_px"]
 
@@ -38,7 +40,7 @@ class Edges:
 
     points: float32 (N, 2), x and y. levels: grey (N,). slopes: (N, 8), change of the level by shift x, shift y, the
     four linear terms and two tilts, each measured in px of motion at the template's edge. middle and unit: of that
-    measure, in px. N is a multiple of `ROW`.
+    measure, in px. N is a multiple of `ROW`. Points and slopes lie in memory column by column: one is taken at a time.
     """
 
     points: Field
@@ -78,9 +80,9 @@ def find_edges(template: Field, count: int) -> Edges | None:
     u, v = ((x - middle[0]) / unit).astype(np.float32), ((y - middle[1]) / unit).astype(np.float32)
     gx, gy = slope_x[y, x], slope_y[y, x]
     outward = -(gx * u + gy * v)
-    slopes = np.stack([gx, gy, gx * u, gx * v, gy * u, gy * v, outward * u, outward * v], axis=1)
-    points = np.stack([x, y], axis=1).astype(np.float32)
-    return Edges(points, template[y, x], slopes, middle, unit)
+    slopes = np.stack([gx, gy, gx * u, gx * v, gy * u, gy * v, outward * u, outward * v])
+    points = np.stack([x, y]).astype(np.float32)
+    return Edges(points.T, template[y, x], slopes.T, middle, unit)
 
 
 def align(picture: Field, edges: Edges, start: Map, *, rounds: int, enough_px: float) -> Aligned | None:
@@ -124,20 +126,25 @@ def uncertainty_px(picture: Field, edges: Edges, matrix: Map) -> float | None:
         return None
     _, weight, _ = compared
     assumed, _ = _assumed(matrix, edges)
-    weighted = edges.slopes * weight[:, None]
+    weighted = _weighted(edges, weight)
     known = np.asarray(weighted.T @ edges.slopes, np.float64) + assumed.T @ assumed + DAMPING * np.eye(TERMS)
-    u, v = (axis.ravel() for axis in np.meshgrid(*(np.linspace(-half, half, 9) for half in _half_sides(edges))))
-    one, none = np.ones_like(u), np.zeros_like(u)
-    across = np.stack([one, none, u, v, none, none, -u * u, -u * v], axis=1)
-    down = np.stack([none, one, none, none, u, v, -u * v, -v * v], axis=1)
+    across, down = _spread_out(edges.middle[0] / edges.unit, edges.middle[1] / edges.unit)
     spread = np.linalg.inv(known)
     variance = ((across @ spread) * across).sum(axis=1) + ((down @ spread) * down).sum(axis=1)
     return 2 * float(np.sqrt(variance.mean()))
 
 
-def _half_sides(edges: Edges) -> tuple[float, float]:
-    """Return half the template's width and height in the unit of its motion."""
-    return edges.middle[0] / edges.unit, edges.middle[1] / edges.unit
+@lru_cache(maxsize=64)
+def _spread_out(half_width: float, half_height: float) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
+    """Return how 81 places all over a template move across and down by its terms, (81, 8) each.
+
+    Half its sides are in the unit of its motion.
+    """
+    u, v = (axis.ravel() for axis in np.meshgrid(*(np.linspace(-half, half, 9) for half in (half_width, half_height))))
+    one, none = np.ones_like(u), np.zeros_like(u)
+    across = np.stack([one, none, u, v, none, none, -u * u, -u * v], axis=1)
+    down = np.stack([none, one, none, none, u, v, -u * v, -v * v], axis=1)
+    return across, down
 
 
 def _compare(picture: Field, edges: Edges, matrix: Map) -> tuple[Field, Field, float] | None:
@@ -158,15 +165,15 @@ def _compare(picture: Field, edges: Edges, matrix: Map) -> tuple[Field, Field, f
         return None
     gain = shared / here_power if shared > 0 else (golden_power / here_power) ** 0.5
     error = np.float32(gain) * here - golden
-    spread = 1.4826 * float(np.median(np.abs(error[::SAMPLED]))) + LEAST_SPREAD
+    spread = 1.4826 * median(np.abs(error[::SAMPLED])) + LEAST_SPREAD
     far = error * np.float32(1 / (TUKEY * spread))
-    weight = np.clip(1 - far * far, 0, None) ** 2 * inside * np.float32(1 / (KIN * spread * spread))
+    weight = np.maximum(1 - far * far, 0) ** 2 * inside * np.float32(1 / (KIN * spread * spread))
     return error, weight, shared / (here_power * golden_power) ** 0.5
 
 
 def _step(edges: Edges, matrix: Map, error: Field, weight: Field) -> npt.NDArray[np.float64]:
     """Solve for the motion of the template (8 terms, px at its edge) that explains the errors best."""
-    weighted = edges.slopes * weight[:, None]
+    weighted = _weighted(edges, weight)
     curvature = np.asarray(weighted.T @ edges.slopes, np.float64)
     pull = np.asarray(weighted.T @ error, np.float64)
     assumed, distance = _assumed(matrix, edges)
@@ -174,6 +181,11 @@ def _step(edges: Edges, matrix: Map, error: Field, weight: Field) -> npt.NDArray
     pull -= assumed.T @ distance
     curvature += np.diag(DAMPING * (1 + curvature.diagonal()))
     return np.asarray(np.linalg.solve(curvature, pull))
+
+
+def _weighted(edges: Edges, weight: Field) -> Field:
+    """Return slopes (N, 8) times weights (N,), point by point in memory; multiplied along the long columns."""
+    return np.asarray(cv2.transpose(edges.slopes.T * weight), np.float32)
 
 
 def _assumed(matrix: Map, edges: Edges) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:

@@ -87,8 +87,8 @@ def call_witnesses(template: Field, edges: Edges) -> Witnesses | None:
         return None
     if len(chosen) > WITNESSES:
         chosen = chosen[np.linspace(0, len(chosen) - 1, WITNESSES).astype(int)]
-    points, normals = edges.points[chosen], normals[chosen]
-    slopes: Field = edges.slopes[chosen] / strength[chosen, None]
+    points, normals = np.ascontiguousarray(edges.points[chosen]), normals[chosen]
+    slopes: Field = np.ascontiguousarray(edges.slopes[chosen]) / strength[chosen, None]
     few = Edges(points, edges.levels[chosen], slopes, edges.middle, edges.unit)
     profiles = _sampled(template, points, normals, range(-HALF_PROFILE_PX, HALF_PROFILE_PX + 1))
     profiles -= profiles.mean(axis=1, keepdims=True)

@@ -5,6 +5,7 @@ each other, then end at two lines, and the strip between is of one of them alone
 board.
 """
 
+from math import floor
 from typing import NamedTuple
 
 import cv2
@@ -45,8 +46,8 @@ def unscanned(seen: Grey, lit: npt.NDArray[np.float32]) -> BoolMask | None:
     [39, 52]
     """
     low, high = dark_and_bright(lit, SPARSE)
-    middle = float(low + high) / 2
-    light = [(one > middle).view(np.uint8) for one in (seen, lit)]
+    middle = (low + high) / 2
+    light = [(seen > floor(middle)).view(np.uint8), (lit > middle).view(np.uint8)]  # grey levels are whole
     shares = [_shares(one) for one in light]
     missed: BoolMask | None = None
     for turns in range(4):

@@ -8,6 +8,8 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
+from detector.aligning.ranks import median, percentile
+
 __all__ = ["dark_and_bright", "flattened", "lit_like"]
 
 Grey = npt.NDArray[np.uint8]
@@ -23,13 +25,14 @@ OUTLIER = 3.0  # robust spreads; a node beyond shows a defect or a misfit, not l
 ROUNDS = 3
 
 
-def dark_and_bright(grey: Grey | Field, sparse: int) -> npt.NDArray[np.floating]:
-    """Return the 1st and the 99th percentile of a picture (H, W), of one px in `sparse` along either axis; (2,).
+def dark_and_bright(grey: Grey | Field, sparse: int) -> tuple[float, float]:
+    """Return the 1st and the 99th percentile of a picture (H, W), of one px in `sparse` along either axis.
 
-    >>> dark_and_bright(np.repeat(np.array([[20, 200]], np.uint8), 4, axis=1).repeat(8, axis=0), 2).tolist()
-    [20.0, 200.0]
+    >>> dark_and_bright(np.repeat(np.array([[20, 200]], np.uint8), 4, axis=1).repeat(8, axis=0), 2)
+    (20.0, 200.0)
     """
-    return np.asarray(np.percentile(grey[::sparse, ::sparse], (1, 99)))
+    some = grey[::sparse, ::sparse].astype(np.float32)
+    return percentile(some, 1), percentile(some, 99)
 
 
 def flattened(grey: Grey, block_px: int) -> Field:
@@ -63,16 +66,19 @@ def lit_like(template: Grey, picture: Grey, *, use: BoolMask | None = None) -> F
     seen, golden = (_shrunk(grey, nodes) for grey in (picture, template))
     shares = np.ones_like(seen) if use is None else _shrunk(use.astype(np.uint8), nodes)
     weight, offset, gain = shares, 0.0, np.ones_like(seen)
-    for _ in range(ROUNDS):
-        gain = _gain(seen - np.float32(offset), golden, weight)
+    for round_ in range(ROUNDS):
+        if round_:  # what deviates from the light so far has no say
+            away = np.abs(seen - np.float32(offset) - gain * golden)
+            weight = shares * (away < OUTLIER * (1.4826 * median(away) + 1.0))
+        power = _near(golden * golden * weight)
+        gain = _gain(seen - np.float32(offset), golden, weight, power)
         # What the gain leaves over, fitted after it: bright parts on the lamp's dark side are not taken for an offset.
         offset += _offset(seen - np.float32(offset) - gain * golden, golden, weight)
-        gain = _gain(seen - np.float32(offset), golden, weight)
-        away = np.abs(seen - np.float32(offset) - gain * golden)
-        spread = 1.4826 * float(np.median(away)) + 1.0
-        weight = shares * (away < OUTLIER * spread)
-    full = cv2.resize(gain, (width, height), interpolation=cv2.INTER_LINEAR)
-    return np.asarray(template * full + np.float32(offset), np.float32)
+        gain = _gain(seen - np.float32(offset), golden, weight, power)
+    lit = np.asarray(cv2.resize(gain, (width, height), interpolation=cv2.INTER_LINEAR), np.float32)
+    lit *= template
+    lit += np.float32(offset)
+    return lit
 
 
 def _offset(left: Field, golden: Field, weight: Field) -> float:
@@ -90,11 +96,18 @@ def _offset(left: Field, golden: Field, weight: Field) -> float:
     return float(offset * OFFSET_SD**2 / (OFFSET_SD**2 + unsure))
 
 
-def _gain(seen: Field, golden: Field, weight: Field) -> Field:
-    """Fit the gain near each node by least squares, drawn to the gain of all where little is to be seen."""
-    shared, power = seen * golden * weight, golden * golden * weight
-    overall = float(shared.sum()) / max(float(power.sum()), 1.0)
-    near_shared, near_power = (cv2.GaussianBlur(field, (0, 0), REACH_NODES) for field in (shared, power))
+def _near(nodes: Field) -> tuple[Field, float]:
+    """Return what lies near each node, and the sum of all."""
+    return np.asarray(cv2.GaussianBlur(nodes, (0, 0), REACH_NODES), np.float32), float(nodes.sum())
+
+
+def _gain(seen: Field, golden: Field, weight: Field, power: tuple[Field, float]) -> Field:
+    """Fit the gain near each node by least squares, drawn to the gain of all where little is to be seen.
+
+    `power`: that of the template, weighted, near each node and in all.
+    """
+    (near_shared, shared), (near_power, total) = _near(seen * golden * weight), power
+    overall = shared / max(total, 1.0)
     few = np.float32(NODE_SD**2)
     gain = (near_shared + few * np.float32(overall)) / (near_power + few)
     return np.asarray(np.clip(gain, LEAST_GAIN, MOST_GAIN), np.float32)

@@ -53,7 +53,7 @@ def rescaled(matrix: Map, factor: float) -> Map:
 
 
 def carried(matrix: Map, points: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
-    """Return where points (N, 2) go."""
+    """Return where points (N, 2) go; they lie in memory as the points do."""
     single = matrix.astype(np.float32)
     across, down = points[:, 0], points[:, 1]
     x = single[0, 0] * across + single[0, 1] * down + single[0, 2]
@@ -61,7 +61,9 @@ def carried(matrix: Map, points: npt.NDArray[np.float32]) -> npt.NDArray[np.floa
     if matrix[2, 0] or matrix[2, 1]:
         under = single[2, 0] * across + single[2, 1] * down + np.float32(1)
         x, y = x / under, y / under
-    return np.stack([x, y], axis=1)
+    there = np.empty_like(points, np.float32)
+    there[:, 0], there[:, 1] = x, y
+    return there
 
 
 def _normal(matrix: Map) -> Map:

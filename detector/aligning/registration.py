@@ -182,12 +182,16 @@ def _within_reach(matrix: Map, template: tuple[int, ...], picture: tuple[int, ..
 
 def _agreement(seen: Field, golden: Field, matrix: Map) -> float:
     """Return the correlation under a map where both are seen; 0 where one has no contrast or too little is seen."""
-    height, width = seen.shape
-    laid = cv2.warpPerspective(golden, matrix, (width, height), borderMode=cv2.BORDER_CONSTANT, borderValue=OUTSIDE)
-    both = np.abs(laid) < 1000  # noqa: PLR2004 - levels are below 256, anything mixed with OUTSIDE is far above
-    if np.count_nonzero(both) < LEAST_OVERLAP * both.size:
-        return 0.0
-    one, two = seen[both], laid[both]
+    if matrix is IDENTITY and golden.shape == seen.shape:
+        one, two = seen.ravel(), golden.ravel()
+    else:
+        size = (seen.shape[1], seen.shape[0])
+        warped = cv2.warpPerspective(golden, matrix, size, borderMode=cv2.BORDER_CONSTANT, borderValue=OUTSIDE)
+        laid = np.asarray(warped, np.float32)
+        both = laid < 1000  # noqa: PLR2004 - levels are below 256, anything mixed with OUTSIDE is far above
+        if np.count_nonzero(both) < LEAST_OVERLAP * both.size:
+            return 0.0
+        one, two = seen[both], laid[both]
     one, two = one - one.mean(), two - two.mean()
     power = float(one @ one) * float(two @ two)
     return float(one @ two) / power**0.5 if power > 0 else 0.0

@@ -42,7 +42,7 @@ def in_step(seen: Grey, lit: Field) -> Field:
     True
     """
     low, high = dark_and_bright(lit, 2 * SPARSE)
-    contrast = max(float(high - low), LEAST_LEVELS)
+    contrast = max(high - low, LEAST_LEVELS)
     columns, rows = _moves(seen, lit, contrast), _moves(seen.T, lit.T, contrast)
     if columns is not None:
         lit = _moved(lit, columns)

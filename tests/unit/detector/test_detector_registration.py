@@ -18,6 +18,13 @@ def moved(grey: np.ndarray, dx: float, dy: float, degrees: float) -> tuple[np.nd
     return cv2.warpAffine(grey, matrix, (width, height), borderMode=cv2.BORDER_REFLECT_101), matrix
 
 
+@pytest.mark.parametrize("shape", [(320, 320), (333, 517)])
+def test_a_map_that_moves_nothing_warps_nothing(shape: tuple[int, int]) -> None:
+    levels = np.random.default_rng(1).normal(0, 80, shape).astype(np.float32)
+    unmoved = cv2.warpPerspective(levels, np.eye(3), shape[::-1], borderMode=cv2.BORDER_CONSTANT, borderValue=1e6)
+    assert np.array_equal(unmoved, levels)  # so registration need not: it compares with no motion first
+
+
 @pytest.mark.parametrize("layout", [3, 11, 20, 42])
 @pytest.mark.parametrize(("dx", "dy", "degrees"), [(0, 0, 0), (5.3, -4.6, 0.4), (-7.8, 6.1, -0.5), (0.4, 0.7, 0.05)])
 def test_shift_and_rotation_are_found_to_a_fifth_of_a_pixel(layout: int, dx: float, dy: float, degrees: float) -> None:
