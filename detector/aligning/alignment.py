@@ -31,6 +31,7 @@ KIN = 12.0
 DAMPING = 1e-4
 TERMS = 8  # of a motion
 DIVERGED_PX = 16.0
+FAR_PX = 0.02  # a step that moves so much is not the last
 SHEAR_SD, ZOOM_SD, TILT_SD = 0.0015, 0.012, 0.002  # what cameras do; tilt: change of scale from middle to edge
 
 
@@ -85,16 +86,22 @@ def find_edges(template: Field, count: int) -> Edges | None:
     return Edges(points.T, template[y, x], slopes.T, middle, unit)
 
 
-def align(picture: Field, edges: Edges, start: Map, *, rounds: int, enough_px: float) -> Aligned | None:
-    """Correct `start` until a step moves nothing by more than `enough_px`; None where that leads nowhere."""
-    matrix, aligned = start, None
-    for round_ in range(rounds + 1):
+def align(
+    picture: Field, edges: Edges, start: Map, *, rounds: int, enough_px: float, patience: int = 0
+) -> Aligned | None:
+    """Correct `start` until a step moves nothing by more than `enough_px`; None where that leads nowhere.
+
+    After `rounds` steps it goes on for up to `patience` more while they still lead far: where one via alone tells how
+    far along its traces a board lies, few points pull.
+    """
+    matrix, aligned, moved_px = start, None, 0.0
+    for round_ in range(rounds + patience + 1):
         compared = _compare(picture, edges, matrix)
         if compared is None:
             return None
         error, weight, agreement = compared
         aligned = Aligned(matrix, agreement)
-        if round_ == rounds:
+        if round_ == rounds + patience or (round_ >= rounds and moved_px < FAR_PX):
             break
         better = corrected(edges, matrix, error, weight)
         if better is None:

@@ -144,7 +144,7 @@ def _followed(shown: Pattern, golden: Pattern, coarsest: int, factor: int, start
     """Correct a map at a larger size."""
     edges = golden.edges(coarsest, factor, POINTS)
     seen = shown.clear(coarsest, factor)
-    aligned = None if edges is None else align(seen, edges, start, rounds=8, enough_px=0.01)
+    aligned = None if edges is None else align(seen, edges, start, rounds=8, enough_px=0.01, patience=16)
     return None if aligned is None else aligned.matrix
 
 
