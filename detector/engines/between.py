@@ -24,6 +24,8 @@ __all__ = ["Parts", "Rules", "detect"]
 DELTA_LIMIT = math.log(1000 / 16)  # no box grows by more
 PROPOSAL_WEIGHTS, BOX_WEIGHTS = (1.0, 1.0, 1.0, 1.0), (10.0, 10.0, 5.0, 5.0)
 LEAST_PROPOSAL_PX, LEAST_BOX_PX = 1e-3, 1e-2
+FEW = 1000  # boxes; of more torchvision, too, compares each level for itself
+HEADSTART = 4  # times the proposals asked for: so many of the best boxes mostly hold all of them
 
 Tensors = Sequence[torch.Tensor]
 
@@ -88,7 +90,8 @@ def detect(parts: Parts, rules: Rules, pictures: torch.Tensor) -> list[RawDetect
     """Inspect pictures (N, 3, H, W) of any size."""
     levels = rules.levels
     height, width = size = (pictures.shape[2], pictures.shape[3])
-    outputs = parts.trunk(nn.functional.pad(pictures, (0, -width % STRIDE_PX, 0, -height % STRIDE_PX)))
+    beyond = (0, -width % STRIDE_PX, 0, -height % STRIDE_PX)
+    outputs = parts.trunk(nn.functional.pad(pictures, beyond) if any(beyond) else pictures)  # it copies anyway
     features, maps = outputs[:levels], outputs[levels:]
     proposed = propose(rules, maps[: levels + 1], maps[levels + 1 :], size)
     scores, deltas = (rows.float() for rows in parts.boxes(pooled(features, proposed, rules.box_side)))
@@ -104,34 +107,59 @@ def detect(parts: Parts, rules: Rules, pictures: torch.Tensor) -> list[RawDetect
 
 def propose(rules: Rules, objectness: Tensors, deltas: Tensors, size: tuple[int, int]) -> list[torch.Tensor]:
     """Return boxes (K, 4) per picture where something may be, best first."""
-    count = objectness[0].shape[0]
-    boxes, scores, levels = [], [], []
-    for level, (chance, delta, cells) in enumerate(zip(objectness, deltas, rules.anchors, strict=True)):
-        flat = chance.permute(0, 2, 3, 1).reshape(count, -1).float()
-        best, index = flat.topk(min(rules.best_anchors, flat.shape[1]), dim=1)
+    flat = [chance.permute(0, 2, 3, 1).flatten(1).float() for chance in objectness]
+    best = [chance.topk(min(rules.best_anchors, chance.shape[1]), dim=1) for chance in flat]
+    scores, anchors = [chance.sigmoid() for chance, _ in best], [index for _, index in best]
+    if objectness[0].is_cuda or sum(chance.shape[1] for chance in scores) <= FEW:
+        boxes = _boxes(rules, deltas, anchors, size)
+        counts = [chance.shape[1] for chance in scores]
+        return [_together(rules, *one, counts) for one in zip(boxes, torch.cat(scores, 1), strict=True)]
+    alone = (zip(*(level.split(1) for level in each), strict=True) for each in (scores, deltas, anchors))
+    return [_apart(rules, score, delta, index, size) for score, delta, index in zip(*alone, strict=True)]
+
+
+def _boxes(rules: Rules, deltas: Tensors, anchors: Tensors, size: tuple[int, int]) -> torch.Tensor:
+    """Return the boxes (N, K of all levels, 4) that the network makes of anchors, (N, K) a level, in the picture."""
+    moves, still = [], []
+    for level, (delta, index, cells) in enumerate(zip(deltas, anchors, rules.anchors, strict=True)):
         place, kind = index // len(cells), index % len(cells)
-        row, column = place // chance.shape[3], place % chance.shape[3]
-        corner = torch.stack([column, row], dim=-1).mul(4 * 2**level).repeat(1, 1, 2)
+        row, column = place // delta.shape[3], place % delta.shape[3]
+        picture = torch.arange(len(delta), device=kind.device)[:, None, None]
         channel = kind[..., None] * 4 + torch.arange(4, device=kind.device)
-        moves = delta[
-            torch.arange(count, device=kind.device)[:, None, None], channel, row[..., None], column[..., None]
-        ]
-        boxes.append(decode(moves.float(), cells[kind] + corner, PROPOSAL_WEIGHTS))
-        scores.append(best.sigmoid())
-        levels.append(torch.full_like(index, level))
-    everything = torch.cat(boxes, 1), torch.cat(scores, 1), torch.cat(levels, 1)
-    return [_best_proposals(rules, *one, size) for one in zip(*everything, strict=True)]
+        moves.append(delta[picture, channel, row[..., None], column[..., None]])
+        still.append(cells[kind] + torch.stack([column, row, column, row], dim=-1) * (4 * 2**level))
+    boxes = decode(torch.cat(moves, 1).float(), torch.cat(still, 1), PROPOSAL_WEIGHTS)
+    return box_ops.clip_boxes_to_image(boxes, size)
 
 
-def _best_proposals(
-    rules: Rules, boxes: torch.Tensor, scores: torch.Tensor, levels: torch.Tensor, size: tuple[int, int]
-) -> torch.Tensor:
-    """Return the best boxes of one picture that do not double each other."""
-    boxes = box_ops.clip_boxes_to_image(boxes, size)
+def _together(rules: Rules, boxes: torch.Tensor, scores: torch.Tensor, counts: Sequence[int]) -> torch.Tensor:
+    """Return the best boxes of one picture that do not double each other; `counts` of them are of each level."""
+    levels = torch.cat([torch.full((most,), level, device=boxes.device) for level, most in enumerate(counts)])
     large = box_ops.remove_small_boxes(boxes, LEAST_PROPOSAL_PX)
     boxes, scores, levels = boxes[large], scores[large], levels[large]
     kept = box_ops.batched_nms(boxes, scores, levels, rules.proposal_nms)
     return boxes[kept[: rules.proposals]]
+
+
+def _apart(rules: Rules, scores: Tensors, deltas: Tensors, anchors: Tensors, size: tuple[int, int]) -> torch.Tensor:
+    """Return the same, each level of a picture compared for itself; a level's anchors are (1, K), best first.
+
+    A box is suppressed by better ones alone: if the best few make enough proposals, the others need not be looked at.
+    """
+    every = torch.cat(list(scores), 1)
+    least = every.topk(min(HEADSTART * rules.proposals, every.shape[1]), sorted=False).values.min()
+    for counts in ([int((level >= least).sum()) for level in scores], [level.shape[1] for level in scores]):
+        boxes = _boxes(rules, deltas, [index[:, :most] for index, most in zip(anchors, counts, strict=True)], size)
+        found, chances = [], []
+        for there, (chance,) in zip(boxes[0].split(counts), scores, strict=True):
+            large = box_ops.remove_small_boxes(there, LEAST_PROPOSAL_PX)
+            kept = large[box_ops.nms(there[large], chance[large], rules.proposal_nms)]
+            found.append(there[kept])
+            chances.append(chance[kept])
+        if sum(map(len, found)) >= rules.proposals:
+            break
+    order = torch.cat(chances).argsort(descending=True, stable=True)
+    return torch.cat(found)[order[: rules.proposals]]
 
 
 def keep(

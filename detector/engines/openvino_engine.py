@@ -48,6 +48,7 @@ class Lane:
 
     def __init__(self, compiled: Sequence[Any], rules: Rules) -> None:
         self.requests = [model.create_infer_request() for model in compiled]
+        self.tensor: Any = runtime("openvino").Tensor
         self.rules = rules
 
     @torch.inference_mode()
@@ -69,10 +70,12 @@ class Lane:
 
     def _run(self, part: int, numbers: torch.Tensor) -> Tensors:
         """Run a part; what it returns is overwritten by its next run."""
-        results = self.requests[part].infer(
-            [np.ascontiguousarray(numbers.numpy())], share_inputs=True, share_outputs=True
-        )
-        return [torch.from_numpy(array) for array in results.values()]
+        request = self.requests[part]
+        given = self.tensor(np.ascontiguousarray(numbers.numpy()), shared_memory=True)
+        request.set_input_tensor(given)
+        request.start_async()  # `infer` does the same, and a third of a millisecond of looking at what it was given
+        request.wait()
+        return [torch.from_numpy(tensor.data) for tensor in request.output_tensors]
 
 
 class OpenVinoEngine:

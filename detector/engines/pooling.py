@@ -58,14 +58,14 @@ def _cut(features: torch.Tensor, rois: torch.Tensor, scale: float, side: int) ->
     column, across = _points(low[:, 0], high[:, 0], width, side)
     row, down = _points(low[:, 1], high[:, 1], height, side)
     row = (row + rois[:, :1, None].to(torch.int64) * height) * width
-    rows = row[:, :, None, :, None] + column[:, None, :, None, :]
-    weights = down[:, :, None, :, None] * across[:, None, :, None, :]
-    points = (2 * SAMPLES) ** 2
+    along = 2 * SAMPLES  # features a side; laid out by points first, so that no sum or product loops over four numbers
+    rows = row.repeat_interleave(along, 2)[:, :, None] + column.repeat(1, 1, along)[:, None]
+    weights = down.repeat_interleave(along, 2)[:, :, None] * across.repeat(1, 1, along)[:, None]
     cells = functional.embedding_bag(
-        rows.reshape(-1, points),
+        rows.reshape(-1, along**2),
         features.reshape(-1, channels),
         mode="sum",
-        per_sample_weights=weights.reshape(-1, points).to(features.dtype),
+        per_sample_weights=weights.reshape(-1, along**2).to(features.dtype),
     )
     return cells.view(-1, side, side, channels)
 
