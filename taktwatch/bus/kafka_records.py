@@ -34,7 +34,7 @@ lie here already, briefly, for their reader soon wants more."""
 def give_messages(consumer: AIOKafkaConsumer, way: "type[Taking] | None" = None) -> None:
     """Let a started consumer, before it fetches, return `Message`s in place of its own records, or what `way` makes."""
     fetcher: Any = consumer._fetcher  # noqa: SLF001 - there is no public way
-    fetcher._records = Fetched(fetcher, way or Unpacking)  # noqa: SLF001
+    fetcher._records = Fetched(fetcher, way)  # noqa: SLF001
     fetcher._prefetch_backoff = AHEAD_S  # noqa: SLF001
 
 
@@ -71,10 +71,10 @@ class Taking(Protocol):
 class Fetched(OrderedDict[TopicPartition, FetchResult | FetchError]):
     """What a fetcher brought and nobody took yet."""
 
-    def __init__(self, fetcher: Any, way: "type[Taking]") -> None:
+    def __init__(self, fetcher: Any, way: "type[Taking] | None" = None) -> None:
         super().__init__()
         self._fetcher = fetcher
-        self._way = way
+        self._way = way or Unpacking
         self._be_patient()
 
     def __setitem__(self, place: TopicPartition, found: FetchResult | FetchError) -> None:

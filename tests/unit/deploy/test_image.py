@@ -77,7 +77,7 @@ def test_every_package_of_the_project_is_in_the_image() -> None:
 
 def test_base_images_are_pinned_and_the_service_is_not_root() -> None:
     bases = re.findall(r"^FROM (\S+)", DOCKERFILE, re.MULTILINE)
-    assert all(re.fullmatch(r"python:3\.\d+\.\d+-slim-\w+", base) for base in bases)
+    assert all(re.fullmatch(r"(python:3|rust:1)\.\d+\.\d+-slim-\w+", base) for base in bases)
     assert re.findall(r"^USER (.+)$", DOCKERFILE, re.MULTILINE) == ["10001:10001"]
 
 
