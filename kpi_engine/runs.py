@@ -22,7 +22,7 @@ from kpi_engine.ledger import Session
 from kpi_engine.serials import Visit
 from kpi_engine.state import KpiState
 from kpi_engine.step import NEVER_US, Lane, Step
-from kpi_engine.sums import MINUTE_US, add_counts
+from kpi_engine.sums import ADDED, MINUTE_US, add_counts
 from taktwatch.records import STRUCTURES, MarkState
 
 __all__ = ["end", "recall_board", "recall_serial", "settle", "settle_all", "start"]
@@ -30,23 +30,10 @@ __all__ = ["end", "recall_board", "recall_serial", "settle", "settle_all", "star
 MOST_OUT = 64
 """A session with more gaps than that is no ordinary one."""
 
-SET = ("product", "top", "newest", "newest_us", "marked", "mark_us", "heard_us", "pending", "watermark_us", "inspected")
-ADDED = (
-    "frames",
-    "inspected",
-    "passed",
-    "failed",
-    "review",
-    "first_pass",
-    "first_pass_passed",
-    "opportunities",
-    "latency_sum_us",
-    "scored",
-    "score_sum_bp",
-    "score_squares_bp2",
-    "marks",
-)
-what_is_set, what_is_added = attrgetter(*SET), attrgetter(*ADDED)
+SET = tuple(name for name in Known.__struct_fields__ if name not in {"heard", "gaps", "head"})
+COUNTED = tuple(name for name in ADDED if name in Change.__struct_fields__)
+"""The fields that a run sets in its session, and those that it adds to sums."""
+what_is_set, what_is_counted = attrgetter(*SET), attrgetter(*COUNTED)
 
 
 def start(step: Step, lane: Lane | None) -> None:
@@ -160,7 +147,7 @@ def add(step: Step, change: Change) -> None:
     step.offset = change.first
     sums = step.touch(change.share, change.minute)
     sums.revision = change.last
-    for name, value in zip(ADDED, what_is_added(change), strict=True):
+    for name, value in zip(COUNTED, what_is_counted(change), strict=True):
         if value:
             setattr(sums, name, getattr(sums, name) + value)
     if change.marks:

@@ -206,6 +206,7 @@ def forget_again(step: Step) -> None:
             if step.state.engine is not None:
                 step.news_boards[group, visit] = board
     if step.state.engine is not None:
+        step.state.engine.forget(station.line, station.name, frozen_minute, horizon_minutes)
         step.news_serials = dict.fromkeys(station.serials)
     station.boards = {group: boards for group, boards in station.boards.items() if boards}
 
@@ -220,9 +221,6 @@ def step_at(state: KpiState, line: str, name: str, rules: Rules) -> Step:
     fresh = state.fresh.setdefault(key, Fresh())
     step = Step(state, station, state.lines[line], key, rules, Told(0, "", 0, 0), fresh)
     forget_again(step)
-    if state.engine is not None:
-        frozen_minute = station.frozen_minute(rules.horizon_minutes)
-        state.engine.forget(line, name, frozen_minute, rules.horizon_minutes)
     step.look_up()
     state.steps[line, name] = step
     return step

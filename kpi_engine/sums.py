@@ -17,12 +17,14 @@ from taktwatch.kpis import MEASURED
 from taktwatch.records import STRUCTURES, KpiWindow, MarkState, Outcome, Verdict, WindowState
 
 __all__ = [
+    "ADDED",
     "FAIL",
     "INSPECTED",
     "MINUTE_US",
     "PASS",
     "Sums",
     "add_board",
+    "add_counts",
     "add_delta",
     "add_detections",
     "add_picture",

@@ -1,6 +1,6 @@
 //! Boards whose pictures come one after the other, and the row that is kept of each: `kpi_engine/boards.py`.
 
-use crate::json::{Picture, Verdict};
+use crate::json::{wants_escapes, Picture, Verdict};
 use crate::msgpack::{Reader, Writer};
 
 /// What a board is called by one of its pictures, and by which (event time, number).
@@ -158,9 +158,8 @@ impl Board {
         }
         let ordinary = back.array()? == 0 && !back.bool()? && back.array()? == 0;
         let counts = board.inspected == board.frames.len() as i64 && board.frames.len() < names.views as usize;
-        let escapes = |text: &str| text.bytes().any(|byte| byte == b'"' || byte == b'\\' || byte < 0x20);
-        let plain = !board.said.iter().flat_map(|said| &said.1).any(|reason| escapes(reason))
-            && !board.serial.iter().chain(&board.lot).any(|named| escapes(&named.name));
+        let plain = !board.said.iter().flat_map(|said| &said.1).any(|reason| wants_escapes(reason))
+            && !board.serial.iter().chain(&board.lot).any(|named| wants_escapes(&named.name));
         if waits && ordinary && counts && plain && !board.frames.is_empty() {
             Some(board)
         } else {

@@ -201,6 +201,11 @@ pub fn mark(bytes: &[u8]) -> Option<Mark<'_>> {
     }
 }
 
+/// Whether a text cannot stand in JSON as it is.
+pub fn wants_escapes(text: &str) -> bool {
+    text.bytes().any(|byte| byte == b'"' || byte == b'\\' || byte < 0x20)
+}
+
 /// Where in the JSON reading is. Every method gives None for what is not as expected.
 struct Scan<'a> {
     bytes: &'a [u8],

@@ -95,19 +95,18 @@ pub unsafe extern "C" fn taktwatch_load(engine: *mut Engine, bytes: *const u8, l
 }
 
 /// What is asked of a station, or of the engine where it says so.
-#[repr(i32)]
-enum Verb {
-    WriteDown = 0,
-    End = 1,
-    ClaimBoard = 2,
-    ClaimSerial = 3,
-    Forget = 4,
-    FreshRows = 5,
-    AllRows = 6,
-    Seal = 7,
-    Taken = 8,
-    Verdicts = 9,
-    Count = 10,
+mod verb {
+    pub const WRITE_DOWN: i32 = 0;
+    pub const END: i32 = 1;
+    pub const CLAIM_BOARD: i32 = 2;
+    pub const CLAIM_SERIAL: i32 = 3;
+    pub const FORGET: i32 = 4;
+    pub const FRESH_ROWS: i32 = 5;
+    pub const ALL_ROWS: i32 = 6;
+    pub const SEAL: i32 = 7;
+    pub const TAKEN: i32 = 8;
+    pub const VERDICTS: i32 = 9;
+    pub const COUNT: i32 = 10;
 }
 
 /// One verb with its arguments: line, station and a name (texts of the given lengths, one after the other), two numbers.
@@ -131,31 +130,20 @@ pub unsafe extern "C" fn taktwatch_do(
         let text = |from: usize, length: usize| from_utf8(&bytes[from..from + length]).ok();
         let (line, station, name) = (text(0, line)?, text(line, station)?, text(line + station, name)?);
         match verb {
-            v if v == Verb::WriteDown as i32 => engine.write_down(line, station),
-            v if v == Verb::End as i32 => engine.end(line, station),
-            v if v == Verb::ClaimBoard as i32 => engine.claim_board(line, station, name, one),
-            v if v == Verb::ClaimSerial as i32 => engine.claim_serial(line, station, name),
-            v if v == Verb::Forget as i32 => engine.forget(line, station, one, other),
-            v if v == Verb::FreshRows as i32 => engine.rows(line, station, false),
-            v if v == Verb::AllRows as i32 => engine.rows(line, station, true),
-            v if v == Verb::Seal as i32 => {
-                engine.seal();
-                Some(())
-            }
-            v if v == Verb::Taken as i32 => {
-                engine.taken();
-                Some(())
-            }
-            v if v == Verb::Count as i32 => {
-                engine.count();
-                Some(())
-            }
-            v if v == Verb::Verdicts as i32 => {
-                engine.verdicts();
-                Some(())
-            }
-            _ => None,
+            verb::WRITE_DOWN => engine.write_down(line, station)?,
+            verb::END => engine.end(line, station)?,
+            verb::CLAIM_BOARD => engine.claim_board(line, station, name, one)?,
+            verb::CLAIM_SERIAL => engine.claim_serial(line, station, name)?,
+            verb::FORGET => engine.forget(line, station, one, other)?,
+            verb::FRESH_ROWS => engine.rows(line, station, false)?,
+            verb::ALL_ROWS => engine.rows(line, station, true)?,
+            verb::SEAL => engine.seal(),
+            verb::TAKEN => engine.taken(),
+            verb::VERDICTS => engine.verdicts(),
+            verb::COUNT => engine.count(),
+            _ => return None,
         }
+        Some(())
     })
 }
 

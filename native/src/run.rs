@@ -4,7 +4,7 @@ use std::rc::Rc;
 
 use crate::blake2b::Blake2b;
 use crate::boards::{Board, Kin};
-use crate::json::{Mark, Picture, Verdict};
+use crate::json::{wants_escapes, Mark, Picture, Verdict};
 use crate::kafka::{Sheaf, SHEAF_BYTES};
 use crate::ledger::{Gap, Session, Told};
 use crate::msgpack::{Reader, Writer};
@@ -70,12 +70,6 @@ impl Verdicts {
     }
 }
 
-/// What a picture would do to its board.
-enum Fate {
-    Waits,
-    Completes,
-}
-
 /// The ids of a session's frames and boards, and what their verdicts all say.
 #[derive(Clone)]
 struct Names {
@@ -113,7 +107,7 @@ impl Run {
             open.push(Board::read(back.bin()?, &kin)?);
         }
         let texts = [line, station, &session_name, &kin.product, lot.as_deref().unwrap_or("")];
-        if views < 1 || texts.iter().any(|text| text.bytes().any(|b| b == b'"' || b == b'\\' || b < 0x20)) {
+        if views < 1 || texts.into_iter().any(wants_escapes) {
             return None;
         }
         let names = Names::new(line, station, &kin);
@@ -205,27 +199,24 @@ impl Run {
         self.session.inspected += 1;
         let minute = picture.event_us.div_euclid(MINUTE_US);
         change_of(&mut self.changes, &self.share, minute, offset).add_picture(picture, &self.structures);
-        let (index, fate) = self.lay(index, picture);
-        Some(match fate {
-            Fate::Waits => None,
-            Fate::Completes => {
-                let board = self.open.swap_remove(index);
-                self.complete(&board, offset, first, verdicts);
-                Some(board)
-            }
-        })
+        let index = self.lay(index, picture);
+        if (self.open[index].frames.len() as i64) < self.kin.views {
+            return Some(None);
+        }
+        let board = self.open.swap_remove(index);
+        self.complete(&board, offset, first, verdicts);
+        Some(Some(board))
     }
 
-    fn lay(&mut self, index: Option<usize>, picture: &Picture) -> (usize, Fate) {
+    /// Lay a picture to the others of its board, or begin one; return where that is.
+    fn lay(&mut self, index: Option<usize>, picture: &Picture) -> usize {
         let index = index.unwrap_or_else(|| {
             self.patience_us = self.patience_us.min(picture.event_us + self.board_hold_us);
             self.open.push(Board::new(picture.visit));
             self.open.len() - 1
         });
-        let board = &mut self.open[index];
-        board.put(picture, &self.share);
-        let complete = board.frames.len() as i64 == self.kin.views;
-        (index, if complete { Fate::Completes } else { Fate::Waits })
+        self.open[index].put(picture, &self.share);
+        index
     }
 
     fn complete(&mut self, board: &Board, offset: i64, first: bool, verdicts: &mut Verdicts) {
