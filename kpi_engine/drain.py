@@ -3,7 +3,7 @@
 from kpi_engine.rollup import Key, Rolled, roll, rolled_window
 from kpi_engine.runs import settle_all
 from kpi_engine.state import Change, KpiState, Place, Station
-from kpi_engine.sums import MINUTE_US, gathered, published, share_parts, snapshot
+from kpi_engine.sums import MINUTE_US, delta, gathered, published, share_parts, snapshot
 from taktwatch.kpis import ANY
 from taktwatch.records import BoardVerdict, KpiWindow, WindowState
 
@@ -81,8 +81,9 @@ def roll_share(state: KpiState, place: Place) -> None:
     station = state.stations[key]
     sums = station.windows[share][minute]
     before, of_station, of_line = state.changed[place]
-    for found in roll(station.rollups, of_station, sums, before):
+    changed = delta(sums, before)
+    for found in roll(station.rollups, of_station, changed):
         state.rolled[key, found] = None
-    for found in roll(state.lines[station.line].rollups, of_line, sums, before):
+    for found in roll(state.lines[station.line].rollups, of_line, changed):
         state.rolled[station.line, found] = None
     state.changed[place] = Change(snapshot(sums), of_station, of_line)

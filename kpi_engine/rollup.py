@@ -14,7 +14,7 @@ from typing import NamedTuple
 import msgspec
 
 from kpi_engine.rules import Rules
-from kpi_engine.sums import MINUTE_US, Sums, add_delta, published, share_parts
+from kpi_engine.sums import MINUTE_US, Delta, Sums, add_delta, published, share_parts
 from taktwatch.kpis import ANY
 from taktwatch.records import KpiWindow, WindowState
 
@@ -90,15 +90,12 @@ def enroll(
     return found
 
 
-def roll(rollups: dict[Key, Rolled], parts_of: Sequence[Key], now: Sums, before: Sums) -> list[Key]:
+def roll(rollups: dict[Key, Rolled], parts_of: Sequence[Key], changed: Delta) -> list[Key]:
     """Add what a share changed by to the roll-ups it is part of; return which changed. Final ones are gone already."""
-    changed = []
-    for key in parts_of:
-        rolled = rollups.get(key)
-        if rolled is not None:
-            add_delta(rolled.sums, now, before)
-            changed.append(key)
-    return changed
+    found = [key for key in parts_of if key in rollups]
+    for key in found:
+        add_delta(rollups[key].sums, changed)
+    return found
 
 
 def close_rolled(rollups: dict[Key, Rolled], bound: int | None, offset: int) -> list[Key]:

@@ -152,10 +152,8 @@ def add(step: Step, change: Change) -> None:
             setattr(sums, name, getattr(sums, name) + value)
     if change.marks:
         sums.station_state = MarkState.OPEN
-    if change.latency_buckets:
-        add_counts(sums.latency_buckets, change.latency_buckets, {})
-    if change.defects:
-        add_counts(sums.defects, change.defects, {})
+    add_counts(sums.latency_buckets, change.latency_buckets)
+    add_counts(sums.defects, change.defects)
 
 
 def settle_all(state: KpiState) -> None:

@@ -7,7 +7,7 @@ one. Everything that is published is a sum of shares.
 from collections.abc import Sequence
 from math import floor, log2
 from operator import attrgetter
-from typing import TypeVar
+from typing import NamedTuple, TypeVar
 
 import msgspec
 
@@ -22,12 +22,14 @@ __all__ = [
     "INSPECTED",
     "MINUTE_US",
     "PASS",
+    "Delta",
     "Sums",
     "add_board",
     "add_counts",
     "add_delta",
     "add_detections",
     "add_picture",
+    "delta",
     "gathered",
     "latency_bucket",
     "published",
@@ -192,8 +194,7 @@ def add_board(sums: Sums, verdict: Verdict | None, opportunities: int, latency_u
 
 def add_defects(sums: Sums, defects: dict[str, int], boards: int = 1) -> None:
     """Count a panel's defects by class (`boards` 1) or take them back (-1)."""
-    one, other = (defects, {}) if boards > 0 else ({}, defects)
-    add_counts(sums.defects, one, other)
+    add_counts(sums.defects, {name: boards * count for name, count in defects.items()})
 
 
 ADDED = (
@@ -233,26 +234,57 @@ def snapshot(sums: Sums) -> Sums:
     return msgspec.structs.replace(sums, defects=dict(sums.defects), latency_buckets=dict(sums.latency_buckets))
 
 
-def add_delta(total: Sums, now: Sums, before: Sums) -> None:
-    """Add what a share changed by since `before` to a sum it belongs to. The deepest corrosion only ever grows."""
-    for name, one, other in zip(ADDED, what_adds_up(now), what_adds_up(before), strict=True):
-        if one != other:
-            setattr(total, name, getattr(total, name) + one - other)
+class Delta(NamedTuple):
+    """What the sums of a share changed by: counts by field, defects and latencies by name; newest revision, deepest."""
+
+    counts: list[tuple[str, int]]
+    defects: dict[str, int]
+    latency_buckets: dict[int, int]
+    revision: int
+    deepest_um: int
+
+
+def delta(now: Sums, before: Sums) -> Delta:
+    """Return what a share changed by since `before`. The deepest corrosion only ever grows."""
+    pairs = zip(ADDED, what_adds_up(now), what_adds_up(before), strict=True)
+    counts = [(name, one - other) for name, one, other in pairs if one != other]
     if now.measured != before.measured:
-        for name in ("measured", *MEASURED):
-            setattr(total, name, getattr(total, name) + getattr(now, name) - getattr(before, name))
-    if now.defects != before.defects:
-        add_counts(total.defects, now.defects, before.defects)
-    if now.latency_buckets != before.latency_buckets:
-        add_counts(total.latency_buckets, now.latency_buckets, before.latency_buckets)
-    total.deepest_um = max(total.deepest_um, now.deepest_um)
-    total.revision = max(total.revision, now.revision)
+        counts += [(name, getattr(now, name) - getattr(before, name)) for name in ("measured", *MEASURED)]
+    return Delta(
+        counts,
+        differences(now.defects, before.defects),
+        differences(now.latency_buckets, before.latency_buckets),
+        now.revision,
+        now.deepest_um,
+    )
 
 
-def add_counts(total: dict[Name, int], now: dict[Name, int], before: dict[Name, int]) -> None:
-    """Add the difference of two counts; names whose count is none are left out."""
-    for name in now.keys() | before.keys():
-        count = total.get(name, 0) + now.get(name, 0) - before.get(name, 0)
+def add_delta(total: Sums, changed: Delta) -> None:
+    """Add what a share changed by to a sum it belongs to."""
+    for name, count in changed.counts:
+        setattr(total, name, getattr(total, name) + count)
+    add_counts(total.defects, changed.defects)
+    add_counts(total.latency_buckets, changed.latency_buckets)
+    total.deepest_um = max(total.deepest_um, changed.deepest_um)
+    total.revision = max(total.revision, changed.revision)
+
+
+def differences(now: dict[Name, int], before: dict[Name, int]) -> dict[Name, int]:
+    """Return what counts changed by.
+
+    >>> differences({"open": 3, "short": 1}, {"open": 3, "spur": 2})
+    {'short': 1, 'spur': -2}
+    """
+    if now == before:
+        return {}
+    found = {name: count - before.get(name, 0) for name, count in now.items() if count != before.get(name, 0)}
+    return found | {name: -count for name, count in before.items() if name not in now}
+
+
+def add_counts(total: dict[Name, int], changed: dict[Name, int]) -> None:
+    """Add counts, negative ones too; names whose count is none then are left out."""
+    for name, change in changed.items():
+        count = total.get(name, 0) + change
         if count:
             total[name] = count
         else:
@@ -265,7 +297,7 @@ def gathered(shares: Sequence[tuple[str | None, Sums]]) -> Sums:
         return shares[0][1]
     total = Sums(closed=all(sums.closed for _, sums in shares))
     for lot, sums in shares:
-        add_delta(total, sums, NOTHING)
+        add_delta(total, delta(sums, NOTHING))
         if lot is None:
             total.station_state = sums.station_state
     return total

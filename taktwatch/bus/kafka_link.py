@@ -23,6 +23,7 @@ from aiokafka.errors import (
 from aiokafka.helpers import create_ssl_context
 
 from taktwatch.bus import MAX_RECORD_BYTES
+from taktwatch.bus.kafka_reading import PiecesProtocol
 from taktwatch.config import KafkaConfig
 from taktwatch.errors import BackendUnavailable, ConfigError, OffsetLost
 
@@ -39,6 +40,8 @@ FETCH_BYTES = 4 * PARTITION_BYTES
 
 aiokafka.conn.READER_LIMIT = FETCH_BYTES
 """A response is read whole, however large; below its size aiokafka would only stop the socket, 64 kB by 64 kB."""
+
+aiokafka.conn.AIOKafkaProtocol = PiecesProtocol  # type: ignore[misc, assignment]
 
 MEMBERSHIP = (CommitFailedError, IllegalStateError)
 """The cluster answers, and the group has moved on: for the consumer to handle."""
