@@ -7,7 +7,9 @@ from typing import Literal
 from taktwatch.errors import BadInput
 from taktwatch.simulator import STYLES, Style
 
-__all__ = ["TrainSettings", "find_style", "one_cycle"]
+__all__ = ["Precision", "TrainSettings", "find_style", "one_cycle"]
+
+Precision = Literal["float32", "bfloat16"]
 
 WARM_UP = 0.1
 START_SHARE, END_SHARE = 0.04, 0.001
@@ -39,7 +41,7 @@ class TrainSettings:
     threads: int = 2
     held_out_pictures: int = 40
     measures: int = 6
-    precision: Literal["float32", "bfloat16"] = "float32"
+    precision: Precision = "float32"
     style: Style = "plain"
 
 

@@ -288,21 +288,30 @@ impl<'a> Scan<'a> {
     }
 
     /// What stands between quotes, and whether all of it is ASCII without escapes.
-    #[inline]
+    #[inline(always)]
     fn quoted(&mut self) -> Option<(&'a [u8], bool)> {
         self.expect(b'"')?;
         let start = self.at;
-        let mut plain = true;
+        let end = next_special(self.bytes, start);
+        if self.bytes.get(end) == Some(&b'"') {
+            self.at = end + 1;
+            return Some((&self.bytes[start..end], true));
+        }
+        self.quoted_on(start, end)
+    }
+
+    /// The same, of a string that begins at `start` and has something special at `at`.
+    #[cold]
+    fn quoted_on(&mut self, start: usize, at: usize) -> Option<(&'a [u8], bool)> {
+        self.at = at;
         loop {
-            self.at = next_special(self.bytes, self.at);
             match self.peek()? {
                 b'"' => {
                     let text = &self.bytes[start..self.at];
                     self.at += 1;
-                    return Some((text, plain));
+                    return Some((text, false));
                 }
                 b'\\' => {
-                    plain = false;
                     self.at += 1;
                     if !b"\"\\/bfnrt".contains(&self.peek()?) {
                         return None; // \u: with surrogates, for Python
@@ -310,11 +319,9 @@ impl<'a> Scan<'a> {
                     self.at += 1;
                 }
                 0..=0x1f => return None,
-                _ => {
-                    plain = false;
-                    self.at += 1;
-                }
+                _ => self.at += 1,
             }
+            self.at = next_special(self.bytes, self.at);
         }
     }
 
@@ -487,18 +494,18 @@ const ONES: u64 = 0x0101_0101_0101_0101;
 const TOPS: u64 = 0x8080_8080_8080_8080;
 
 /// The place of the next quote, backslash, control character or byte beyond ASCII; the end where there is none.
-/// Eight bytes at a time (the borrow of a difference marks bytes below a bound).
-#[inline]
-fn next_special(bytes: &[u8], mut at: usize) -> usize {
+#[inline(always)]
+fn next_special(bytes: &[u8], at: usize) -> usize {
     #[cfg(target_arch = "x86_64")]
     {
         use std::arch::x86_64::{
             __m128i, _mm_cmpeq_epi8, _mm_cmplt_epi8, _mm_loadu_si128, _mm_movemask_epi8, _mm_or_si128, _mm_set1_epi8,
         };
-        while bytes.len() - at >= 16 {
+        let mut at = at;
+        while let Some(chunk) = bytes.get(at..at + 16) {
             // SAFETY: SSE2 is part of x86-64, and 16 bytes are there; signed, bytes beyond ASCII are below 0x20, too
             let found = unsafe {
-                let chunk = _mm_loadu_si128(bytes.as_ptr().add(at).cast::<__m128i>());
+                let chunk = _mm_loadu_si128(chunk.as_ptr().cast::<__m128i>());
                 let quote = _mm_cmpeq_epi8(chunk, _mm_set1_epi8(b'"' as i8));
                 let slash = _mm_cmpeq_epi8(chunk, _mm_set1_epi8(b'\\' as i8));
                 let below = _mm_cmplt_epi8(chunk, _mm_set1_epi8(0x20));
@@ -509,7 +516,14 @@ fn next_special(bytes: &[u8], mut at: usize) -> usize {
             }
             at += 16;
         }
+        next_special_of_few(bytes, at)
     }
+    #[cfg(not(target_arch = "x86_64"))]
+    next_special_of_few(bytes, at)
+}
+
+/// The same, eight bytes at a time (the borrow of a difference marks bytes below a bound).
+fn next_special_of_few(bytes: &[u8], mut at: usize) -> usize {
     while let Some(chunk) = bytes.get(at..at + 8) {
         let word = u64::from_le_bytes(chunk.try_into().unwrap());
         let below = |value: u64| value.wrapping_sub(ONES) & !value;

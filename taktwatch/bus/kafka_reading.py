@@ -59,9 +59,9 @@ class PiecesReader(asyncio.StreamReader):
 
     async def readexactly(self, n: int) -> bytes:
         """Return `n` bytes. Raises `IncompleteReadError` where the stream ends before."""
+        if failure := self.exception():
+            raise failure
         while len(self._buffer) < n:
-            if failure := self.exception():
-                raise failure
             if self._eof:
                 raise asyncio.IncompleteReadError(self._buffer.take(len(self._buffer)), n)
             await self._wait_for_data("readexactly")

@@ -57,6 +57,7 @@ def train(
     """Train a model on pictures with truth, or go on where a run was cut off; writes weights and a model card."""
     from detector.evaluation.runner import model_folder
     from detector.training.command import Data, Start, mixed_sets, train_labelled, train_simulated
+    from detector.training.loop import fastest_precision
     from detector.training.settings import TrainSettings, find_style
 
     folder = out_dir or Path("runs") / spec
@@ -67,7 +68,7 @@ def train(
         batch=batch,
         workers=workers,
         threads=threads,
-        precision="bfloat16",
+        precision=fastest_precision(),
         style=find_style(style),
     )
     origin = Start(None if start is None else model_folder(read_config(config), start), freeze, trunk_rate)

@@ -13,13 +13,14 @@ from detector.model import build_model
 from detector.registry import pack_weights, read_card, save_model
 from detector.spec import SPECS
 from detector.training.command import Data, Start, train_labelled
+from detector.training.loop import fastest_precision
 from detector.training.settings import TrainSettings
 from taktwatch.cli import app
 from taktwatch.pictures import encode_png
 from taktwatch.simulator import BOARD_DEFECTS, BoardLook, board
 
 SPEC = TINY.model_copy(update={"classes": BOARD_DEFECTS})
-SETTINGS = TrainSettings(seed=3, steps=1, batch=1, workers=0, threads=1, precision="bfloat16")
+SETTINGS = TrainSettings(seed=3, steps=1, batch=1, workers=0, threads=1, precision=fastest_precision())
 DRAWN = "sim:board?first=0&layouts=2&boards=1&height=128&width=128&defective=1"
 
 
@@ -63,6 +64,16 @@ def test_the_command_of_a_card_repeats_its_run(tmp_path: Path, monkeypatch: pyte
     assert again.measured_on == first.measured_on
     told = first.settings.keys() - {"workers", "minutes_taken"}
     assert {key: again.settings[key] for key in told} == {key: first.settings[key] for key in told}
+
+
+@pytest.mark.parametrize(("short", "tiles", "precision"), [(0, 0, "float32"), (1, 0, "bfloat16"), (0, 1, "bfloat16")])
+def test_a_processor_without_bfloat16_trains_in_float32(
+    monkeypatch: pytest.MonkeyPatch, short: int, tiles: int, precision: str
+) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda: bool(short))
+    monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda: bool(tiles))
+    assert fastest_precision() == precision
 
 
 def test_terms_that_forbid_stay_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
