@@ -10,33 +10,26 @@ import asyncio
 import gc
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
-from collections.abc import Set as AbstractSet
-from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 import structlog
 
-from kpi_engine.balance import terms
 from kpi_engine.checks import check_station, dead_letter, readable
-from kpi_engine.compiled import read_taken, read_verdicts
+from kpi_engine.compiled import read_taken
 from kpi_engine.membership import stay_joined
 from kpi_engine.metrics import (
     BAD_RECORDS,
     BOARDS,
-    FRAMES,
-    LEDGER,
     OFFSETS_LOST,
     RECORDS,
     SAVE_SECONDS,
-    STATE_BYTES,
     WATCHDOG_MARKS,
-    WATERMARK_SECONDS,
-    WINDOWS,
 )
 from kpi_engine.rules import rules_of
+from kpi_engine.settlement import Settlement, settlement_of, show
 from kpi_engine.watchdog import silent_stations
-from kpi_engine.windows import Image, KpiState, drain, drain_verdicts, empty, fold, restore, save
-from taktwatch.bus import Bus, Message, Outgoing, Pack, Partition, Rebalance, Sheaf
+from kpi_engine.windows import Image, KpiState, drain_verdicts, empty, fold, restore
+from taktwatch.bus import Bus, Message, Outgoing, Pack, Partition, Rebalance
 from taktwatch.bus.kafka_packs import others_in
 from taktwatch.checkpoints import Checkpoints
 from taktwatch.clock import now
@@ -59,16 +52,6 @@ COLLECT_AFTER = (100_000, 50, 100)
 """A state of hundreds of thousands of objects without a cycle is not searched for garbage every few batches."""
 
 log = structlog.get_logger()
-
-
-@dataclass(frozen=True)
-class Settlement:
-    """What is to be published, then saved, by partition with its position, then committed."""
-
-    sheaves: list[Sheaf]
-    outgoing: list[Outgoing]
-    images: dict[Partition, tuple[int, Image]]
-    positions: dict[Partition, int]
 
 
 class KpiService:
@@ -263,7 +246,9 @@ class KpiService:
         moved = {p: self.states[p] for p in partitions if p in self.states and self.is_ahead(p)}
         behind = moved.keys() | (self.uncommitted & partitions & self.states.keys())
         if behind:
-            settlement = await asyncio.to_thread(self.settlement, moved, behind)
+            said = {partition: self.said.pop(partition, {}).values() for partition in moved}
+            positions = {partition: self.states[partition].position for partition in behind}
+            settlement = await asyncio.to_thread(settlement_of, moved, said, positions, self.topics)
             for state in moved.values():
                 show(state)
             self.settling = asyncio.create_task(self.carry_out(settlement))
@@ -285,31 +270,6 @@ class KpiService:
     def is_ahead(self, partition: Partition) -> bool:
         """Whether anything was folded since the last checkpoint."""
         return self.states[partition].position != self.saved.get(partition, 0)
-
-    def changes(self, partition: Partition, state: KpiState) -> list[Outgoing]:
-        """Return the verdicts of boards and the windows that changed; verdicts are keyed by line."""
-        windows = drain(state)
-        for window in windows:
-            WINDOWS.labels(window.state.value).inc()
-        said = self.said.pop(partition, {}).values()
-        return [*said, *(Outgoing(self.topics.kpis, f"{w.line}/{w.station}".encode(), *encode(w)) for w in windows)]
-
-    def settlement(self, moved: Mapping[Partition, KpiState], behind: AbstractSet[Partition]) -> Settlement:
-        """Return what states that moved on, and partitions whose position is not committed, make to settle now."""
-        sheaves: list[Sheaf] = []
-        outgoing: list[Outgoing] = []
-        images = {}
-        for partition, state in moved.items():
-            if state.engine is not None:
-                for line, count, records in read_verdicts(state.engine.verdicts()):
-                    sheaves.append(Sheaf(self.topics.boards, line.encode(), count, records))
-            outgoing += self.changes(partition, state)
-            image = save(state)
-            STATE_BYTES.labels(str(partition[1])).set(len(image.head) + sum(map(len, image.blocks)))
-            images[partition] = (state.position, image)
-        return Settlement(
-            sheaves, outgoing, images, {partition: self.states[partition].position for partition in behind}
-        )
 
     async def carry_out(self, settlement: Settlement) -> None:
         """Publish, then save, then commit."""
@@ -348,14 +308,3 @@ class KpiService:
                     log.warning("nothing heard of a station", station=mark.station, session=mark.session)
                 WATCHDOG_MARKS.labels(mark.station).inc()
             await self.bus.publish([Outgoing(self.topics.results, m.line.encode(), *encode(m)) for m in marks])
-
-
-def show(state: KpiState) -> None:
-    """Set the gauges of every station."""
-    for station in state.stations.values():
-        sessions = station.sessions.values()
-        for kind in ("accepted", "inspected", "skipped", "dead", "pending", "lost", "repeats"):
-            FRAMES.labels(station.line, station.name, kind).set(sum(getattr(session, kind) for session in sessions))
-        for term, frames in terms(station).items():
-            LEDGER.labels(station.line, station.name, term).set(frames)
-        WATERMARK_SECONDS.labels(station.line, station.name).set(station.watermark_us / 1e6)
