@@ -22,6 +22,7 @@ pub struct Station {
     boards_by_minute: BTreeMap<i64, Vec<(usize, i64)>>,
     fresh_boards: Vec<(usize, i64)>,
     key: String,
+    row: Writer,
 }
 
 /// A hash of visits, which nobody chooses to do harm: they are numbers that ingest counts.
@@ -98,11 +99,11 @@ impl Station {
         }
         if run.kin.views > 1 {
             let newest = board.newest_us().div_euclid(MINUTE_US);
-            let mut out = Writer::default();
-            board.write(&run.kin, Some(minute), &mut out);
+            self.row.bytes.clear();
+            board.write(&run.kin, Some(minute), &mut self.row);
             self.boards_by_minute.entry(newest).or_default().push((index, board.visit));
             self.fresh_boards.push((index, board.visit));
-            let row = Row { minute: newest, bytes: out.bytes.into_boxed_slice() };
+            let row = Row { minute: newest, bytes: Box::from(self.row.bytes.as_slice()) };
             self.groups[index].rows.insert(board.visit, row);
         }
         Some(())
