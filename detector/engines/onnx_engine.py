@@ -10,6 +10,7 @@ import torch
 from detector.engines import Channels, RawDetections, by_size, in_order
 from detector.engines.between import Rules, Tensors, detect
 from detector.engines.exported import PARTS, Export, runtime
+from detector.engines.processor import processor
 from detector.registry import LoadedModel
 from detector.spec import ModelSpec
 from taktwatch.errors import ModelError
@@ -67,7 +68,7 @@ class OnnxEngine:
             weights_sha256=self.model.card.weights_sha256,
             engine=f"onnxruntime {self.version}",
             precision="float32",
-            device=cuda_name() if self.sessions[0].get_providers()[0] == CUDA else "cpu",
+            device=cuda_name() if self.sessions[0].get_providers()[0] == CUDA else processor(),
         )
 
     @torch.inference_mode()

@@ -14,23 +14,18 @@ from detector.engines import Channels, RawDetections, by_size, in_order
 from detector.engines.between import Rules, Tensors, detect
 from detector.engines.exported import PARTS, Export, runtime
 from detector.engines.lanes import lanes
+from detector.engines.processor import processor
 from detector.registry import LoadedModel
 from detector.spec import ModelSpec
 from taktwatch.errors import ConfigError
 from taktwatch.records import ModelRef
 
-__all__ = ["OpenVinoEngine", "cpu_name"]
+__all__ = ["OpenVinoEngine"]
 
 Precision = Literal["float32", "bfloat16", "int8"]
 
 GROUP_PX = 128 * 1024
 """Small pictures go through the network together up to so many pixels: they stay in the cache of a core."""
-
-
-def cpu_name() -> str:
-    """Return what OpenVINO calls this machine's processor. Raises `ConfigError` where OpenVINO is not installed."""
-    openvino: Any = runtime("openvino")
-    return " ".join(openvino.Core().get_property("CPU", "FULL_DEVICE_NAME").split())
 
 
 def settle_types(openvino: Any) -> None:
@@ -95,7 +90,6 @@ class OpenVinoEngine:
         settle_types(openvino)
         self.model, self.export, self.precision = model, export, precision
         self.version: str = export.card.runtime
-        self.device = cpu_name()
         rules = Rules.of(model.network, model.spec.levels)
         hint = "bf16" if short and precision != "float32" else "f32"
         self.cores = cores = threads or len(os.sched_getaffinity(0))
@@ -135,7 +129,7 @@ class OpenVinoEngine:
             weights_sha256=self.model.card.weights_sha256,
             engine=f"openvino {self.version}",
             precision=self.precision,
-            device=self.device,
+            device=processor(),
         )
 
     def infer(self, batch: Sequence[Channels]) -> list[RawDetections]:

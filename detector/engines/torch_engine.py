@@ -10,6 +10,7 @@ from detector.engines import Channels, RawDetections, by_size, in_order
 from detector.engines.ahead import Ahead
 from detector.engines.between import Rules, Tensors, detect
 from detector.engines.parts import cut
+from detector.engines.processor import processor
 from detector.engines.shortcuts import Run, Shortcuts, captured, timed_on_cuda
 from detector.registry import LoadedModel
 from detector.spec import ModelSpec
@@ -70,7 +71,7 @@ class TorchEngine:
             weights_sha256=self.model.card.weights_sha256,
             engine=f"torch {torch.__version__.split('+')[0]}",
             precision=self.precision,
-            device=torch.cuda.get_device_name(self.device) if cuda else "cpu",
+            device=torch.cuda.get_device_name(self.device) if cuda else processor(),
         )
 
     def bring(self, picture: Channels) -> None:

@@ -1,7 +1,7 @@
 """Proofs that an engine says what the reference says: made here, or shipped beside the model for like machines.
 
 A proof made here lies beside the export it is about and holds for its very bytes. `proofs.json` beside a model's card
-holds for engines of the same version on the same kind of processor whose export was made the same way.
+holds for engines of the same version on processors of the same instructions whose export was made the same way.
 """
 
 import hashlib
@@ -15,7 +15,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from detector.engines import Engine
 from detector.engines.exported import Export, model_exports
-from detector.engines.openvino_engine import cpu_name
+from detector.engines.processor import processor
 from detector.proving.parity import Parity
 from detector.registry import PROOFS, LoadedModel, ModelCard
 from detector.scores import family
@@ -131,14 +131,13 @@ def may_be_proven(model: LoadedModel, name: str, engines_dir: Path) -> bool:
 
 
 def _is_for_here(proof: Parity) -> bool:
-    """Whether the runtime of this version is installed, and the processor is the one of the proof."""
+    """Whether the runtime of this version is installed, and the proof is of such a processor, or of a GPU."""
     runtime, versions = family(proof.engine), []
     for package in PACKAGES.get(runtime, (runtime,)):
         with suppress(importlib.metadata.PackageNotFoundError):
             versions.append(importlib.metadata.version(package).partition("+")[0])
-    return proof.engine in {f"{runtime} {version}" for version in versions} and (
-        runtime != "openvino" or proof.device == cpu_name()
-    )
+    is_installed = proof.engine in {f"{runtime} {version}" for version in versions}
+    return is_installed and (proof.device == processor() or not proof.device.startswith("cpu "))
 
 
 def find_proof(model: LoadedModel, ref: ModelRef, subject: Subject) -> Parity | None:

@@ -13,6 +13,7 @@ from torch.utils.data import DataLoader
 from torchvision.models.detection import MaskRCNN
 
 from detector.dataset import Target, collate
+from detector.engines.processor import computes_in_bfloat16
 from detector.model import build_model, count_parameters
 from detector.training.average import AveragedWeights
 from detector.training.checkpoint import State, resume, save
@@ -87,14 +88,11 @@ def train(run: Run) -> Path:
 
 
 def fastest_precision() -> Precision:
-    """Return what training is fastest in on this machine: bfloat16 where CUDA device or CPU compute in it.
-
-    A CPU without it computes in it all the same, ten times as slowly as in float32.
-    """
+    """Return what training is fastest in on this machine: bfloat16 where CUDA device or CPU compute in it."""
     if torch.cuda.is_available():
         computes = torch.cuda.is_bf16_supported(including_emulation=False)
     else:
-        computes = torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()  # noqa: SLF001 - no other way to ask
+        computes = computes_in_bfloat16()
     return "bfloat16" if computes else "float32"
 
 

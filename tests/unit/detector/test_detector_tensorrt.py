@@ -12,6 +12,7 @@ from structlog.testing import capture_logs
 from tiny_model import TINY, card
 
 from detector.engines.between import Rules
+from detector.engines.processor import processor
 from detector.engines.tensorrt import Profile, part_profiles, provider_options
 from detector.engines.tensorrt_engine import TENSORRT
 from detector.model import STRIDE_PX, build_model
@@ -111,7 +112,7 @@ def test_where_it_cannot_be_used_the_next_provider_runs_and_is_named_and_held_to
     with capture_logs() as logs:
         engine = build_engine(model, "onnx-tensorrt-fp16", settings)
     (said,) = logs
-    assert (said["event"], said["goes_on_with"]) == ("TensorRT cannot be used here", "cpu")
+    assert (said["event"], said["goes_on_with"]) == ("TensorRT cannot be used here", processor())
     assert (engine.ref.precision, name_of(engine.ref)) == ("float32", "onnx")
     batch = [picture(seed) for seed in range(3)]  # one more than goes through together
     for seen, found in zip(batch, engine.infer(batch), strict=True):

@@ -66,13 +66,14 @@ def test_the_command_of_a_card_repeats_its_run(tmp_path: Path, monkeypatch: pyte
     assert {key: again.settings[key] for key in told} == {key: first.settings[key] for key in told}
 
 
-@pytest.mark.parametrize(("short", "tiles", "precision"), [(0, 0, "float32"), (1, 0, "bfloat16"), (0, 1, "bfloat16")])
+@pytest.mark.parametrize(
+    ("has", "precision"), [({}, "float32"), ({"avx512_bf16": True}, "bfloat16"), ({"amx_bf16": True}, "bfloat16")]
+)
 def test_a_processor_without_bfloat16_trains_in_float32(
-    monkeypatch: pytest.MonkeyPatch, short: int, tiles: int, precision: str
+    monkeypatch: pytest.MonkeyPatch, has: dict[str, bool], precision: str
 ) -> None:
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
-    monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda: bool(short))
-    monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda: bool(tiles))
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: has)
     assert fastest_precision() == precision
 
 
