@@ -14,8 +14,8 @@ LEVELS = (
     ("avx2", ("avx2",)),
 )
 """oneDNN's names for the instructions that it chooses kernels by, and what they want, the newest first. Under torch,
-OpenVINO and ONNX Runtime alike, results follow from them: without VNNI products of 8 bits are summed in 16, and bfloat16
-is imitated or not there at all."""
+OpenVINO and ONNX Runtime alike, results follow from them: without VNNI products of 8 bits are summed in 16, and
+bfloat16 is imitated or not there at all."""
 
 
 def processor() -> str:
