@@ -156,7 +156,8 @@ def jpeg_ends(data: bytes) -> bool:
             *_, (marker, _, end) = jpeg_segments(data, at)
             if marker == JPEG_END:
                 return True
-            at = data.index(b"\xff", end)  # ten times in a thousand bytes: quicker than a regular expression
+            data = data[:end] + data[end:].replace(b"\xff\0", b"\0\0")  # a byte of the picture, ten in a thousand
+            at = data.index(b"\xff", end)
             while data[at + 1] in JPEG_IN_SCAN:
                 at = data.index(b"\xff", at + 1)
     except (struct.error, IndexError, ValueError, BadPicture):
