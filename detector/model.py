@@ -1,7 +1,8 @@
 """Builds torchvision's Mask R-CNN from a `ModelSpec`: no download, no resizing, no full-frame mask pasting."""
 
 from collections.abc import Sequence
-from typing import Any
+from math import log2
+from typing import Any, cast
 
 import torch
 from torch import nn
@@ -14,6 +15,7 @@ from torchvision.models.detection.image_list import ImageList
 from torchvision.models.detection.mask_rcnn import MaskRCNNHeads, MaskRCNNPredictor
 from torchvision.models.mobilenetv3 import mobilenet_v3_large
 from torchvision.ops import MultiScaleRoIAlign
+from torchvision.ops.poolers import initLevelMapper
 
 from detector.spec import ModelSpec
 
@@ -22,6 +24,7 @@ __all__ = ["STRIDE_PX", "answering", "build_model", "core", "count_parameters"]
 Targets = list[dict[str, torch.Tensor]]
 
 SURE = 20.0  # as a logit: as good as certain
+FINEST_STRIDE_PX = 4  # of the pyramid's first level, each next one twice as coarse
 STRIDE_PX = 32  # pictures are padded to a multiple of the coarsest stride
 MOBILENET_STAGES = ((3, 24), (6, 40), (12, 112), (15, 160))  # last block and channels of strides 4, 8, 16, 32
 
@@ -45,7 +48,6 @@ def build_model(spec: ModelSpec) -> MaskRCNN:
     """Build the network with fresh weights (seed torch first to get the same ones again)."""
     trunk = _trunk(spec)
     ratios = (spec.anchor_ratios,) * (spec.levels + 1)
-    names = [str(level) for level in range(spec.levels)]
     width, classes = spec.fpn_width, len(spec.classes) + 1
     model = MaskRCNN(
         trunk,
@@ -55,14 +57,14 @@ def build_model(spec: ModelSpec) -> MaskRCNN:
         rpn_pre_nms_top_n_test=500,
         rpn_post_nms_top_n_test=spec.proposals,
         rpn_batch_size_per_image=128,
-        box_roi_pool=MultiScaleRoIAlign(names, output_size=7, sampling_ratio=2),
+        box_roi_pool=pool(spec, 7),
         box_head=TwoMLPHead(width * 7 * 7, spec.box_head),
         box_predictor=FastRCNNPredictor(spec.box_head, classes),
         box_batch_size_per_image=128,
         box_score_thresh=spec.score_floor,
         box_nms_thresh=spec.box_nms,
         box_detections_per_img=spec.detections,
-        mask_roi_pool=MultiScaleRoIAlign(names, output_size=spec.mask_px // 2, sampling_ratio=2),
+        mask_roi_pool=pool(spec, spec.mask_px // 2),
         mask_head=MaskRCNNHeads(width, spec.mask_head, 1) if spec.mask_head else nn.Identity(),
         mask_predictor=MaskRCNNPredictor(spec.mask_head[-1], spec.mask_head[-1], classes)
         if spec.mask_head
@@ -91,10 +93,22 @@ def answering(model: MaskRCNN, spec: ModelSpec) -> MaskRCNN:
     """Return a trained network as it answers: where it has no masks, its boxes stand for them."""
     heads: Any = model.roi_heads
     if not spec.mask_head:
-        names = [str(level) for level in range(spec.levels)]
-        heads.mask_roi_pool = MultiScaleRoIAlign(names, output_size=1, sampling_ratio=2)
+        heads.mask_roi_pool = pool(spec, 1)
         heads.mask_head, heads.mask_predictor = nn.Identity(), WholeBox(len(spec.classes) + 1)
     return model
+
+
+def pool(spec: ModelSpec, side_px: int) -> MultiScaleRoIAlign:
+    """Return what cuts boxes out of the pyramid's levels, side_px squared.
+
+    torchvision reads the levels' strides off the first picture that a network ever sees, and takes its padding for
+    picture: after one of 33 px every box of every later picture lay at half its size.
+    """
+    made = MultiScaleRoIAlign([str(level) for level in range(spec.levels)], output_size=side_px, sampling_ratio=2)
+    finest, known = round(log2(FINEST_STRIDE_PX)), cast("Any", made)
+    known.scales = [2.0 ** -(finest + level) for level in range(spec.levels)]
+    known.map_levels = initLevelMapper(finest, finest + spec.levels - 1)
+    return made
 
 
 def core(model: MaskRCNN, batch: torch.Tensor) -> list[dict[str, torch.Tensor]]:

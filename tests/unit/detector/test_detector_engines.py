@@ -90,6 +90,12 @@ def test_an_engine_finds_what_the_network_itself_finds(
         assert_same(expected, engines[name].infer([seen])[0])
 
 
+def test_what_a_network_sees_first_changes_nothing_of_what_it_finds_later() -> None:
+    fresh, other = network(5), network(5)
+    reference(other, picture(0, 33, 200))  # mostly padding
+    assert_same(reference(fresh, picture(1)), reference(other, picture(1)))
+
+
 @pytest.mark.parametrize("name", EXACT)
 def test_on_every_engine_a_frame_alone_equals_the_frame_in_any_batch(engines: dict[str, Engine], name: str) -> None:
     batch = [picture(seed) for seed in range(5)]
