@@ -19,6 +19,7 @@ from detector.training.average import AveragedWeights
 from detector.training.checkpoint import State, resume, save
 from detector.training.finish import Run, finish
 from detector.training.history import History
+from detector.training.pooling import share_pooling
 from detector.training.settings import Precision, TrainSettings, one_cycle
 from detector.training.transfer import freeze, hold_norms, parameter_groups, start_from
 
@@ -47,6 +48,8 @@ def train(run: Run) -> Path:
         taken = start_from(network, run.spec, run.parent)
         log.info("starting from", model=run.parent.card.model_id, kept=len(taken.kept), anew=list(taken.anew))
     network = network.to(device).to(memory_format=torch.channels_last)
+    if device.type == "cpu":
+        share_pooling(network)
     optimizer = new_optimizer(network, settings)
     average = AveragedWeights(network, settings.average)
     state = resume(run.out / "checkpoint", run.identity, network, average, optimizer)
