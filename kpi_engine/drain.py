@@ -3,7 +3,8 @@
 from kpi_engine.rollup import Key, Rolled, roll, rolled_window
 from kpi_engine.runs import settle_all
 from kpi_engine.state import Change, KpiState, Place, Station
-from kpi_engine.sums import MINUTE_US, delta, gathered, published, share_parts, snapshot
+from kpi_engine.sums import MINUTE_US, share_parts
+from kpi_engine.totals import delta, gathered, published, snapshot
 from taktwatch.kpis import ANY
 from taktwatch.records import BoardVerdict, KpiWindow, WindowState
 

@@ -14,7 +14,8 @@ from typing import NamedTuple
 import msgspec
 
 from kpi_engine.rules import Rules
-from kpi_engine.sums import MINUTE_US, Delta, Sums, add_delta, published, share_parts
+from kpi_engine.sums import MINUTE_US, Sums, share_parts
+from kpi_engine.totals import Delta, add_delta, published
 from taktwatch.kpis import ANY
 from taktwatch.records import KpiWindow, WindowState
 

@@ -22,7 +22,8 @@ from kpi_engine.ledger import Session
 from kpi_engine.serials import Visit
 from kpi_engine.state import KpiState
 from kpi_engine.step import NEVER_US, Lane, Step
-from kpi_engine.sums import ADDED, MINUTE_US, add_counts
+from kpi_engine.sums import MINUTE_US, add_counts
+from kpi_engine.totals import ADDED
 from taktwatch.records import STRUCTURES, MarkState
 
 __all__ = ["end", "recall_board", "recall_serial", "settle", "settle_all", "start"]

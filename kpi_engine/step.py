@@ -15,7 +15,8 @@ from kpi_engine.rules import Rules
 from kpi_engine.serials import Due, due_again, expire
 from kpi_engine.slim import Result
 from kpi_engine.state import Change, KpiState, Line, Station, line_bound
-from kpi_engine.sums import MINUTE_US, Sums, share_name, snapshot
+from kpi_engine.sums import MINUTE_US, Sums, share_name
+from kpi_engine.totals import snapshot
 from taktwatch.instants import EPOCH, instant, microseconds
 from taktwatch.records import Names
 
