@@ -1,7 +1,7 @@
 """One KPI service on one core until it has folded a log: kpi_fold.py BUS_URL PREFIX RECORDS [KPIS_URL].
 
 With a store's address, the sink runs in the same process, as `taktwatch run kpi` runs it. Prints JSON: records, wall
-and CPU seconds (all threads) from the first batch in hand to the last record saved (and its windows stored).
+and CPU seconds (all threads) from the first batch in hand to the last record saved, and how much later all is stored.
 """
 
 import asyncio
@@ -9,6 +9,7 @@ import json
 import os
 import sys
 import time
+from collections.abc import Sequence
 from datetime import timedelta
 from pathlib import Path
 
@@ -41,18 +42,27 @@ async def main(url: str, prefix: str, wanted: int, kpis_url: str | None) -> None
     while not (before := sum(state.position for state in service.states.values())):  # noqa: ASYNC110
         await asyncio.sleep(LOOK_S / 10)  # the service folds meanwhile
     wall, cpu = time.perf_counter(), time.process_time()
-    while sum(service.saved.values()) < wanted or (store and await lag(bus, GROUP, topics.kpis)):
-        await asyncio.sleep(LOOK_S)
-        for task in running:
-            if task.done():
-                await task
+    while sum(service.saved.values()) < wanted:
+        await wait(running)
     wall, cpu = time.perf_counter() - wall, time.process_time() - cpu
+    stored = time.perf_counter()
+    while store and await lag(bus, GROUP, topics.kpis):
+        await wait(running)
+    stored = time.perf_counter() - stored
     stop.set()
     await asyncio.gather(*running)
     if store:
         await store.close()
     await bus.close()
-    print(json.dumps({"records": wanted - before, "wall_s": wall, "cpu_s": cpu}))
+    print(json.dumps({"records": wanted - before, "wall_s": wall, "cpu_s": cpu, "stored_s": stored}))
+
+
+async def wait(running: Sequence[asyncio.Task[None]]) -> None:
+    """Let services run for a moment. Raises what one ended with."""
+    await asyncio.sleep(LOOK_S)
+    for task in running:
+        if task.done():
+            await task
 
 
 if __name__ == "__main__":
