@@ -97,7 +97,7 @@ def test_a_device_that_vanishes_gives_way_to_its_spare_at_once(model: LoadedMode
 
 
 def test_without_a_spare_the_failure_is_raised_in_one_line(model: LoadedModel) -> None:
-    with pytest.raises(EngineFailed, match=r"^torch \S+ on cpu failed: CUDA error: device is lost$"):
+    with pytest.raises(EngineFailed, match=r"^torch \S+ on cpu \S+ failed: CUDA error: device is lost$"):
         SafeEngine(FaultyEngine(model, gone)).infer(pictures(1))
 
 
