@@ -293,8 +293,9 @@ def main() -> None:
         pace = 0.0
 
         def load() -> Asked:
-            paced = pace or capacity(asked, engine, folder)
-            return Asked(ROOT / "models", folder, asked.engine, asked.seconds, asked.side, paced)
+            nonlocal pace
+            pace = pace or capacity(asked, engine, folder)  # once: its line leaves results in the folder
+            return Asked(ROOT / "models", folder, asked.engine, asked.seconds, asked.side, pace)
 
         for part in (part for part in PARTS if part in asked.parts):
             where = machine()
