@@ -19,7 +19,8 @@ START_SHARE, END_SHARE = 0.04, 0.001
 class TrainSettings:
     """How a run goes. It ends after `steps` or after `minutes`, whichever is first; the learning rate follows.
 
-    With `minutes` None the run is the same for the same seed on the same machine; with a time budget the number of
+    With `minutes` None the run is the same for the same seed on the same machine (in bfloat16 on a CPU that other
+    programs use, too, sums are shared out in another way now and then); with a time budget the number of
     steps depends on its speed, and the card says how many there were. `average`: the share that the moving average of
     the weights keeps at a step; what is measured and saved is the average. `trunk_share`: what the trunk gets of the
     learning rate; `frozen_stages`: so many stages of it stay as they are (both for runs that start from
