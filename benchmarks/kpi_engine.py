@@ -153,9 +153,7 @@ def folding(measured: Mapping[str, float], share: float) -> Fold:
     return Fold(measured["records"] * share, measured["wall_s"], measured["cpu_s"], measured.get("stored_s", 0.0))
 
 
-def folded(
-    url: str, topics: Topics, written: int, share: float, *, store: str = "", environ: Mapping[str, str] = os.environ
-) -> Fold:
+def folded(url: str, topics: Topics, written: int, share: float, *, store: str, environ: Mapping[str, str]) -> Fold:
     """Let a KPI service of its own fold the whole log, and write into a store where there is one."""
     arguments = (url, topics.prefix, str(written), *([store] if store else []))
     return folding(on_one_core(sys.executable, "kpi_fold.py", *arguments, environ=environ), share)
@@ -408,11 +406,11 @@ def measure(folder: Path, quix: str | None, seconds: int) -> tuple[list[Row], st
         loads = [os.getloadavg()[0]]
         alone: list[Fold] = []
         stored: list[Fold] = []
-        with_store = {"store": influx_url, "environ": environ}
         for turn in range(TURNS):
-            for folds, extra in ((alone, {}), (stored, with_store))[:: 1 - 2 * (turn % 2)]:
+            for folds in (alone, stored) if turn % 2 == 0 else (stored, alone):
                 asyncio.run(begin_anew(url, topics))
-                folds.append(folded(url, topics, written, share, **extra))
+                store = influx_url if folds is stored else ""
+                folds.append(folded(url, topics, written, share, store=store, environ=environ))
         row("results folded on one core, checkpoints every second", str(middle(alone)), "100,000/s")
         if quix:
             arguments = (broker.bootstrap, topics.results, "bench.quix", str(written // 2))

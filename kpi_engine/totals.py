@@ -8,37 +8,14 @@ import msgspec
 
 from kpi_engine.sums import Name, Sums, add_counts
 from taktwatch.instants import instant
-from taktwatch.kpis import MEASURED
+from taktwatch.kpis import MEASURED, SUMMED
 from taktwatch.records import KpiWindow, WindowState
 
 __all__ = ["ADDED", "Delta", "add_delta", "delta", "gathered", "published", "snapshot"]
 
 NOTHING = Sums()
 
-ADDED = (
-    "frames",
-    "inspected",
-    "passed",
-    "failed",
-    "review",
-    "skipped",
-    "dead",
-    "missing",
-    "late_or_repeat",
-    "first_pass",
-    "first_pass_passed",
-    "opportunities",
-    "layer_um2",
-    "corroded_um2",
-    "surface_corrosion",
-    "latency_sum_us",
-    "marks",
-    "layer_length_um",
-    "corroded_length_um",
-    "scored",
-    "score_sum_bp",
-    "score_squares_bp2",
-)
+ADDED = ("frames", *(name for name in SUMMED if name not in {"accepted", "measured", *MEASURED}))
 """The fields that add up, beside what was measured: of boards seen from above nothing is."""
 what_adds_up = attrgetter(*ADDED)
 

@@ -42,6 +42,7 @@ aiokafka.conn.READER_LIMIT = FETCH_BYTES
 """A response is read whole, however large; below its size aiokafka would only stop the socket, 64 kB by 64 kB."""
 
 aiokafka.conn.AIOKafkaProtocol = PiecesProtocol  # type: ignore[misc, assignment]
+"""And it is put together once."""
 
 MEMBERSHIP = (CommitFailedError, IllegalStateError)
 """The cluster answers, and the group has moved on: for the consumer to handle."""
