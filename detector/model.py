@@ -19,9 +19,16 @@ from torchvision.ops.poolers import initLevelMapper
 
 from detector.spec import ModelSpec
 
-__all__ = ["STRIDE_PX", "answering", "build_model", "core", "count_parameters"]
+__all__ = ["LEARNED_ASIDE_PX", "STRIDE_PX", "answering", "build_model", "core", "count_parameters"]
 
 Targets = list[dict[str, torch.Tensor]]
+
+LEARNED_ASIDE_PX = 0.5
+"""How far up and left of the truth a network draws masks that learned them in torchvision's way.
+
+What a mask should be is cut out of the true one by RoIAlign as first published (He et al. 2017), which takes the value
+of a px for that of its upper left corner and not of its middle (Detectron2's `aligned` does otherwise).
+"""
 
 SURE = 20.0  # as a logit: as good as certain
 FINEST_STRIDE_PX = 4  # of the pyramid's first level, each next one twice as coarse
@@ -70,11 +77,34 @@ def build_model(spec: ModelSpec) -> MaskRCNN:
         if spec.mask_head
         else WholeBox(classes),
     )
-    if not spec.mask_head:
-        heads: Any = model.roi_heads
+    heads: Any = model.roi_heads
+    if spec.mask_head:
+        heads.mask_roi_pool = MaskPool(heads.mask_roi_pool)
+    else:
         heads.mask_roi_pool = heads.mask_head = heads.mask_predictor = None  # nothing of it is trained
     model.transform = AsIs()
     return model
+
+
+class MaskPool(nn.Module):
+    """Cuts boxes out of the pyramid by `pool`: as many px aside as a trained network draws masks aside, so it does not.
+
+    While it learns, boxes are where they are.
+    """
+
+    def __init__(self, pool: MultiScaleRoIAlign) -> None:
+        super().__init__()
+        self.pool: Any = pool
+        self.output_size = pool.output_size
+        self.aside_px = LEARNED_ASIDE_PX
+
+    def forward(
+        self, features: dict[str, torch.Tensor], boxes: list[torch.Tensor], sizes: list[tuple[int, int]]
+    ) -> torch.Tensor:
+        """Return what boxes (n, 4) of each picture show of levels (pictures, width, h, w): (N, width, side, side)."""
+        aside_px = 0.0 if self.training else self.aside_px
+        cut: torch.Tensor = self.pool(features, [box - aside_px for box in boxes], sizes)
+        return cut
 
 
 class WholeBox(nn.Module):
@@ -93,7 +123,7 @@ def answering(model: MaskRCNN, spec: ModelSpec) -> MaskRCNN:
     """Return a trained network as it answers: where it has no masks, its boxes stand for them."""
     heads: Any = model.roi_heads
     if not spec.mask_head:
-        heads.mask_roi_pool = pool(spec, 1)
+        heads.mask_roi_pool = MaskPool(pool(spec, 1))
         heads.mask_head, heads.mask_predictor = nn.Identity(), WholeBox(len(spec.classes) + 1)
     return model
 

@@ -87,6 +87,6 @@ def share_pooling(network: MaskRCNN) -> None:
     """Let all cores that torch has work on the gradient of a network's pooling, on the CPU."""
     heads: Any = network.roi_heads
     threads = lanes(torch.get_num_threads(), "pooling")
-    for name in ("box_roi_pool", "mask_roi_pool"):
-        if (pool := getattr(heads, name)) is not None:
-            setattr(heads, name, SharedPool(pool, threads))
+    heads.box_roi_pool = SharedPool(heads.box_roi_pool, threads)
+    if heads.mask_roi_pool is not None:
+        heads.mask_roi_pool.pool = SharedPool(heads.mask_roi_pool.pool, threads)

@@ -8,10 +8,12 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 from tiny_model import TINY, card
 from torchvision.models.detection import MaskRCNN, maskrcnn_resnet50_fpn
+from torchvision.models.detection.roi_heads import project_masks_on_boxes
 
 from detector.engines import RawDetections
 from detector.engines.torch_engine import TorchEngine
-from detector.model import answering, build_model, core
+from detector.masks import roi_mask
+from detector.model import LEARNED_ASIDE_PX, MaskPool, answering, build_model, core, pool
 from detector.registry import LoadedModel
 from detector.spec import SPECS, ModelSpec, find_spec
 from taktwatch.errors import ModelError
@@ -132,6 +134,35 @@ def test_a_faster_rcnn_has_no_mask_head_and_its_boxes_stand_for_masks() -> None:
     assert answer["masks"].shape == (len(answer["boxes"]), 28, 28)
     assert len(answer["boxes"])
     assert float(answer["masks"].min()) > 0.99
+
+
+@settings(deadline=None, max_examples=50)
+@given(sides=st.tuples(*[st.integers(4, 40)] * 2), margins=st.tuples(*[st.floats(3, 10)] * 4))
+def test_what_torchvision_teaches_of_a_box_aside_is_the_mask_of_the_box(
+    sides: tuple[int, int], margins: tuple[float, float, float, float]
+) -> None:
+    (width, height), (left, up, right, down) = sides, margins
+    truth = torch.zeros(1, 70, 70, dtype=torch.uint8)
+    truth[0, 15 : 15 + height, 15 : 15 + width] = 1
+    box = torch.tensor([[15 - left, 15 - up, 15 + width + right, 15 + height + down]])
+    middle = np.array([15 + width / 2, 15 + height / 2]) - 0.5
+    away = []
+    for aside_px in (LEARNED_ASIDE_PX, 0.0):
+        taught = project_masks_on_boxes(truth, box - aside_px, torch.zeros(1), 28)[0]
+        shares = roi_mask(taught.numpy(), box[0].numpy(), 70, 70).shares
+        assert shares is not None
+        rows, cols = np.indices(shares.shape) + np.floor(box[0, [1, 0]].numpy())[:, None, None]
+        away.append(np.array([(shares * at).sum() / shares.sum() for at in (cols, rows)]) - middle)
+    assert np.abs(away[0]).max() < 0.2
+    assert away[1] - away[0] == pytest.approx(-LEARNED_ASIDE_PX, abs=0.2)
+
+
+def test_masks_are_drawn_aside_only_by_a_network_that_answers() -> None:
+    plain, made = pool(TINY, 14), MaskPool(pool(TINY, 14))
+    levels = {str(level): torch.randn(1, 4, 32 >> level, 32 >> level) for level in range(TINY.levels)}
+    boxes, sizes = [torch.tensor([[20.0, 30.0, 60.0, 70.0]])], [(128, 128)]
+    assert torch.equal(made.train()(levels, boxes, sizes), plain(levels, boxes, sizes))
+    assert torch.equal(made.eval()(levels, boxes, sizes), plain(levels, [boxes[0] - LEARNED_ASIDE_PX], sizes))
 
 
 def test_a_spec_without_masks_wants_tight_boxes() -> None:

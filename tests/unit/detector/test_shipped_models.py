@@ -18,7 +18,9 @@ from detector.registry import EXPORTS, load_model
 from detector.spec import SHIPPED, SPECS
 from taktwatch.config import LineConfig, load_config
 from taktwatch.records import Verdict
+from taktwatch.rle import decode
 from taktwatch.simulator import BOARD_DEFECTS, Truth, board, section
+from taktwatch.simulator.look import product_look
 
 ROOT = Path(__file__).parents[3]
 LIMIT_BYTES = 10_000_000
@@ -40,6 +42,12 @@ def inspector(line: LineConfig) -> Inspector:
 def boxes(truths: list[Truth]) -> Boxes:
     found = [Roi(truth.mask, 0, 0).box for truth in truths]
     return Boxes(np.array(found, np.float64).reshape(-1, 4), np.ones(len(found)))
+
+
+def centre(mask: np.ndarray) -> np.ndarray:
+    """Middle (x, y) of a mask's pixels."""
+    rows, cols = np.nonzero(mask)
+    return np.array([cols.mean(), rows.mean()])
 
 
 def beginnings(one: ModelCard | Ancestor) -> list[str]:
@@ -93,6 +101,20 @@ def test_board_defects_of_unseen_products_are_found_with_few_false_calls(inspect
     assert recall > 0.85
     assert precision > 0.8
     assert false_calls <= 2
+
+
+def test_masks_lie_where_the_defects_are_to_a_fraction_of_a_pixel(inspector: Inspector) -> None:
+    away: list[np.ndarray] = []
+    for layout in range(UNSEEN, UNSEEN + 16):
+        seen = board(layout, 3, size=SIZE, defects=BOARD_DEFECTS, look=product_look(layout, "binary", "varied"))
+        (said,) = inspector.inspect_batch([inspector.prepare("demo-board", seen.picture, seen.template)])
+        for truth in seen.truths:
+            middles = [centre(decode(found.mask)) for found in said.detections if found.label == truth.label]
+            nearest = min((middle - centre(truth.mask) for middle in middles), key=np.linalg.norm, default=None)
+            if nearest is not None and np.linalg.norm(nearest) < 4:
+                away.append(nearest)
+    assert len(away) > 60
+    assert np.abs(np.median(away, axis=0)).max() < 0.25
 
 
 def test_sections_of_unseen_products_are_measured_and_judged(inspector: Inspector) -> None:
