@@ -193,14 +193,14 @@ def _open_questions(sites: Sequence[Finding], walked: Walk, product: ProductConf
 
 def once(found: Sequence[Finding]) -> list[Finding]:
     """Keep the first of defects at one place; layers and what lies in them are different things."""
-    kept: list[Finding] = []
-    boxes: dict[bool, list[tuple[int, int, int, int]]] = {True: [], False: []}
-    for finding in found:
-        same, own = boxes[finding.label == LAYER], finding.roi.box
-        if not same or box_iou(np.array([own], np.float64), np.array(same, np.float64)).max() < SAME_PLACE_IOU:
-            kept.append(finding)
-            same.append(own)
-    return kept
+    boxes = np.array([finding.roi.box for finding in found], np.float64).reshape(-1, 4)
+    of_layer = np.array([finding.label == LAYER for finding in found], np.bool_)
+    same = (box_iou(boxes, boxes) >= SAME_PLACE_IOU) & (of_layer[:, None] == of_layer)
+    kept: list[int] = []
+    for index in range(len(found)):
+        if not same[index, kept].any():
+            kept.append(index)
+    return [found[index] for index in kept]
 
 
 def _detection(finding: Finding, product: ProductConfig, scale: Scale, height: int, width: int) -> Detection:

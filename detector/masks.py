@@ -5,6 +5,7 @@ stretches a mask by a pixel (a 20 px layer measured 20.8 px): outlines hardly sh
 """
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 import numpy.typing as npt
@@ -20,7 +21,7 @@ CUT = 0.5
 """A pixel belongs to a mask where its probability is above this."""
 
 
-@dataclass(frozen=True, eq=False, slots=True)
+@dataclass(frozen=True, eq=False)
 class Roi:
     """A piece of a mask: bool (h, w), its upper left pixel at (x0, y0) of the frame.
 
@@ -33,12 +34,12 @@ class Roi:
     y0: int
     shares: npt.NDArray[np.floating] | None = None
 
-    @property
+    @cached_property
     def area_px(self) -> int:
         """Number of pixels set."""
         return int(np.count_nonzero(self.mask))
 
-    @property
+    @cached_property
     def box(self) -> tuple[int, int, int, int]:
         """The tight box (x0, y0, x1, y1), ends exclusive; all zeros where nothing is set.
 

@@ -90,6 +90,9 @@ def unexplained(
 def _explains(roi: Roi, spot: Stray) -> bool:
     """Whether something that was found lies close to the middle of a difference."""
     x, y = spot.x - roi.x0, spot.y - roi.y0
+    rows, cols = roi.mask.shape
+    if not (-EXPLAINED_PX <= x < cols + EXPLAINED_PX and -EXPLAINED_PX <= y < rows + EXPLAINED_PX):
+        return False  # most are far apart
     near = roi.mask[
         max(y - EXPLAINED_PX, 0) : max(y + EXPLAINED_PX + 1, 0), max(x - EXPLAINED_PX, 0) : max(x + EXPLAINED_PX + 1, 0)
     ]

@@ -78,8 +78,8 @@ class Faces:
         columns = np.arange(self.x1 - count, self.x1) if last else np.arange(self.x0, self.x0 + count)
         if count == 1:
             return float(self.middle[0])
-        slope, at = np.polyfit(columns - columns.mean(), self.middle[columns - self.x0], 1)
-        return float(at + slope * (x - columns.mean()))
+        at, slope = _line(columns, self.middle[columns - self.x0], columns[0])
+        return at + slope * (x - float(columns[0]))
 
     def joined(self, other: Self) -> Self:
         """Return two pieces as one path: the mean where both are, a straight bridge between them."""
@@ -292,14 +292,21 @@ def _bridged(known: Ints, face: Floats, count: int) -> Floats:
         if min(before.size, behind.size) >= LEAST_BESIDE:
             left, right = int(before[-1]), int(behind[0])
             gap = columns[left + 1 : right]
-            found[gap] = _hermite(gap, (left, *_line(before, face, left)), (right, *_line(behind, face, right)))
+            leaving = _line(before, face[before], left)
+            found[gap] = _hermite(gap, (left, *leaving), (right, *_line(behind, face[behind], right)))
     return np.asarray(found, np.float64)
 
 
-def _line(columns: Ints, face: Floats, at: int) -> tuple[float, float]:
-    """Return height and slope, at one column, of the straight line through some columns of a face."""
-    slope, height = np.polyfit(columns - at, face[columns], 1)
-    return float(height), float(slope)
+def _line(columns: Ints, heights: Floats, at: int) -> tuple[float, float]:
+    """Return height and slope, at one column, of the straight line through heights at two or more columns.
+
+    >>> _line(np.array([2, 3, 4]), np.array([5.0, 7.0, 9.0]), 0)
+    (1.0, 2.0)
+    """
+    middle, mean = float(columns.mean()), float(heights.mean())
+    away = columns - middle
+    slope = float(away @ (heights - mean)) / float(away @ away)
+    return mean + slope * (at - middle), slope
 
 
 def _hermite(x: Ints, left: tuple[int, float, float], right: tuple[int, float, float]) -> Floats:
