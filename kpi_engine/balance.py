@@ -13,7 +13,8 @@ from collections import Counter
 import msgspec
 
 from kpi_engine.ledger import Gap, Session, Told, find, see
-from kpi_engine.state import Image, Station, restore
+from kpi_engine.saving import Image, restore
+from kpi_engine.state import Station
 from taktwatch.bus import Bus
 from taktwatch.checkpoints import load_checkpoint
 from taktwatch.errors import BadRecord

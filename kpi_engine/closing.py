@@ -47,7 +47,7 @@ def move(step: Step) -> None:
     crossed = bound // MINUTE_US != station.watermark_us // MINUTE_US
     turned = rest != station.rest
     if crossed or turned:
-        settle_all(step.state)  # what the other stations took in belongs to what is closed or final now
+        settle_all(step.steps)  # what the other stations took in belongs to what is closed or final now
     station.watermark_us, station.rest = bound, rest
     if step.waiting:
         close_boards(step)

@@ -2,7 +2,8 @@
 
 from kpi_engine.rollup import Key, Rolled, roll, rolled_window
 from kpi_engine.runs import settle_all
-from kpi_engine.state import Change, KpiState, Place, Station
+from kpi_engine.saving import KpiState
+from kpi_engine.state import Change, Memory, Place, Station
 from kpi_engine.sums import MINUTE_US, share_parts
 from kpi_engine.totals import delta, gathered, published, snapshot
 from taktwatch.kpis import ANY
@@ -13,7 +14,7 @@ __all__ = ["drain", "drain_verdicts", "minute_window", "roll_share", "roll_up"]
 
 def drain(state: KpiState) -> list[KpiWindow]:
     """Return every window that changed since the last call, final ones first, and forget that they changed."""
-    settle_all(state)
+    settle_all(state.steps)
     roll_up(state)
     windows = state.finals
     minutes = {(key, share_parts(share)[0], minute): None for key, share, minute in state.changed}
@@ -70,13 +71,13 @@ def minute_window(station: Station, product: str, minute: int, state: WindowStat
     )
 
 
-def roll_up(state: KpiState) -> None:
+def roll_up(state: Memory) -> None:
     """Bring the roll-ups up to date with the shares that changed."""
     for place in state.changed:
         roll_share(state, place)
 
 
-def roll_share(state: KpiState, place: Place) -> None:
+def roll_share(state: Memory, place: Place) -> None:
     """Add to the roll-ups what one share changed by since it was last rolled up."""
     key, share, minute = place
     station = state.stations[key]

@@ -5,6 +5,7 @@ library (`native/`) keeps the ledger, the boards and the sums, until something e
 state is to be read: by then it is the very state that `windows.fold_plainly` makes of the same records.
 """
 
+from collections.abc import Mapping
 from operator import attrgetter
 
 from kpi_engine.boards import Board
@@ -20,7 +21,6 @@ from kpi_engine.compiled import (
 )
 from kpi_engine.ledger import Session
 from kpi_engine.serials import Visit
-from kpi_engine.state import KpiState
 from kpi_engine.step import NEVER_US, Lane, Step
 from kpi_engine.sums import MINUTE_US, add_counts
 from kpi_engine.totals import ADDED
@@ -157,9 +157,9 @@ def add(step: Step, change: Change) -> None:
     add_counts(sums.defects, change.defects)
 
 
-def settle_all(state: KpiState) -> None:
-    """Write all runs down: what they took in is needed."""
-    for step in state.steps.values():
+def settle_all(steps: Mapping[tuple[str, str], Step]) -> None:
+    """Write the runs of all stations down: what they took in is needed."""
+    for step in steps.values():
         if step.run is not None:
             settle(step)
 

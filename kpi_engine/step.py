@@ -14,7 +14,7 @@ from kpi_engine.rollup import enroll
 from kpi_engine.rules import Rules
 from kpi_engine.serials import Due, due_again, expire
 from kpi_engine.slim import Result
-from kpi_engine.state import Change, KpiState, Line, Station, line_bound
+from kpi_engine.state import Change, Line, Memory, Station, line_bound
 from kpi_engine.sums import MINUTE_US, Sums, share_name
 from kpi_engine.totals import snapshot
 from taktwatch.instants import EPOCH, instant, microseconds
@@ -47,15 +47,17 @@ Kind = tuple[str, str, str | None]
 class Step(msgspec.Struct):
     """One record being folded, and where.
 
-    `next_us`: when the station's watermark gets there, a minute is complete. `groups`: boards by product and
-    session; `waiting`: those not closed yet; `patience_us`: before that none of them runs out of time. `minute`
-    is that of the last picture, from `begins` to `ends`. `hot` are the sums touched last, of `hot_share` in
-    `hot_minute`. By minute: `due`, serials to look at once it is final; `old_boards`, closed boards whose newest
-    picture was taken then. `last`: what the last picture was of. `run`: what those are of that the library takes in,
-    which has the session's gaps from `run_gaps` on; `news_boards`, `news_serials`: what changed here since it was told.
+    `steps`: those of all stations, by line and name, this one among them. `next_us`: when the station's watermark
+    gets there, a minute is complete. `groups`: boards by product and session; `waiting`: those not closed yet;
+    `patience_us`: before that none of them runs out of time. `minute` is that of the last picture, from `begins` to
+    `ends`. `hot` are the sums touched last, of `hot_share` in `hot_minute`. By minute: `due`, serials to look at
+    once it is final; `old_boards`, closed boards whose newest picture was taken then. `last`: what the last picture
+    was of. `run`: what those are of that the library takes in, which has the session's gaps from `run_gaps` on;
+    `news_boards`, `news_serials`: what changed here since it was told.
     """
 
-    state: KpiState
+    state: Memory
+    steps: dict[tuple[str, str], "Step"]
     station: Station
     line: Line
     key: str
@@ -212,16 +214,16 @@ def forget_again(step: Step) -> None:
     station.boards = {group: boards for group, boards in station.boards.items() if boards}
 
 
-def step_at(state: KpiState, line: str, name: str, rules: Rules) -> Step:
-    """Return the step of a station; what is folded first makes it."""
+def step_at(state: Memory, steps: dict[tuple[str, str], Step], line: str, name: str, rules: Rules) -> Step:
+    """Return the step of a station, from now on one of `steps`; what is folded first makes it."""
     key = f"{line}\x1f{name}"
     station = state.stations.get(key)
     if station is None:
         station = state.stations[key] = Station(line, name)
         state.lines.setdefault(line, Line()).stations.append(key)
     fresh = state.fresh.setdefault(key, Fresh())
-    step = Step(state, station, state.lines[line], key, rules, Told(0, "", 0, 0), fresh)
+    step = Step(state, steps, station, state.lines[line], key, rules, Told(0, "", 0, 0), fresh)
     forget_again(step)
     step.look_up()
-    state.steps[line, name] = step
+    steps[line, name] = step
     return step

@@ -16,8 +16,9 @@ from kpi_engine.ledger import see
 from kpi_engine.marks import fold_mark, recount_missing
 from kpi_engine.rules import Rules
 from kpi_engine.runs import end, recall_board, settle_all, start
+from kpi_engine.saving import Image, KpiState, empty, restore, save
 from kpi_engine.slim import Result
-from kpi_engine.state import Image, KpiState, Station, empty, restore, save
+from kpi_engine.state import Station
 from kpi_engine.step import Lane, Step, step_at
 from kpi_engine.sums import INSPECTED, MINUTE_US, add_picture, share_name
 from taktwatch.records import Outcome, StationMark
@@ -60,8 +61,8 @@ def fold_plainly(state: KpiState, record: Result | StationMark, offset: int, log
     """Take one record into the state at once and in full, whatever it is; none of its station is in a run."""
     step = state.steps.get((record.line, record.station))
     if step is None or step.rules is not rules:
-        settle_all(state)
-        step = step_at(state, record.line, record.station, rules)
+        settle_all(state.steps)
+        step = step_at(state, state.steps, record.line, record.station, rules)
     step.offset, step.told.logged_us = offset, logged_us
     if isinstance(record, StationMark):
         fold_mark(step, record)

@@ -195,7 +195,7 @@ def known(state: KpiState, rules: Rules = RULES) -> object:
     """Return all that a state knows of its stations; what blocks brought of old is forgotten with a station's step."""
     for station in state.stations.values():
         if (station.line, station.name) not in state.steps:
-            step_at(state, station.line, station.name, rules)
+            step_at(state, state.steps, station.line, station.name, rules)
     hand_back(state)
     return msgspec.to_builtins((state.stations, state.lines), builtin_types=(), str_keys=False, enc_hook=str)
 
