@@ -18,6 +18,7 @@ from detector.aligning.registration import matrix_of
 from detector.doubts import Reason, named
 from detector.engines import BringsAhead, Engine, RawDetections
 from detector.engines.torch_engine import TorchEngine
+from detector.engines.twice import looking_twice
 from detector.evidence import reported
 from detector.failsafe import SafeEngine
 from detector.gate import refuse_unlicensed
@@ -60,12 +61,12 @@ class Inspector:
     tell: Callable[[str], None] = lambda _: None
     references: dict[str, Reference] = field(default_factory=dict)
     known_scores: dict[tuple[str, ModelRef], Scores] = field(default_factory=dict)
-    screened: dict[str, tuple[Engine, Engine]] = field(default_factory=dict)
+    used: dict[str, tuple[Engine, Engine]] = field(default_factory=dict)
     patterns: Patterns = field(default_factory=Patterns)
     loading: threading.Lock = field(default_factory=threading.Lock)
 
     def engine(self, product_name: str) -> Engine:
-        """Return the engine of a product's model, behind its screen where it has one.
+        """Return the engine of a product's model as the product uses it: with a second look, behind a screen.
 
         Raises `UnknownProduct`, `ModelError`, `ConfigError`.
         """
@@ -84,18 +85,18 @@ class Inspector:
                 f"product {product_name!r} lists class {strangers[0]!r}, which its model {product.model!r} does not "
                 f"know; it knows {', '.join(engine.spec.classes)}"
             )
-        return self._behind_screen(product_name, engine)
+        return self._as_used(product_name, engine)
 
-    def _behind_screen(self, product_name: str, engine: Engine) -> Engine:
-        """Return a model's engine as a product uses it: behind its screen, where it has one."""
+    def _as_used(self, product_name: str, engine: Engine) -> Engine:
+        """Return a model's engine as a product uses it: with a second look where it wants one, behind its screen."""
         with self.loading:
-            of, screened_engine = self.screened.get(product_name, (None, engine))
+            of, used = self.used.get(product_name, (None, engine))
             if of is not engine:
                 product = self.config.product(product_name)
                 folder = self.config.detector.models_dir / product.model
-                screened_engine = screened(engine, folder, product_name, product)
-                self.screened[product_name] = engine, screened_engine
-            return screened_engine
+                used = screened(looking_twice(engine, product), folder, product_name, product)
+                self.used[product_name] = engine, used
+            return used
 
     def load(self, name: str) -> LoadedModel:
         """Load a model that this line may run. Raises `ModelError`."""

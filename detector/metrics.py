@@ -54,6 +54,11 @@ SHADOW_FRAMES = Counter(
 DEGRADED = Gauge(
     "taktwatch_detector_degraded", "1 where an engine runs on its spare or in smaller batches, or was given up."
 )
+SECOND_LOOKS = Counter(
+    "taktwatch_detector_second_looks",
+    "Pictures that were shown to the network once more, turned around, for it was in doubt.",
+    ["model"],
+)
 SCREENED = Counter(
     "taktwatch_detector_screened_pictures",
     "Pictures that passed a screen, by what of them the network saw: nothing, crops, or the whole.",

@@ -72,13 +72,13 @@ class Runner:
         settings = self.config.detector
         self.model: LoadedModel = load_model(self.model_path)
         name = settings.engine  # one that is named is measured, proven or not
-        self.engine = open_engine(self.model, settings) if name == "auto" else build_engine(self.model, name, settings)
+        engine = open_engine(self.model, settings) if name == "auto" else build_engine(self.model, name, settings)
         own = self.config.product(self.product_name)  # the model is measured, not its screen
         self.product = own.model_copy(update={"model": self.model.card.name, "screen": "off"})
         products = {self.product_name: self.product}
         config = self.config.model_copy(update={"products": products, "stations": ()})
-        self.inspector = Inspector(config, engines={self.model.card.name: self.engine})
-        self.inspector.engine(self.product_name)
+        self.inspector = Inspector(config, engines={self.model.card.name: engine})
+        self.engine = self.inspector.engine(self.product_name)
         self.scores = open_scores(self.model_path, self.engine.ref, self.product_name, self.product)
         self.inspector.known_scores[self.product_name, self.engine.ref] = self.scores
         self.everything = Scores(lowered(self.product))

@@ -90,6 +90,10 @@ class ProductConfig(Settings):
     roi: Polygon | None = Field(default=None, description="corners in template px; only what lies inside is inspected")
     ignore: tuple[Polygon, ...] = Field(default=(), description="corners in template px; what lies inside is left out")
     section: SectionConfig = Field(default_factory=SectionConfig)
+    second_look: bool = Field(
+        default=False,
+        description="a picture that leaves the network in doubt is shown to it again, turned; the mean of both counts",
+    )
     screen: Literal["auto", "off"] = Field(
         default="auto",
         description="auto: the network looks only where the picture differs from its template, if that was measured "

@@ -319,7 +319,7 @@ def test_results_name_the_screen_and_products_of_one_model_may_differ_in_it(line
 
 def test_a_model_is_warmed_through_its_network_although_an_empty_picture_passes_the_screen(line: LineConfig) -> None:
     inspector = Inspector(line, engines={"tiny": Differences()})
-    inspector.screened["p"] = (inspector.engines["tiny"], ScreenedEngine(inspector.engines["tiny"], THRESHOLD, NAME))
+    inspector.used["p"] = (inspector.engines["tiny"], ScreenedEngine(inspector.engines["tiny"], THRESHOLD, NAME))
     warm(inspector, "p", "")
     engine = inspector.engines["tiny"]
     assert isinstance(engine, Differences)
