@@ -26,12 +26,13 @@ ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT))
 
 from detector.evaluation.datasets import open_dataset  # noqa: E402 - its folder was just made known
+from detector.evaluation.labelled import Dataset  # noqa: E402
 from detector.evaluation.runner import Runner, choose_product, model_folder  # noqa: E402
 from detector.intervals import Rate, rate  # noqa: E402
-from taktwatch.config import LineConfig, load_config  # noqa: E402
+from taktwatch.config import load_config  # noqa: E402
 from taktwatch.records import Verdict  # noqa: E402
 
-DATASET = "sim:board?style=held-out&layouts=640&boards=10&first=8000000&most=3&height=448&width=448"
+DATASET = "sim:board?style=held-out&layouts=1280&boards=10&first=8000000&most=3&height=448&width=448"
 BEGIN, END = "<!-- verdicts: begin -->", "<!-- verdicts: end -->"
 MOST_ESCAPES, MOST_FALSE_CALLS = 0.005, 0.01
 
@@ -58,18 +59,31 @@ class Tally:
         self.missed += other.missed
 
 
-def settings(engine: str) -> LineConfig:
-    """Return the shipped line on one engine and one thread."""
-    config = load_config(ROOT / "line.toml", {})
-    detector = config.detector.model_copy(update={"engine": engine, "threads": 1, "device": "cpu"})
-    return config.model_copy(update={"detector": detector})
+@dataclass(frozen=True)
+class Asked:
+    """Which model judges which boards, by whose rules (None: the first product that fits), on what engine."""
+
+    model: str
+    dataset: str
+    product: str | None
+    engine: str
+    second_look: bool
+
+    def runner(self, data: Dataset) -> Runner:
+        """Open the model on one thread of the shipped line."""
+        config = load_config(ROOT / "line.toml", {})
+        detector = config.detector.model_copy(update={"engine": self.engine, "threads": 1, "device": "cpu"})
+        name = choose_product(config, data, self.product)
+        product = config.product(name).model_copy(update={"second_look": self.second_look})
+        config = config.model_copy(update={"detector": detector, "products": {**config.products, name: product}})
+        return Runner(config, model_folder(config, self.model), name)
 
 
-def look(model: str, dataset: str, product: str | None, engine: str, share: range) -> Tally:
+def look(asked: Asked, share: range) -> Tally:
     """Inspect a share of the boards."""
     cv2.setNumThreads(1)
-    config, data, tally = settings(engine), open_dataset(dataset), Tally()
-    runner = Runner(config, model_folder(config, model), choose_product(config, data, product))
+    data, tally = open_dataset(asked.dataset), Tally()
+    runner = asked.runner(data)
     for number in share:
         outcome = runner.inspect(data.items[number])
         passed = outcome.verdict is Verdict.PASS
@@ -128,18 +142,19 @@ def main() -> None:
     parser.add_argument("--dataset", default=DATASET)
     parser.add_argument("--product")
     parser.add_argument("--engine", default="openvino")
+    parser.add_argument("--second-look", action="store_true", help="as products.*.second_look")
     parser.add_argument("--processes", type=int, default=4)
     parser.add_argument("--write", type=Path, help="a page with the markers of this table")
-    asked = parser.parse_args()
-    began, boards = time.monotonic(), len(open_dataset(asked.dataset).items)
-    config = settings(asked.engine)  # made here once: processes find the engine's export
-    data = open_dataset(asked.dataset)
-    first = Runner(config, model_folder(config, asked.model), choose_product(config, data, asked.product))
-    each = max(1, boards // (asked.processes * 16))
+    given = parser.parse_args()
+    asked = Asked(given.model, given.dataset, given.product, given.engine, given.second_look)
+    began, data = time.monotonic(), open_dataset(asked.dataset)
+    boards = len(data.items)
+    first = asked.runner(data)  # made here once: processes find the engine's export
+    each = max(1, boards // (given.processes * 16))
     shares = [range(start, min(start + each, boards)) for start in range(0, boards, each)]
     tally = Tally()
-    with ProcessPoolExecutor(asked.processes, mp_context=get_context("spawn")) as pool:
-        todo = [pool.submit(look, asked.model, asked.dataset, asked.product, asked.engine, share) for share in shares]
+    with ProcessPoolExecutor(given.processes, mp_context=get_context("spawn")) as pool:
+        todo = [pool.submit(look, asked, share) for share in shares]
         for number, done in enumerate(as_completed(todo), 1):
             tally.add(done.result())
             sys.stderr.write(
@@ -148,8 +163,8 @@ def main() -> None:
     command = " ".join(["python benchmarks/verdicts.py", *(f"'{one}'" if "?" in one else one for one in sys.argv[1:])])
     text = table(tally, command, first.ref.model_id, (time.monotonic() - began) / 60)
     sys.stdout.write(f"\n{text}\n")
-    if asked.write:
-        written(asked.write, text)
+    if given.write:
+        written(given.write, text)
 
 
 if __name__ == "__main__":
