@@ -23,6 +23,7 @@ from statistics import median
 
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # as taktwatch sets it where it comes before NumPy
 
+import cv2
 import msgspec
 import numpy as np
 import numpy.typing as npt
@@ -284,6 +285,7 @@ def capacity(asked: argparse.Namespace, engine: Engine, folder: Path) -> float:
 def main() -> None:
     """Run as the module's first lines say."""
     asked = parse()
+    cv2.setNumThreads(1)  # as the detector does
     engine = build_engine(load_model(ROOT / "models" / MODEL), known_engine(asked.engine), DetectorConfig(device="cpu"))
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
