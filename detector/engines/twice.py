@@ -10,7 +10,7 @@ from collections.abc import Sequence
 import msgspec
 import numpy as np
 
-from detector.engines import Channels, Engine, RawDetections
+from detector.engines import BringsAhead, Channels, Engine, RawDetections
 from detector.evaluate import box_iou
 from detector.metrics import SECOND_LOOKS
 from detector.spec import ModelSpec
@@ -39,6 +39,11 @@ class SecondLook:
         """How results name the model and what it runs on now."""
         ref = self.engine.ref
         return msgspec.structs.replace(ref, engine=f"{ref.engine} + second look")
+
+    def bring(self, picture: Channels) -> None:
+        """Start to bring a picture (3, H, W) to a device that is far: the first look is at the picture as it is."""
+        if isinstance(self.engine, BringsAhead):
+            self.engine.bring(picture)
 
     def infer(self, batch: Sequence[Channels]) -> list[RawDetections]:
         """Inspect pictures, each (3, H, W), of any sizes."""

@@ -125,6 +125,21 @@ def test_doubt_lies_between_hardly_likely_and_sure(score: float, doubt: bool) ->
     assert in_doubt(answer(((0, 0, 9, 9), 1, score))) is doubt
 
 
+def test_what_can_be_brought_to_a_device_ahead_is() -> None:
+    class Far(Told):
+        def __init__(self) -> None:
+            super().__init__()
+            self.brought: list[Channels] = []
+
+        def bring(self, seen: Channels) -> None:
+            self.brought.append(seen)
+
+    far, seen = Far(), picture(1)
+    SecondLook(far).bring(seen)
+    SecondLook(Told()).bring(seen)  # near already
+    assert far.brought == [seen]
+
+
 def test_a_product_says_whether_it_wants_a_second_look_and_results_name_it() -> None:
     product = ProductConfig(model="m", um_per_px=20, classes={"open": ClassConfig()})
     engine = Told()
