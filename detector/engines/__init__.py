@@ -7,13 +7,14 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
 
+import msgspec
 import numpy as np
 import numpy.typing as npt
 
 from detector.spec import ModelSpec
 from taktwatch.records import ModelRef
 
-__all__ = ["BringsAhead", "Channels", "Engine", "RawDetections", "by_size", "in_order"]
+__all__ = ["Around", "BringsAhead", "Channels", "Engine", "RawDetections", "by_size", "in_order"]
 
 Channels = npt.NDArray[np.float32]
 
@@ -45,6 +46,24 @@ class Engine(Protocol):
 
     def infer(self, batch: Sequence[Channels]) -> list[RawDetections]:
         """Inspect pictures, each (3, H, W), of any sizes. A picture alone gives what it gives in any batch."""
+
+
+class Around:
+    """What is alike in engines around another one: the model is that of `engine`, named with `manner` behind it."""
+
+    def __init__(self, engine: Engine, manner: str) -> None:
+        self.engine, self.manner = engine, manner
+
+    @property
+    def spec(self) -> ModelSpec:
+        """What the model is made of."""
+        return self.engine.spec
+
+    @property
+    def ref(self) -> ModelRef:
+        """How results name the model and what it runs on now."""
+        ref = self.engine.ref
+        return msgspec.structs.replace(ref, engine=f"{ref.engine} + {self.manner}")
 
 
 @runtime_checkable

@@ -17,7 +17,7 @@ from torchvision.ops import boxes as box_ops
 from detector.engines import RawDetections
 from detector.engines.packing import MASK_PX, Kept, packed, unpacked
 from detector.engines.pooling import pooled
-from detector.model import STRIDE_PX
+from detector.model import LEARNED_ASIDE_PX, STRIDE_PX
 
 __all__ = ["Parts", "Rules", "detect"]
 
@@ -48,7 +48,7 @@ class Rules:
     """How proposals and detections are chosen.
 
     anchors: per level and the pooled one, (A, 4) around the origin, px; box_side, mask_side: cells a side of what is
-    cut for a head, for masks mask_aside_px up and left of their boxes; the rest as torchvision names it.
+    cut for a head; the rest as torchvision names it.
     """
 
     levels: int
@@ -61,7 +61,6 @@ class Rules:
     detections: int
     box_side: int
     mask_side: int
-    mask_aside_px: float
 
     @classmethod
     def of(cls, network: MaskRCNN, levels: int) -> "Rules":
@@ -79,7 +78,6 @@ class Rules:
             detections=heads.detections_per_img,
             box_side=heads.box_roi_pool.output_size[0],
             mask_side=heads.mask_roi_pool.output_size[0],
-            mask_aside_px=heads.mask_roi_pool.aside_px,
         )
 
     def on(self, device: torch.device) -> "Rules":
@@ -102,7 +100,7 @@ def detect(parts: Parts, rules: Rules, pictures: torch.Tensor) -> list[RawDetect
     labels = torch.cat([label for _, label, _ in kept])
     masks = pictures.new_zeros(0, MASK_PX, MASK_PX)
     if len(labels):
-        aside = [boxes - rules.mask_aside_px for boxes, _, _ in kept]
+        aside = [boxes - LEARNED_ASIDE_PX for boxes, _, _ in kept]
         masks = parts.masks(pooled(features, aside, rules.mask_side))
         masks = masks[torch.arange(len(labels), device=labels.device), labels]
     return unpacked(packed(kept, masks).cpu().numpy(), [len(label) for _, label, _ in kept])

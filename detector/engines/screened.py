@@ -6,37 +6,24 @@ misses is measured (`detector.evaluation.screening`) before a line may use it.
 
 from collections.abc import Sequence
 
-import msgspec
 import numpy as np
 
-from detector.engines import Channels, Engine, RawDetections
+from detector.engines import Around, Channels, Engine, RawDetections
 from detector.metrics import SCREENED
 from detector.screen import Sheet, boxes_of, carried_back, lay_out, strength
-from detector.spec import ModelSpec
-from taktwatch.records import ModelRef
 
 __all__ = ["ScreenedEngine"]
 
 
-class ScreenedEngine:
+class ScreenedEngine(Around):
     """Runs `engine` on a sheet of crops around differences above `threshold` (see `detector.screen.strength`).
 
     `sha256` names the measurement that the threshold is from; results name it behind the engine.
     """
 
     def __init__(self, engine: Engine, threshold: float, sha256: str) -> None:
-        self.engine, self.threshold, self.sha256 = engine, threshold, sha256
-
-    @property
-    def spec(self) -> ModelSpec:
-        """What the model is made of."""
-        return self.engine.spec
-
-    @property
-    def ref(self) -> ModelRef:
-        """How results name the model and what it runs on now."""
-        ref = self.engine.ref
-        return msgspec.structs.replace(ref, engine=f"{ref.engine} + screen {self.sha256[:12]}")
+        super().__init__(engine, f"screen {sha256[:12]}")
+        self.threshold = threshold
 
     def layout(self, channels: Channels) -> Sheet | None:
         """Return what the network is to see of a picture (3, H, W); None: all of it."""

@@ -7,15 +7,13 @@ Krizhevsky et al. 2012, here only where it can matter).
 
 from collections.abc import Sequence
 
-import msgspec
 import numpy as np
 
-from detector.engines import BringsAhead, Channels, Engine, RawDetections
+from detector.engines import Around, BringsAhead, Channels, Engine, RawDetections
 from detector.evaluate import box_iou
 from detector.metrics import SECOND_LOOKS
 from detector.spec import ModelSpec
 from taktwatch.config import ProductConfig
-from taktwatch.records import ModelRef
 
 __all__ = ["SecondLook", "agreed", "in_doubt", "looking_twice", "turned_back"]
 
@@ -23,22 +21,11 @@ DOUBT, SURE = 0.3, 0.95  # scores between them are doubtful
 SAME_IOU = 0.5  # from which boxes of one class, one of either look, are of the same thing
 
 
-class SecondLook:
+class SecondLook(Around):
     """Runs `engine`, and again on those pictures in which it is in doubt."""
 
     def __init__(self, engine: Engine) -> None:
-        self.engine = engine
-
-    @property
-    def spec(self) -> ModelSpec:
-        """What the model is made of."""
-        return self.engine.spec
-
-    @property
-    def ref(self) -> ModelRef:
-        """How results name the model and what it runs on now."""
-        ref = self.engine.ref
-        return msgspec.structs.replace(ref, engine=f"{ref.engine} + second look")
+        super().__init__(engine, "second look")
 
     def bring(self, picture: Channels) -> None:
         """Start to bring a picture (3, H, W) to a device that is far: the first look is at the picture as it is."""

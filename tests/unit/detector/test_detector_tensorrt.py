@@ -79,7 +79,7 @@ def test_what_is_compiled_for_other_shapes_or_numbers_is_kept_apart() -> None:
 def test_all_that_a_batch_within_limits_can_bring_fits(
     together: int, most_px: int, pictures: int, side: int, found: int
 ) -> None:
-    rules = Rules(2, (), 500, 200, 0.7, 0.05, 0.5, 100, 7, 14, 0.5)
+    rules = Rules(2, (), 500, 200, 0.7, 0.05, 0.5, 100, 7, 14)
     trunk, boxes, masks = part_profiles(rules, 64, together=together, most_px=most_px)
     padded = -(-side // STRIDE_PX) * STRIDE_PX
     within = pictures <= together and side <= max(STRIDE_PX, most_px)
